@@ -1,0 +1,86 @@
+#include "tensor/allocator.h"
+
+#include <algorithm>
+
+#include "tensor/check.h"
+
+namespace fission {
+namespace {
+constexpr std::size_t alignment = 64, piece = std::size_t(8) << 20;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool caching = false;
+#else
+constexpr bool caching = true;
+#endif
+}  // namespace
+
+Arena::Arena(std::function<void*(std::size_t)> take, std::function<void(void*)> give)
+    : take_(std::move(take)), give_(std::move(give)) {}
+
+Arena::~Arena() {
+  for (void* p : pieces_) give_(p);
+}
+
+void* Arena::allocate(std::size_t bytes) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
+  auto best = free_.lower_bound({size, nullptr});
+  if (best == free_.end()) {
+    std::size_t want = caching ? std::max(size, piece) : size;
+    auto* p = static_cast<char*>(take_(want));
+    if (!p) want = size, p = static_cast<char*>(take_(want));
+    FISSION_CHECK(p, "[allocator] ", size, " bytes asked for, ", statistics_.in_use, " in use, ", statistics_.held,
+                  " held: the device has no more memory");
+    pieces_.push_back(p);
+    blocks_[p] = {want, false, true};
+    statistics_.held += want;
+    statistics_.system_calls++;
+    best = free_.insert({want, p}).first;
+  }
+  char* p = best->second;
+  free_.erase(best);
+  Block& block = blocks_[p];
+  block.used = true;
+  if (block.size - size >= alignment) {
+    blocks_[p + size] = {block.size - size, false, false};
+    free_.insert({block.size - size, p + size});
+    block.size = size;
+  }
+  statistics_.in_use += block.size;
+  statistics_.peak = std::max(statistics_.peak, statistics_.in_use);
+  return p;
+}
+
+void Arena::free(void* pointer) {
+  if (!pointer) return;
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto at = blocks_.find(static_cast<char*>(pointer));
+  FISSION_CHECK(at != blocks_.end() && at->second.used, "[allocator] free of a pointer that is not in use");
+  statistics_.in_use -= at->second.size;
+  at->second.used = false;
+  if (!caching) {
+    statistics_.held -= at->second.size;
+    pieces_.erase(std::find(pieces_.begin(), pieces_.end(), pointer));
+    blocks_.erase(at);
+    give_(pointer);
+    return;
+  }
+  auto next = std::next(at);
+  if (next != blocks_.end() && !next->second.used && !next->second.first) {
+    free_.erase({next->second.size, next->first});
+    at->second.size += next->second.size;
+    blocks_.erase(next);
+  }
+  if (at != blocks_.begin() && !at->second.first) {
+    auto before = std::prev(at);
+    if (!before->second.used) {
+      free_.erase({before->second.size, before->first});
+      before->second.size += at->second.size;
+      blocks_.erase(at);
+      at = before;
+    }
+  }
+  free_.insert({at->second.size, at->first});
+}
+
+}  // namespace fission

@@ -1,0 +1,22 @@
+// A batch as it comes from data: raw pictures and labels, on the device that will use them.
+#pragma once
+#include <functional>
+
+#include "tensor/tensor.h"
+
+namespace fission {
+
+struct Batch {
+  Tensor pictures;  // (N,H,W,C) u8: cropped and flipped, not yet normalised
+  Tensor labels;    // (N) i32
+};
+
+// Where training gets its batches from: a function of (epoch, step), whatever runs ahead behind it.
+struct BatchSource {
+  virtual ~BatchSource() = default;
+  virtual Index size() const = 0;                                  // pictures an epoch
+  virtual Index steps() const = 0;                                 // batches an epoch
+  virtual Batch next(Index epoch, Index step) = 0;                 // any order is right; in order is fast
+};
+
+}  // namespace fission

@@ -80,6 +80,7 @@ class Tensor {
   void set(const void* host, std::size_t bytes);                   // from host memory, waits
   std::vector<double> to_host() const;                             // waits; any dtype, as double
   double item() const;                                             // the one element of a tensor of one element
+  bool unique() const { return storage_.use_count() == 1; }          // nobody else sees this storage: it may be overwritten
   bool shares_storage(const Tensor& o) const { return storage_ == o.storage_; }
 
  private:

@@ -1,0 +1,45 @@
+#include <algorithm>
+#include <unordered_set>
+
+#include "autograd/variable.h"
+
+namespace fission {
+
+// Reverse mode: children before parents is a topological order (depth first, without recursion); walk it backwards,
+// and each node has its whole gradient when its turn comes.
+void backward(const Variable& loss) {
+  FISSION_CHECK(loss.shape().numel() == 1, "[backward] the loss has shape ", loss.shape(), ", not one element");
+  using Pointer = std::shared_ptr<Node>;
+  std::vector<Pointer> order;
+  std::unordered_set<Node*> seen{&loss.node()};
+  std::vector<std::pair<Pointer, std::size_t>> path{{loss.pointer(), 0}};
+  while (!path.empty()) {
+    auto& [node, next] = path.back();
+    if (node->backward && next < node->inputs.size()) {
+      const Variable& input = node->inputs[next++];
+      if (input && input.node().requires_grad && seen.insert(&input.node()).second) path.push_back({input.pointer(), 0});
+    } else {
+      order.push_back(node);
+      path.pop_back();
+    }
+  }
+
+  Tensor one = loss.value().like();
+  ops::fill(one, 1);
+  loss.accumulate(one);
+  while (!order.empty()) {
+    Pointer node = std::move(order.back());
+    order.pop_back();
+    if (!node->backward || !node->grad) continue;  // a leaf, or nothing reached it
+    for (auto& hook : node->hooks) hook(node->grad);
+    node->hooks.clear();
+    auto rule = std::move(node->backward);
+    rule(std::move(node->grad));
+    node->grad = Tensor();
+    node->backward = nullptr;
+    node->rebuild = nullptr;
+    node->inputs.clear();
+  }
+}
+
+}  // namespace fission

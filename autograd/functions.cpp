@@ -1,0 +1,121 @@
+#include "autograd/functions.h"
+
+namespace fission {
+
+// y = w * x.   dx = wᵀ * dy (transposed convolution),   dw = Σ_positions dy x
+Variable conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
+  Tensor y = ops::conv2d(x.value(), w.value(), g);
+  x.drop();
+  bool dx = x.requires_grad(), dw = w.requires_grad();
+  return make_result(Function::conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
+    if (dw) w.accumulate_written([&](Tensor& out) { ops::conv2d_backward_filter(x.value(), dy, g, out); });
+    x.drop();
+    if (dx) x.accumulate(ops::conv2d_backward_data(dy, w.value(), g, x.shape()));
+  });
+}
+
+// y_c = w_c * x_c for each channel c alone. If x is batch norm + activation, that is computed on the way, row by row.
+Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
+  std::shared_ptr<const NormTensors> norm = x.node().norm;
+  Variable source = norm ? x.node().inputs[0] : x;
+  Tensor y = ops::depthwise(source.value(), norm.get(), w.value(), g);
+  bool dx = x.requires_grad(), dw = w.requires_grad();
+  return make_result(Function::depthwise_conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
+    Tensor from = source.value(), da = dx ? from.like() : Tensor();
+    auto run = [&](Tensor* out) { ops::depthwise_backward(from, norm.get(), w.value(), dy, g, dx ? &da : nullptr, out); };
+    if (dw) w.accumulate_written([&](Tensor& out) { run(&out); });
+    else if (dx) run(nullptr);
+    if (dx) x.accumulate(da);
+  });
+}
+
+// a = φ(z), z = γ x̂ + β, x̂ = (y − mean)/√(var + eps).
+// dz = da φ'(z), dβ = Σ dz, dγ = Σ dz x̂; with the batch's own statistics dy = γ/√(var + eps) (dz − mean(dz) − x̂ mean(dz x̂)),
+// with fixed ones dy = γ/√(var + eps) dz.
+Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable& beta, BatchNormState& state, Activation activation) {
+  auto norm = std::make_shared<NormTensors>();
+  norm->gamma = gamma.value(), norm->beta = beta.value(), norm->eps = state.eps, norm->activation = activation;
+  Shape shape = y.shape(), one_group{1, shape[3]};
+  bool training = state.training;
+  if (training) {
+    ops::moments(y.value(), state.groups, norm->mean, norm->var);
+    Index count = shape.numel() / shape[3] / state.groups;
+    ops::update_running(state.running_mean, state.running_var, norm->mean, norm->var, state.momentum, count);
+  } else {
+    norm->mean = state.running_mean.reshape(one_group), norm->var = state.running_var.reshape(one_group);
+  }
+  bool dparameters = gamma.requires_grad();
+  Variable a = make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, [=] { return ops::norm_act(y.value(), *norm); }, [=](Tensor da) {
+    Tensor dy = da.unique() ? da : da.like(), dgamma, dbeta;
+    if (dparameters)
+      gamma.accumulate_written([&](Tensor& dg) {
+        beta.accumulate_written([&](Tensor& db) { ops::norm_act_backward(da, y.value(), *norm, training, dy, &dg, &db); });
+      });
+    else ops::norm_act_backward(da, y.value(), *norm, training, dy, nullptr, nullptr);
+    y.accumulate(dy);
+  });
+  a.node().norm = norm;
+  return a;
+}
+
+// y = x Wᵀ + b, as a 1×1 convolution of one position.   dx = dy W,   dW = dyᵀ x,   db = Σ_n dy
+Variable linear(const Variable& x, const Variable& w, const Variable& b) {
+  FISSION_CHECK(x.shape().rank() == 2 && w.shape().rank() == 2, "[linear] input ", x.shape(), ", weight ", w.shape());
+  Conv2dGeometry point;
+  Shape x4{x.shape()[0], 1, 1, x.shape()[1]}, w4{w.shape()[0], 1, 1, w.shape()[1]}, y4{x4[0], 1, 1, w4[0]};
+  Tensor y = ops::conv2d(x.value().reshape(x4), w.value().reshape(w4), point).reshape({x4[0], w4[0]});
+  ops::add_bias(y, b.value());
+  bool dx = x.requires_grad(), dw = w.requires_grad();
+  return make_result(Function::linear, y.shape(), {x, w, b}, y, [=](Tensor dy) {
+    if (dw) {
+      b.accumulate_written([&](Tensor& out) { ops::sum_rows(dy, out); });
+      w.accumulate_written([&](Tensor& out) {
+        Tensor out4 = out.reshape(w4);
+        ops::conv2d_backward_filter(x.value().reshape(x4), dy.reshape(y4), point, out4);
+      });
+    }
+    if (dx) x.accumulate(ops::conv2d_backward_data(dy.reshape(y4), w.value().reshape(w4), point, x4).reshape(x.shape()));
+  });
+}
+
+// y = mean over each window.   dx = dy / window² spread over it
+Variable average_pool(const Variable& x, const PoolGeometry& g) {
+  Tensor y = ops::average_pool(x.value(), g);
+  x.drop();
+  Shape shape = x.shape();
+  return make_result(Function::average_pool, y.shape(), {x}, y, [=](Tensor dy) {
+    if (x.node().requires_grad) x.accumulate(ops::average_pool_backward(dy, g, shape));
+  });
+}
+
+// the same numbers under another shape
+Variable reshape(const Variable& x, const Shape& shape) {
+  Tensor y = x.value().reshape(shape);
+  return make_result(Function::reshape, shape, {x}, y, [=](Tensor dy) {
+    if (x.node().requires_grad) x.accumulate(dy.reshape(x.shape()));
+  });
+}
+
+// y = a + b.   da = db = dy
+Variable add(const Variable& a, const Variable& b) {
+  Tensor y = a.value().like();
+  ops::add(a.value(), b.value(), y);
+  a.drop(), b.drop();
+  return make_result(Function::add, y.shape(), {a, b}, y, [=](Tensor dy) {
+    if (a.node().requires_grad) a.accumulate(dy);
+    if (b.node().requires_grad) b.accumulate(dy);
+  });
+}
+
+// L = −(1/N) Σ_n Σ_k t_k log p_k, p = softmax(logits), t = (1 − s) onehot + s/classes.   dlogits = (p − t)/N
+Variable cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
+  Tensor loss, dlogits;
+  ops::softmax_cross_entropy(logits.value(), labels, smoothing, loss, dlogits);
+  return make_result(Function::cross_entropy, loss.shape(), {logits}, loss, [=](Tensor dy) {
+    // backward starts here with dL/dL = 1; anything else would need a product that no caller wants
+    (void)dy;
+    logits.accumulate(dlogits);
+  });
+}
+
+}  // namespace fission

@@ -1,0 +1,59 @@
+// ConvBlock: convolution (dense or depthwise, no bias) + batch norm + activation: the unit that splits (E5).
+// Trace: what a forward pass went through, for those who hook gradients (split/probe).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "autograd/functions.h"
+#include "nn/channels.h"
+
+namespace fission {
+
+// A named tensor of a network: a parameter or a running statistic. Layout: see tensor/tensor.h's legend.
+struct Stored {
+  std::string name;  // the authors' (PyTorch) name
+  Shape shape;
+  enum Kind { dense, depthwise, matrix, vector } kind = vector;  // (O,K,K,I), (K,K,C), (O,I), (C)
+  AxisUse first, last;
+  bool parameter = true;
+  Index offset = 0;    // in the flat buffer of parameters, or of statistics
+  Variable variable;   // parameters only
+  Tensor value;        // a view into the flat buffer
+};
+
+struct ConvBlock;
+struct TraceEntry {
+  const ConvBlock* block;
+  Variable x, y, a;  // input, convolution's output, activation's output
+};
+using Trace = std::vector<TraceEntry>;
+
+struct ConvBlock {
+  std::string name;
+  bool depthwise = false;
+  Conv2dGeometry geometry;
+  Activation activation = Activation::none;
+  int in_axis = -1, out_axis = -1;  // in_axis −1: the picture's colours
+  Index in_channels = 0;            // as built
+  Index positions = 0;              // output positions H'·W' of one picture
+  int weight = -1, gamma = -1, beta = -1, running_mean = -1, running_var = -1;  // indices of Stored
+  Variable w, g, b;                 // weight, γ, β
+  BatchNormState norm;
+
+  Variable operator()(const Variable& x, Trace* trace = nullptr) {
+    Variable y = depthwise ? depthwise_conv2d(x, w, geometry) : conv2d(x, w, geometry);
+    Variable a = batch_norm_act(y, g, b, norm, activation);
+    if (trace) trace->push_back({this, x, y, a});
+    return a;
+  }
+};
+
+struct LinearLayer {
+  int in_axis = -1;
+  Index outputs = 0;
+  int weight = -1, bias = -1;
+  Variable w, b;
+  Variable operator()(const Variable& x) const { return linear(x, w, b); }
+};
+
+}  // namespace fission

@@ -1,0 +1,100 @@
+// Network: blocks over channel axes, all parameters in one flat buffer (weights first, then batch norm and biases),
+// running statistics in another; named tensors are views. Any list of widths makes a network of the same kind.
+// It refuses widths below 1 or above nothing it knows: caps are the selection's business.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/conv_block.h"
+
+namespace fission {
+
+struct NetworkConfig {
+  std::string model = "mobilenet_v1";
+  std::vector<Index> widths;  // one an axis
+  Index classes = 10, size = 32, channels = 3;
+  Index stem_stride = 1;      // 1 on CIFAR, 2 on ImageNet
+  Activation activation = Activation::swish;
+};
+
+class Network {
+ public:
+  virtual ~Network() = default;
+  Network(const Network&) = delete;
+
+  // x (N,size,size,channels), normalised → logits (N,classes). Trace: every block, in forward order.
+  virtual Variable forward(const Variable& x, Trace* trace = nullptr) = 0;
+
+  const NetworkConfig& config() const { return config_; }
+  Backend& backend() const { return backend_; }
+  DType dtype() const { return dtype_; }
+  void set_training(bool training, Index groups = 1);  // batch statistics (in `groups` groups of the batch), or running ones
+
+  const std::vector<Axis>& axes() const { return axes_; }
+  const std::vector<ConvBlock>& blocks() const { return blocks_; }
+  const ConvBlock& producer(const Axis& axis) const { return blocks_[axis.producer]; }
+  const std::vector<Stored>& stored() const { return stored_; }
+  std::vector<Index> widths() const { return config_.widths; }
+
+  // Flat buffers. Others of the same layout (momentum, directions v) are made by like_parameters().
+  Tensor parameters() const { return parameters_; }  // (P)
+  Tensor gradients() const { return gradients_; }    // (P)
+  Tensor statistics() const { return statistics_; }
+  Index weight_count() const { return weight_count_; }  // parameters before batch norm and biases: the decayed ones on ImageNet
+  Tensor like_parameters() const { return ops::zeros(backend_, parameters_.shape(), dtype_); }
+  Tensor view(const Stored& s, const Tensor& flat) const { return flat.slice(s.offset, s.shape); }
+  void begin_step();   // no gradient has arrived
+  void finish_step();  // parameters that no gradient reached get zero
+
+  // The neurons: every row of every axis's producer, in the order of axes. (R,2) i32 first element and length in (P).
+  const Tensor& neuron_rows() const { return rows_; }
+
+  // Multiply-accumulates for one picture: products of all convolutions and of the classifier; no bias, batch norm,
+  // activation, pooling. For any widths of this kind of network.
+  double macs(const std::vector<Index>& widths) const;
+  double macs() const { return macs(config_.widths); }
+  Index parameter_count() const { return parameters_.numel(); }
+
+ protected:
+  Network(NetworkConfig config, Backend& backend, DType dtype);
+  int add_axis(const std::string& name, Index max_width, int group);  // width: the next of config.widths
+  // bn: name of its batch norm; in_axis −1: the picture
+  int add_block(const std::string& conv, const std::string& bn, int in_axis, int out_axis, bool depthwise, Conv2dGeometry g,
+                Activation activation, Index& side);  // side: in, then out
+  LinearLayer add_linear(const std::string& name, int in_axis, Index outputs);
+  void allocate();  // after the last add_…: buffers, views, axes' chains
+  void initialise(std::uint64_t seed);
+  // standard deviation of a normal, or half-width of a uniform distribution, for one weight
+  struct Init {
+    bool normal;
+    double scale;
+  };
+  virtual Init init_of(const Stored& s) const;
+
+  std::vector<ConvBlock> blocks_;
+
+ private:
+  int add_stored(Stored s);
+  NetworkConfig config_;
+  Backend& backend_;
+  DType dtype_;
+  std::vector<Axis> axes_;
+  std::vector<Stored> stored_;
+  std::vector<LinearLayer> linears_;
+  Tensor parameters_, gradients_, statistics_, rows_;
+  Index weight_count_ = 0;
+
+ protected:
+  void bind(LinearLayer& layer) const;
+};
+
+// Makes the network that config.model names, initialised from the seed (ALGORITHM section 8).
+std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype, std::uint64_t seed);
+std::vector<Index> parse_widths(const std::string& model, const std::string& text);  // "seed" | factor | "8,8,16,…"; UserError
+
+const char* name_of(Activation activation);
+Activation parse_activation(const std::string& name);  // UserError listing the names
+
+}  // namespace fission

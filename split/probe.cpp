@@ -1,0 +1,75 @@
+#include "split/probe.h"
+
+namespace fission {
+namespace {
+
+NormTensors norm_of(const TraceEntry& e) { return *e.a.node().norm; }
+
+// What one axis's neurons go through: the producer (dense convolution, φ₁), then the chain's depthwise blocks (φ₂ …).
+// Backward reaches the last activation first. There the tangents of the whole chain are made,
+//     u₁ = conv(x, V),   u_k = dw_k(φ'(z_{k−1}) ⊙ c_{k−1} ⊙ u_{k−1}),   so that J_k v = c_k u_k,
+// and as backward passes each activation with its gradient δ_k,
+//     (E6c)  g_k = δ_k ⊙ φ''(z_k) ⊙ c_k² ⊙ u_k  +  φ'(z_k) ⊙ c_k ⊙ dw_{k+1}ᵀ(g_{k+1}).
+// At the first activation (E9)  S·v = conv_backward_filter(x, g₁).
+struct AxisProbe {
+  std::vector<TraceEntry> chain;  // chain[0]: the producer
+  Tensor v, s_v;                  // (O,K,K,I): the directions as filters, and where S·v goes
+  Curvature curvature;
+  Tensor x;                       // the producer's input, held from the tangents to E9
+  std::vector<Tensor> u;          // tangents
+  Tensor g;                       // g_{k+1} on the way down
+
+  void make_tangents() {
+    x = chain[0].x.value();
+    chain[0].x.drop();
+    u.push_back(ops::conv2d(x, v, chain[0].block->geometry));
+    for (std::size_t k = 1; k < chain.size(); k++) {
+      Tensor j = ops::tangent(chain[k - 1].y.value(), norm_of(chain[k - 1]), u[k - 1]);
+      u.push_back(ops::depthwise(j, nullptr, chain[k].block->w.value(), chain[k].block->geometry));
+    }
+  }
+
+  void at_activation(std::size_t k, const Tensor& delta) {
+    if (u.empty()) make_tangents();
+    const TraceEntry& e = chain[k];
+    Tensor product = ops::curvature_product(delta, e.y.value(), norm_of(e), curvature, u[k]);
+    if (g) {
+      const ConvBlock& next = *chain[k + 1].block;
+      Tensor h = e.y.value().like();
+      ops::depthwise_backward(e.y.value(), nullptr, next.w.value(), g, next.geometry, &h, nullptr);
+      ops::add_tangent(e.y.value(), norm_of(e), h, product);
+    }
+    g = product;
+    u[k] = Tensor();
+    if (k == 0) ops::conv2d_backward_filter(x, g, e.block->geometry, s_v);
+  }
+};
+
+}  // namespace
+
+Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings,
+                          Tensor& s_v) {
+  GradientMode activations_only(Gradients::activations);
+  network.set_training(false);
+  Variable loss;
+  {
+    Trace trace;
+    Variable logits = network.forward(Variable(x), &trace);
+    loss = cross_entropy(logits, labels, settings.smoothing);
+    for (const Axis& axis : network.axes()) {
+      auto probe = std::make_shared<AxisProbe>();
+      const Stored& weight = network.stored()[network.producer(axis).weight];
+      probe->v = network.view(weight, v), probe->s_v = network.view(weight, s_v);
+      probe->curvature = settings.curvature;
+      probe->chain.push_back(trace[axis.producer]);
+      if (settings.matrix == Matrix::chain)
+        for (int block : axis.chain) probe->chain.push_back(trace[block]);
+      for (std::size_t k = 0; k < probe->chain.size(); k++)
+        probe->chain[k].a.on_gradient([probe, k](const Tensor& delta) { probe->at_activation(k, delta); });
+    }
+  }
+  backward(loss);
+  return loss.value();
+}
+
+}  // namespace fission

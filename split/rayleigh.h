@@ -1,0 +1,47 @@
+// RQ-SGD: the least eigenvalue and eigenvector of every neuron's splitting matrix, by stochastic gradient descent on
+// Rayleigh quotients (section 5 of arXiv 1910.03103): E10, E11, RMSprop, renormalise. All neurons at once; every step
+// costs one probe. The published recipe is kept to the letter: v₀ is not normalised, means are of the last epoch.
+#pragma once
+#include "nn/optimizer.h"
+#include "split/probe.h"
+
+namespace fission {
+
+struct RayleighSettings {
+  Index epochs = 10;
+  double lr = 1e-3, factor = 0.2;
+  bool decay_every_epoch = false;  // false (CIFAR): × factor at every even epoch counted from 1; true (ImageNet): each after the first
+  RmsPropSettings rmsprop;
+  ProbeSettings probe;
+  double lr_at(Index epoch) const;  // epoch from 0
+};
+
+struct SplittingIndex {
+  std::vector<std::vector<double>> lambda;  // [axis][neuron]: λ̂
+  Tensor v;                                 // (P): v̂, not normalised
+};
+
+class RayleighDescent {
+ public:
+  // directions: drawn from (seed, round) by U(−0.1, 0.1)
+  RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed, std::uint64_t round);
+  void begin_epoch();                                                    // the means start anew
+  Tensor step(const Tensor& x, const Tensor& labels, Index epoch);       // returns the loss (1)
+  SplittingIndex result() const;                                         // of the steps since begin_epoch()
+
+  // What a checkpoint keeps: names and tensors; each (P), or (R) for sum_r; and the number of steps in the means.
+  std::vector<std::pair<std::string, Tensor>> state();
+  Index steps_in_mean = 0;
+  Tensor& v() { return v_; }
+  const Tensor& quotients() const { return quotient_; }  // (R): R(v) of the last step, before its update
+  const Tensor& gradient() const { return gradient_; }   // (P): E11 of the last step
+  const Tensor& products() const { return s_v_; }        // (P): S·v of the last step
+
+ private:
+  Network& network_;
+  RayleighSettings settings_;
+  Tensor v_, s_v_, gradient_, sum_v_, quotient_, sum_r_;
+  RmsProp rmsprop_;
+};
+
+}  // namespace fission

@@ -1,0 +1,107 @@
+#include "split/select.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/check.h"
+
+namespace fission {
+namespace {
+
+struct Candidate {
+  double key;
+  std::size_t layer, neuron;
+  bool operator<(const Candidate& o) const {  // ties: by layer, then neuron, so that the choice is reproducible
+    return key != o.key ? key < o.key : layer != o.layer ? layer < o.layer : neuron < o.neuron;
+  }
+};
+
+Selection nothing(const SelectionProblem& p) {
+  Selection s;
+  int groups = 0;
+  for (int g : p.group) groups = std::max(groups, g + 1);
+  s.budget.assign(groups, 0), s.spent.assign(groups, 0);
+  for (const auto& layer : p.lambda) s.split.emplace_back(layer.size(), 0);
+  return s;
+}
+
+template <class Key>
+std::vector<Candidate> sorted(const SelectionProblem& p, bool negative_only, Key key) {
+  std::vector<Candidate> order;
+  for (std::size_t l = 0; l < p.lambda.size(); l++)
+    for (std::size_t i = 0; i < p.lambda[l].size(); i++) {
+      FISSION_CHECK(std::isfinite(p.lambda[l][i]), "[select] the splitting index of neuron ", i, " of layer ", l, " is not finite");
+      if (!negative_only || p.lambda[l][i] < 0) order.push_back({key(l, i), l, i});
+    }
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+}  // namespace
+
+SelectionProblem make_problem(const std::vector<std::vector<double>>& lambda, const std::vector<double>& energy,
+                              const std::vector<int>& group, const std::vector<Index>& max_width) {
+  SelectionProblem p{lambda, energy, group, {}};
+  FISSION_CHECK(energy.size() == lambda.size() && group.size() == lambda.size() && max_width.size() == lambda.size(), "[select] ",
+                lambda.size(), " layers, ", energy.size(), " energies, ", group.size(), " groups, ", max_width.size(), " caps");
+  for (std::size_t l = 0; l < lambda.size(); l++) {
+    FISSION_CHECK(energy[l] > 0, "[select] layer ", l, " has energy ", energy[l]);
+    p.cap.push_back(std::max<Index>(0, max_width[l] - Index(lambda[l].size())));
+  }
+  return p;
+}
+
+Index Selection::count() const {
+  Index n = 0;
+  for (Index g : grown()) n += g;
+  return n;
+}
+std::vector<Index> Selection::grown() const {
+  std::vector<Index> n;
+  for (const auto& layer : split) n.push_back(Index(std::count(layer.begin(), layer.end(), char(1))));
+  return n;
+}
+
+Selection select_by_energy(const SelectionProblem& p, double grow, Rounding rounding, double threshold) {
+  Selection s = nothing(p);
+  for (std::size_t l = 0; l < p.lambda.size(); l++) s.budget[p.group[l]] += grow * p.energy[l] * double(p.lambda[l].size());
+  std::vector<double> left = s.budget;
+  std::vector<char> closed(left.size(), 0);
+  std::vector<Index> room = p.cap;
+  for (const Candidate& c : sorted(p, true, [&](std::size_t l, std::size_t i) { return p.lambda[l][i] / p.energy[l]; })) {
+    int g = p.group[c.layer];
+    if (closed[g] || room[c.layer] == 0) continue;
+    double e = p.energy[c.layer], lambda = p.lambda[c.layer][c.neuron];
+    double fits = left[g] * (1 + 1e-12);  // a budget that is an exact sum is not missed by a rounding error
+    double beta = e <= fits ? 1 : left[g] / e;
+    s.relaxed_objective += beta * lambda;
+    if (beta < 1) closed[g] = 1;
+    if (beta < 1 && !(rounding == Rounding::paper && beta >= threshold)) continue;
+    s.split[c.layer][c.neuron] = 1;
+    s.objective += lambda;
+    s.spent[g] += e;
+    left[g] = std::max(0.0, left[g] - e);
+    room[c.layer]--;
+  }
+  return s;
+}
+
+Selection select_vanilla(const SelectionProblem& p, double grow, bool as_published) {
+  Selection s = nothing(p);
+  std::size_t n = 0;
+  for (const auto& layer : p.lambda) n += layer.size();
+  Index wanted = Index(std::floor(grow * double(n) * (1 + 1e-12)));
+  std::vector<Index> room = p.cap;
+  for (const Candidate& c : sorted(p, !as_published, [&](std::size_t l, std::size_t i) { return p.lambda[l][i]; })) {
+    if (wanted == 0) break;
+    if (!as_published && room[c.layer] == 0) continue;
+    s.split[c.layer][c.neuron] = 1;
+    s.objective += p.lambda[c.layer][c.neuron];
+    s.spent[p.group[c.layer]] += p.energy[c.layer];
+    room[c.layer]--, wanted--;
+  }
+  s.relaxed_objective = s.objective;
+  return s;
+}
+
+}  // namespace fission

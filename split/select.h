@@ -1,0 +1,40 @@
+// Which neurons to split: E12 of the method (section 6 of arXiv 1910.03103).
+//   min_β Σ β_i λ̂_i   s.t.  Σ_{i∈g} β_i e_i ≤ τ_g for each budget group g,  Σ_{i∈ℓ} β_i ≤ cap_ℓ,  0 ≤ β ≤ 1.
+// Neurons of a layer cost the same, so its most negative λ̂ go first and the relaxation is a fractional knapsack a
+// group: taking neurons by λ̂/e (most negative first; never λ̂ ≥ 0), skipping full layers, is exact (exchange argument:
+// moving energy from a taken to an untaken neuron of worse ratio can only raise the sum). The first that does not fit
+// gets the rest as a fraction and closes its group.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "tensor/geometry.h"
+
+namespace fission {
+
+struct SelectionProblem {
+  std::vector<std::vector<double>> lambda;  // [layer][neuron]: λ̂
+  std::vector<double> energy;               // e of one neuron of each layer
+  std::vector<int> group;                   // of each layer
+  std::vector<Index> cap;                   // channels that each layer may still take
+};
+SelectionProblem make_problem(const std::vector<std::vector<double>>& lambda, const std::vector<double>& energy,
+                              const std::vector<int>& group, const std::vector<Index>& max_width);
+
+enum class Rounding { drop, paper };  // the fractional β: dropped (never over budget) | kept from a threshold on, as the authors do
+
+struct Selection {
+  std::vector<std::vector<char>> split;     // [layer][neuron]
+  std::vector<double> budget, spent;        // of each group, in the unit of energy
+  double objective = 0;                     // Σ λ̂ over the chosen
+  double relaxed_objective = 0;             // of the relaxation: a bound
+  Index count() const;
+  std::vector<Index> grown() const;         // channels added to each layer
+};
+
+// τ_g = grow · Σ_{i∈g} e_i
+Selection select_by_energy(const SelectionProblem& problem, double grow, Rounding rounding, double threshold = 0.99);
+// S2D's baseline: the ⌊grow·n⌋ least λ̂ of all n, no energy. as_published: λ̂ ≥ 0 too, and no caps.
+Selection select_vanilla(const SelectionProblem& problem, double grow, bool as_published);
+
+}  // namespace fission

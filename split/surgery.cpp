@@ -1,0 +1,93 @@
+#include "split/surgery.h"
+
+namespace fission {
+namespace {
+
+// Where the new channels of one dimension come from, and what each is multiplied by.
+struct Map {
+  std::vector<std::int32_t> from;
+  std::vector<double> scale;
+  Map(Index n, const std::vector<char>* split, double unsplit, double kept, double appended) {
+    for (Index i = 0; i < n; i++) from.push_back(std::int32_t(i)), scale.push_back(split && (*split)[i] ? kept : unsplit);
+    if (split)
+      for (Index i = 0; i < n; i++)
+        if ((*split)[i]) from.push_back(std::int32_t(i)), scale.push_back(appended);
+  }
+};
+
+Tensor gather(const Tensor& in, const Map& rows, const Map& columns) {
+  Backend& b = in.backend();
+  auto indices = [&](const Map& m) { return Tensor::from(b, {Index(m.from.size())}, m.from); };
+  auto scales = [&](const Map& m) { return make_real(b, {Index(m.scale.size())}, m.scale, in.dtype()); };
+  return ops::gather(in, indices(rows), scales(rows), indices(columns), scales(columns));
+}
+
+// every layout as (first dimension, what lies between, last dimension)
+Shape as_rows_and_columns(const Stored& s) {
+  switch (s.kind) {
+    case Stored::dense: return {s.shape[0], s.shape[1] * s.shape[2], s.shape[3]};
+    case Stored::depthwise: return {1, s.shape[0] * s.shape[1], s.shape[2]};
+    case Stored::matrix: return {s.shape[0], 1, s.shape[1]};
+    case Stored::vector: return {s.shape[0], 1, 1};
+  }
+  return {};
+}
+
+using Masks = std::vector<std::vector<char>>;
+const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) { return use.use == Use::none ? nullptr : &split[use.axis]; }
+
+// The tensor after the split, ε apart: rows copied; columns copied, or halved where they are consumed.
+Tensor carried(const Stored& s, const Tensor& values, const Masks& split) {
+  Shape shape = as_rows_and_columns(s);
+  double half = s.last.use == Use::consumed ? 0.5 : 1;
+  return gather(values.reshape(shape), Map(shape[0], mask_of(s.first, split), 1, 1, 1), Map(shape[2], mask_of(s.last, split), 1, half, half));
+}
+
+// The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns halved like W's (or not: the authors').
+Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgerySettings& settings) {
+  Shape shape = as_rows_and_columns(s);
+  double half = settings.step == SplitStep::exact ? 0.5 : 1;
+  return gather(v.reshape(shape), Map(shape[0], mask_of(s.first, split), 0, settings.epsilon, -settings.epsilon),
+                Map(shape[2], mask_of(s.last, split), 1, half, half));
+}
+
+void check_masks(const Network& network, const Masks& split) {
+  FISSION_CHECK(split.size() == network.axes().size(), "[surgery] ", split.size(), " masks, ", network.axes().size(), " axes");
+  for (std::size_t a = 0; a < split.size(); a++)
+    FISSION_CHECK(Index(split[a].size()) == network.axes()[a].width, "[surgery] axis ", network.axes()[a].name, " has ", network.axes()[a].width,
+                  " channels, its mask ", split[a].size());
+}
+
+}  // namespace
+
+std::unique_ptr<Network> split_network(const Network& network, const Masks& split, const Tensor& v, const SurgerySettings& settings) {
+  check_masks(network, split);
+  NetworkConfig config = network.config();
+  for (std::size_t a = 0; a < split.size(); a++)
+    for (char chosen : split[a]) config.widths[a] += chosen;
+  auto grown = make_network(config, network.backend(), network.dtype(), 0);
+  Tensor unit = v.clone();
+  ops::normalise_rows(unit, network.neuron_rows());
+  for (std::size_t i = 0; i < network.stored().size(); i++) {
+    const Stored &old = network.stored()[i], &now = grown->stored()[i];
+    Tensor values = carried(old, old.value, split);
+    if (old.first.use == Use::produced) ops::add_scaled(values, step(old, network.view(old, unit), split, settings), 1);
+    Tensor place = now.value;
+    place.copy_from(values.reshape(now.shape));
+  }
+  return grown;
+}
+
+Tensor split_buffer(const Network& before, const Network& after, const Masks& split, const Tensor& flat) {
+  check_masks(before, split);
+  Tensor out = after.like_parameters();
+  for (std::size_t i = 0; i < before.stored().size(); i++) {
+    const Stored &old = before.stored()[i], &now = after.stored()[i];
+    if (!old.parameter) continue;
+    Tensor place = after.view(now, out);
+    place.copy_from(carried(old, before.view(old, flat), split).reshape(now.shape));
+  }
+  return out;
+}
+
+}  // namespace fission

@@ -2,27 +2,25 @@
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
 #                        PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
 DEMO_FLAGS  = --dataset fashion-mnist --out runs/demo
-SHORT_FLAGS = --dataset fashion-mnist --out $(BUILD)/demo-short --stages 1 --epochs 1
+SHORT_FLAGS = --dataset fashion-mnist --out $(BUILD)/demo-short
 
 , := ,
 H := \#
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
+ifeq (,$(filter -j%,$(MAKEFLAGS)))
+MAKEFLAGS += -j$(shell nproc)
+endif
 ifneq (,$(filter-out 1 thread,$(SANITIZE)))
 $(error SANITIZE=$(SANITIZE): 1 (address and undefined behaviour) or thread are known)
 endif
-BUILD ?= build$(if $(SANITIZE),/$(SANITIZE:1=sanitize))
+BUILD := build$(if $(SANITIZE),/$(SANITIZE:1=sanitize))
 ARCH  ?= $(if $(filter x86_64,$(shell uname -m)),haswell,none)
-export BUILD CXX CPPFLAGS LDFLAGS
 MARCH := $(if $(filter-out none,$(ARCH)),-march=$(ARCH:-march=%=%))
 # -ffast-math is never given: it lets the compiler assume that no NaN exists, and a NaN loss must be seen.
 CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
-ifeq ($(SANITIZE),1)
-SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
-else ifeq ($(SANITIZE),thread)
-SANITIZERS := -fsanitize=thread
-endif
+SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
 LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100
@@ -58,7 +56,7 @@ report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS)))
 $(file >$(BUILD)/probe.mk,PROBED_WITH := $(subst $H,\$H,$(subst $$,$$$$,$(GIVEN))))
 $(file >>$(BUILD)/probe.mk,PROBED_FOUND := $(NOW_FOUND))
-$(call report,COMPILER,$(CXX)$(,) C++17,g++ 9 or newer is required (g++; another one: CXX=...))
+$(call report,COMPILER,$(CXX) $(MARCH)$(,) C++17,g++ 9 or newer is required (g++; another one: CXX=...$(,) ARCH=...))
 $(call report,CLI11,CLI11,required (libcli11-dev; or CPPFLAGS=-IDIR with DIR/CLI/CLI.hpp))
 $(call report,JSON,nlohmann/json,required (nlohmann-json3-dev; or CPPFLAGS=-IDIR with DIR/nlohmann/json.hpp))
 $(call report,DOCTEST,doctest,the tests cannot be built (doctest-dev; or CPPFLAGS=-IDIR with DIR/doctest/doctest.h))
@@ -95,8 +93,8 @@ $(call remember,$(BUILD)/compile.cmd,$(COMPILE))
 $(call remember,$(BUILD)/link.cmd,$(LINK) $(LIBRARY) $(TESTS) $(LIBS))
 endif
 
-all: $(PROGRAMS) $(if $(HAVE_DOCTEST),$(if $(TESTS),$(BUILD)/tests))
-probe: ;
+all: $(PROGRAMS) $(if $(HAVE_DOCTEST),$(if $(TESTS),$(BUILD)/tests)) ## every program, and the tests
+probe: ; @:
 
 $(BUILD)/obj/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
@@ -110,8 +108,89 @@ $(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
 $(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
 -include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp)))
-.SECONDARY:
 
-clean:
+# ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
+REQUIRED := g++= libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp doctest-dev=doctest/doctest.h
+OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libstb-dev=stb/stb_image.h dataset-fashion-mnist=
+define DEPS
+lacking() {
+  for item; do
+    case "$$(dpkg-query -W -f '$${Status}' $${item%%=*} 2>&1)" in *'ok installed') continue; esac
+    case $$item in
+      g++=) command -v $(firstword $(CXX)) >/dev/null ;;
+      dataset-*) test -d /usr/share/datasets/fashion-mnist ;;
+      *) echo "$Hinclude <$${item$H*=}>" | $(CXX) -std=c++17 $(CPPFLAGS) $(ONEDNN_HOME:%=-I%/include) -E -x c++ - ;;
+    esac >/dev/null 2>&1 || echo $${item%%=*}
+  done
+}
+required=$$(lacking $(REQUIRED)) optional=$$(lacking $(OPTIONAL))
+if [ "$$required$$optional" ] && [ $$(id -u) = 0 ] && command -v apt-get >/dev/null; then
+  set -- $$required $$optional
+  echo "deps: installing $$* (log: $(BUILD)/deps.log)"
+  mkdir -p $(BUILD)
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update; apt-get install -y --no-install-recommends $$*; } </dev/null >$(BUILD)/deps.log 2>&1 ||
+    tail -n 4 $(BUILD)/deps.log
+  dpkg-query -W -f '✓ $${Package} $${Version}\n' $$* 2>/dev/null
+  required=$$(lacking $(REQUIRED)) optional=$$(lacking $(OPTIONAL))
+fi
+for package in $$optional; do echo "deps: not found, and can be done without: $$package"; done
+if [ "$$required" ]; then
+  for package in $$required; do echo "deps: not found, and needed: $$package"; done
+  echo "deps: (Debian's names.) Install them as root, or put headers and libraries anywhere and tell every make:"
+  echo "      CXX=COMPILER CPPFLAGS=-IDIR LDFLAGS=-LDIR ONEDNN_HOME=DIR"
+  exit 2
+fi
+endef
+deps: export SCRIPT = $(DEPS)
+deps: ## install what is missing with apt, where it can; elsewhere say what is missing and how to point to it
+	@sh -c "$$SCRIPT"
+
+# ---- The seams: the algorithm names no device library, and includes point one way.
+UPPER := $(wildcard autograd nn split runners)
+seams: ## check that device libraries stay behind tensor/, and that includes point one way
+	@! grep -nErI '(cudnn|cublas|nccl|dnnl|cuda_runtime|mpi\.h|omp\.h|immintrin|<<<|Device::cuda)|^\s*$H\s*if' $(UPPER) \
+	  || { echo 'seams: device libraries and conditional compilation belong in tensor/'; exit 2; }
+	@status=0; sees() { from=$$1; shift; \
+	  if [ -d $$from ] && grep -nErI "^\s*$H\s*include\s*\"" $$from | grep -vE "\"($$(echo $$from $$* | tr ' ' '|'))/"; \
+	  then echo "seams: $$from/ may include only from $$from/ $$*"; status=2; fi; }; \
+	sees tensor; sees data tensor; sees autograd tensor; sees nn tensor autograd; \
+	sees split tensor autograd nn; sees runners tensor autograd nn split data; exit $$status
+
+# ---- What people run. Each sets the machine up, builds, and then runs.
+READY = @$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
+test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
+	$(READY) all $(BUILD)/tests seams
+	$(BUILD)/tests $(FLAGS)
+	@for script in $(filter-out tests/fresh.sh,$(wildcard tests/*.sh)); do \
+	  echo "$$script" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL BUILD=$(BUILD) bash $$script || exit; done
+demo: ## grow a small network on Fashion-MNIST, in minutes
+	$(READY) $(BUILD)/cifar
+	$(BUILD)/cifar $(DEMO_FLAGS) $(FLAGS)
+demo-short: ## the same, cut short: does it run at all?
+	$(READY) $(BUILD)/cifar
+	@rm -rf $(BUILD)/demo-short
+	$(BUILD)/cifar $(SHORT_FLAGS) $(FLAGS)
+bench: ## time this machine: training and RQ-SGD steps
+	$(READY) $(BUILD)/bench
+	$(BUILD)/bench $(FLAGS)
+bench-torch: ## the same jobs in PyTorch
+	@for python in /usr/bin/python3 python3; do $$python -c 'import torch' 2>/dev/null && break; python=; done; \
+	if [ -z "$$python" ]; then echo 'bench-torch: no PyTorch (apt: python3-torch; or pip: torch)'; exit 2; fi; \
+	for job in train rq rq-unfold; do $$python tests/peers/bench_torch.py --only $$job $(FLAGS) || exit; done
+cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
+cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
+cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the published binary files
+	@if [ -z "$(DATA)" ]; then echo "make $@ DATA=DIR: DIR holds $(WANTS)"; \
+	  echo "  (the \"binary version\" on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked)"; exit 2; fi
+	$(READY) $(BUILD)/cifar
+	$(BUILD)/cifar --dataset $@ --data $(DATA) --out runs/$@ $(FLAGS)
+clean: ## remove what was built
 	rm -rf $(BUILD)
+help: ## this
+	@sed -nE 's/^([a-z0-9 -]+):.*$H$H (.*)/make \1\t\2/p' Makefile | expand -t 24
+	@sed -n '2,3s/^$H //p' Makefile
+ifneq (,$(filter clean,$(MAKECMDGOALS)))
+.NOTPARALLEL: # make clean all
+endif
 .PHONY: all probe $(LIGHT)

@@ -3,7 +3,8 @@
 
 usage: train_torch.py DATA_DIR [--epochs 10] [--seed 1] [--width seed|0.5|1.0] [--threads 2]
 
-MobileNetV1 (swish) with this project's initialisation, optimiser, schedule and augmentation: lr 0.1 times 0.1 at 50 % and 75 % of the epochs, batch 128 (the last, smaller batch is kept),
+MobileNetV1 (swish) with this project's initialisation, optimiser, schedule and augmentation:
+lr 0.1 times 0.1 at 50 % and 75 % of the epochs, batch 128 (the last, smaller batch is kept),
 momentum 0.9, weight decay 1e-4 on everything, pad 4, random crop, flip. Prints a line an epoch.
 """
 import argparse, math, os, time

@@ -1,0 +1,70 @@
+#include "data/dataset.h"
+
+#include <filesystem>
+
+#include "data/cifar.h"
+#include "data/idx.h"
+#include "tensor/check.h"
+
+namespace fission {
+namespace data {
+namespace {
+
+struct Known {
+  const char* name;
+  Dataset (*load)(const std::string& directory, Split split, Index first);
+  const char* package_directory;  // where the system's package puts it
+  const char* hint;
+};
+
+const Known all[] = {
+    {"cifar10", [](const std::string& d, Split s, Index n) { return load_cifar(cifar10(), d, s, n); }, "",
+     "unpack cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there"},
+    {"cifar100", [](const std::string& d, Split s, Index n) { return load_cifar(cifar100(), d, s, n); }, "",
+     "unpack cifar-100-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there"},
+    {"fashion-mnist", [](const std::string& d, Split s, Index n) { return load_idx(fashion_mnist(), d, s, n); },
+     "/usr/share/datasets/fashion-mnist", "on Debian `apt-get install dataset-fashion-mnist` brings it"},
+    {"mnist", [](const std::string& d, Split s, Index n) { return load_idx(mnist(), d, s, n); }, "",
+     "put its four idx files there, gzip or not"},
+};
+
+const Known& find(const std::string& name) {
+  for (const Known& known : all)
+    if (name == known.name) return known;
+  user_error("[data] no data set \"", name, "\"; expected one of ", dataset_list());
+}
+
+}  // namespace
+
+const char* name_of(Split split) { return split == Split::train ? "train" : "test"; }
+
+std::string dataset_list() {
+  std::string list;
+  for (const Known& known : all) list += (list.empty() ? "" : ", ") + std::string(known.name);
+  return list;
+}
+
+std::string default_directory(const std::string& name) {
+  std::error_code ignored;
+  std::string place = find(name).package_directory;
+  return std::filesystem::is_directory(place, ignored) ? place : "";
+}
+
+Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first) {
+  const Known& known = find(name);
+  std::error_code ignored;
+  std::string place = directory.empty() ? default_directory(name) : directory;
+  if (place.empty()) user_error("[data] ", name, ": no folder given; expected the folder of its files: ", known.hint);
+  if (!std::filesystem::exists(place, ignored))
+    user_error("[data] ", place, ": no such folder; expected the files of ", name, " in it: ", known.hint);
+  if (!std::filesystem::is_directory(place, ignored))
+    user_error("[data] ", place, ": not a folder; expected the folder that holds the files of ", name);
+  if (first < 0) user_error("[data] ", name, ": the first ", first, " pictures were asked for; expected 1 or more, or 0 for all");
+  Dataset d = known.load(place, split, first);
+  FISSION_CHECK(Index(d.pictures.size()) == d.count * d.bytes_a_picture() && Index(d.labels.size()) == d.count && d.count > 0,
+                "[data] ", name, ": ", d.count, " pictures, ", d.pictures.size(), " bytes, ", d.labels.size(), " labels");
+  return d;
+}
+
+}  // namespace data
+}  // namespace fission

@@ -1,0 +1,39 @@
+// A data set in memory: pictures as bytes (N,H,W,C), labels, and what training must know about them.
+// load_dataset reads the files as published and refuses whatever does not fit to the byte (UserError: what, where,
+// what was expected, a hint).
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/geometry.h"
+
+namespace fission {
+namespace data {
+
+enum class Split { train, test };
+const char* name_of(Split split);
+
+struct Dataset {
+  std::string name;  // "cifar10", as load_dataset knows it
+  Index count = 0, height = 0, width = 0, channels = 0, classes = 0;
+  std::vector<std::uint8_t> pictures;    // (count,H,W,C)
+  std::vector<std::int32_t> labels;      // (count), 0 … classes−1
+  std::vector<std::string> class_names;  // (classes), or empty where unknown
+  std::vector<double> mean, std;         // (C), of bytes/255
+  Index padding = 4;                     // augmentation: pad by this, then crop; see augment.h
+  bool flip = true;                      // augmentation: mirror half of the pictures
+
+  Index bytes_a_picture() const { return height * width * channels; }
+  const std::uint8_t* picture(Index i) const { return pictures.data() + i * bytes_a_picture(); }
+};
+
+// `directory` empty: default_directory(name). `first` > 0: only the first so many pictures, for quick looks.
+Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first = 0);
+
+std::string default_directory(const std::string& name);  // where the system's package puts it; "" where there is none
+std::string dataset_list();                              // "cifar10, cifar100, fashion-mnist, mnist"
+
+}  // namespace data
+}  // namespace fission

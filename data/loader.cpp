@@ -1,0 +1,257 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "data/augment.h"
+
+namespace fission {
+namespace data {
+namespace {
+
+constexpr Index in_use = 2;      // batches the consumer may be using: the last two handed out
+constexpr Index at_once = 32;    // pictures a thread takes: several threads share a batch
+constexpr Index key_bits = 24;   // of stage and of epoch in a random stream's 48-bit item
+constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
+
+class DatasetPictures : public PictureSource {
+ public:
+  explicit DatasetPictures(const Dataset& d) : d_(d) {
+    FISSION_CHECK(Index(d.labels.size()) == d.count && Index(d.pictures.size()) == d.count * d.bytes_a_picture(), "[loader] ", d.name, ": ",
+                  d.labels.size(), " labels, ", d.pictures.size(), " bytes for ", shape());
+  }
+  Shape shape() const override { return {d_.count, d_.height, d_.width, d_.channels}; }
+  std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
+    Crop crop = random ? draw_crop(*random, i, d_.padding, d_.flip) : Crop{};
+    write_crop(d_.picture(i), d_.height, d_.width, d_.channels, crop, out);
+    return d_.labels[i];
+  }
+
+ private:
+  const Dataset& d_;
+};
+
+// Host memory that the device copies from
+template <class T>
+class Staging {
+ public:
+  Staging(Backend& device, Index n) : device_(device), data_(static_cast<T*>(device.allocate(n * sizeof(T), Memory::host))) {}
+  ~Staging() { device_.free(data_, Memory::host); }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+  T* data() { return data_; }
+
+ private:
+  Backend& device_;
+  T* data_;
+};
+
+}  // namespace
+
+struct Loader::Slot {
+  Slot(Backend& device, Index batch, const Shape& p)
+      : host_pictures(device, batch * p[1] * p[2] * p[3]), host_labels(device, batch), pictures(device, {batch, p[1], p[2], p[3]}, DType::u8),
+        labels(device, {batch}, DType::i32), members(batch) {}
+
+  Staging<std::uint8_t> host_pictures;
+  Staging<std::int32_t> host_labels;
+  Tensor pictures, labels;  // of a whole batch; a smaller one is a slice
+  // written under the mutex when the slot is assigned, then only read
+  std::vector<std::uint32_t> members;
+  Index count = 0, key = 0, chunks = 0;
+  // under the mutex
+  Index taken = 0, finished = 0;  // chunks
+  std::exception_ptr error;
+  // of the consumer alone
+  bool sent = false;
+  std::unique_ptr<Event> copied, released;  // its copy is done; the consumer's work on the batch before is done
+};
+
+Loader::Loader(const Dataset& dataset, Backend& device, const LoaderOptions& options)
+    : Loader(std::make_shared<DatasetPictures>(dataset), device, options) {}
+
+Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, const LoaderOptions& options)
+    : source_(std::move(source)), device_(device), options_(options) {
+  Shape shape = source_->shape();
+  count_ = shape[0];
+  FISSION_CHECK(shape.rank() == 4 && shape.numel() > 0 && count_ < Index(1) << 32, "[loader] pictures ", shape);
+  FISSION_CHECK(options.batch > 0 && options.threads > 0 && options.ahead > 0, "[loader] batch ", options.batch, ", threads ", options.threads,
+                ", ahead ", options.ahead);
+  FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ", options.stage);
+  steps_ = options.drop_last ? count_ / options.batch : (count_ + options.batch - 1) / options.batch;
+  if (steps_ == 0)
+    user_error("[loader] ", count_, " pictures and batches of ", options.batch, ", full ones only: not one batch; expected a batch of at most ", count_);
+  Index largest = std::min(options.batch, count_);
+  for (Index i = 0; i < options.ahead + in_use; i++) ring_.push_back(std::make_unique<Slot>(device, largest, shape));
+  try {
+    for (int i = 0; i < options.threads; i++) threads_.emplace_back([this] { work(); });
+  } catch (...) {  // no more threads to be had: those that run must not be left behind
+    stop();
+    throw;
+  }
+}
+
+Loader::~Loader() {
+  stop();
+  for (auto& s : ring_) {
+    try {
+      if (s->copied) device_.wait_on_host(*s->copied);  // the memory goes back after this
+    } catch (...) {  // a device that fails here has failed before, and was heard of
+    }
+  }
+}
+
+void Loader::stop() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  work_.notify_all();
+  for (std::thread& t : threads_) t.join();
+  threads_.clear();
+}
+
+Loader::Position Loader::after(Position p) const {
+  if (p.step + 1 < steps_) return {p.epoch, p.step + 1};
+  return {options_.fixed_key ? p.epoch : p.epoch + 1, 0};
+}
+
+// ---- the threads ------------------------------------------------------------------------------------------------
+
+bool Loader::work_to_do() const {
+  if (assigned_ < limit_) return true;
+  if (assigned_ == 0) return false;
+  const Slot& newest = *ring_[(assigned_ - 1) % Index(ring_.size())];
+  return newest.taken < newest.chunks;  // older ones have been taken whole
+}
+
+void Loader::work() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    work_.wait(lock, [this] { return stop_ || work_to_do(); });
+    if (stop_) return;
+    if (assigned_ == 0 || slot(assigned_ - 1).taken == slot(assigned_ - 1).chunks) {
+      assign_next();
+      continue;
+    }
+    Slot& s = slot(assigned_ - 1);
+    Index chunk = s.taken++;
+    active_++;
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      fill(s, chunk);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    active_--;
+    if (error && !s.error) s.error = error;
+    if (++s.finished == s.chunks || active_ == 0) done_.notify_all();
+  }
+}
+
+// Under the mutex: an epoch's permutation is drawn once, by whoever comes first (1 ms for 50000 pictures).
+void Loader::assign_next() {
+  Slot& s = slot(assigned_);
+  s.key = options_.stage << key_bits | position_.epoch;
+  s.taken = s.finished = s.chunks = 0;
+  s.error = nullptr;
+  Index first = position_.step * options_.batch;
+  s.count = std::min(options_.batch, count_ - first);
+  try {
+    if (options_.shuffle && order_epoch_ != position_.epoch) {
+      order_epoch_ = -1;
+      order_ = Random(options_.seed, random_purpose::order, s.key).permutation(std::uint32_t(count_));
+      order_epoch_ = position_.epoch;
+    }
+    if (options_.shuffle) std::copy_n(order_.begin() + first, s.count, s.members.begin());
+    else std::iota(s.members.begin(), s.members.begin() + s.count, std::uint32_t(first));
+    s.chunks = (s.count + at_once - 1) / at_once;
+  } catch (...) {
+    s.error = std::current_exception();
+    done_.notify_all();
+  }
+  assigned_++;
+  position_ = after(position_);
+}
+
+void Loader::fill(Slot& s, Index chunk) const {
+  Random random(options_.seed, random_purpose::augmentation, s.key);
+  Index bytes = s.pictures.numel() / s.pictures.dim(0);
+  for (Index i = chunk * at_once; i < std::min(s.count, (chunk + 1) * at_once); i++)
+    s.host_labels.data()[i] = source_->write(s.members[i], options_.augment ? &random : nullptr, s.host_pictures.data() + i * bytes);
+}
+
+// ---- the consumer -----------------------------------------------------------------------------------------------
+
+// Serials from `serial` on begin anew at `position`; what was prepared of them is dropped.
+void Loader::seek(Index serial, Position position) {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    limit_ = serial;
+    if (assigned_ > 0) slot(assigned_ - 1).taken = slot(assigned_ - 1).chunks;
+    done_.wait(lock, [this] { return active_ == 0; });
+  }
+  for (Index n = serial; n < assigned_; n++) {  // no thread changes assigned_ now
+    Slot& s = slot(n);
+    if (s.sent) device_.wait_on_host(*s.copied);
+    s.sent = false;
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  assigned_ = serial;
+  position_ = position;
+}
+
+bool Loader::ready(Index serial) { return serial < assigned_ && slot(serial).finished == slot(serial).chunks; }
+
+void Loader::wait_until_ready(Index serial) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  limit_ = serial + options_.ahead + 1;
+  work_.notify_all();
+  done_.wait(lock, [&] { return ready(serial); });
+  if (slot(serial).error) std::rethrow_exception(std::exchange(slot(serial).error, nullptr));
+}
+
+void Loader::send(Slot& s) {
+  if (s.released) device_.wait(Queue::transfer, *s.released);
+  Index bytes = s.pictures.numel() / s.pictures.dim(0);
+  device_.copy(s.pictures.data(), s.host_pictures.data(), s.count * bytes, Backend::Direction::host_to_device, Queue::transfer);
+  device_.copy(s.labels.data(), s.host_labels.data(), s.count * sizeof(std::int32_t), Backend::Direction::host_to_device, Queue::transfer);
+  s.copied = device_.record(Queue::transfer);
+  s.sent = true;
+}
+
+Batch Loader::next(Index epoch, Index step) {
+  FISSION_CHECK(step >= 0 && step < steps_ && epoch >= 0 && epoch < fixed_epoch, "[loader] epoch ", epoch, ", step ", step, " of ", steps_);
+  Position position{options_.fixed_key ? fixed_epoch : epoch, step};
+  Index serial = served_++;
+  if (serial >= in_use) {  // the batch before the last is given up: its slot is filled anew from here on
+    Slot& old = slot(serial - in_use);
+    if (old.sent) device_.wait_on_host(*old.copied);  // long done: that batch has been worked on since
+    old.released = device_.record(Queue::compute);
+    old.sent = false;
+  }
+  if (!(position == expected_)) seek(serial, position);
+  expected_ = Position{};  // should anything fail from here on, the next call begins anew
+  wait_until_ready(serial);
+
+  Slot& s = slot(serial);
+  if (!s.sent) send(s);
+  device_.wait(Queue::compute, *s.copied);
+  for (Index n = serial + 1; n <= serial + options_.ahead; n++) {  // those ready by now travel while this one is used
+    Slot& later = slot(n);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!ready(n) || later.error) break;
+    }
+    if (!later.sent) send(later);
+  }
+  expected_ = after(position);
+  const Shape& shape = s.pictures.shape();
+  return {s.pictures.slice(0, {s.count, shape[1], shape[2], shape[3]}), s.labels.slice(0, {s.count})};
+}
+
+}  // namespace data
+}  // namespace fission

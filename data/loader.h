@@ -1,0 +1,94 @@
+// Loader: batches of a data set on a device, prepared ahead by threads. What batch (epoch, step) holds is a function of
+// (data set, options, epoch, step) alone: not of the threads, nor of what was asked for before. A ring of
+// buffers is allocated once; threads sleep when it is full. A batch's tensors are valid until the next but one
+// call of next(): clone() what must live longer. One thread calls; the backend is called from that thread only.
+// Refuses a data set without a full batch when only full ones are wanted (UserError).
+#pragma once
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "data/dataset.h"
+#include "tensor/backend.h"
+#include "tensor/batch.h"
+#include "tensor/random.h"
+
+namespace fission {
+namespace data {
+
+// What a loader reads: pictures of one size. write() is called by several threads at once.
+struct PictureSource {
+  virtual ~PictureSource() = default;
+  virtual Shape shape() const = 0;  // (N,H,W,C)
+  // picture i as (H,W,C) to `out`, augmented from `random` unless that is null; returns the label
+  virtual std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const = 0;
+};
+
+struct LoaderOptions {
+  Index batch = 128;
+  std::uint64_t seed = 0;
+  Index stage = 0;         // e.g. 2·round for training, 2·round + 1 for RQ-SGD: each has an order and crops of its own
+  bool shuffle = true, augment = true;
+  bool drop_last = false;  // leave out the last, smaller batch of an epoch
+  bool fixed_key = false;  // the same batches in every epoch
+  int threads = 1;
+  Index ahead = 2;         // batches prepared beyond the one in use
+};
+
+class Loader : public BatchSource {
+ public:
+  Loader(const Dataset& dataset, Backend& device, const LoaderOptions& options);  // the data set must outlive the loader
+  Loader(Dataset&&, Backend&, const LoaderOptions&) = delete;
+  Loader(std::shared_ptr<const PictureSource> source, Backend& device, const LoaderOptions& options);
+  ~Loader() override;
+
+  Index size() const override { return options_.drop_last ? steps_ * options_.batch : count_; }
+  Index steps() const override { return steps_; }
+  Batch next(Index epoch, Index step) override;
+
+ private:
+  struct Position {
+    Index epoch = -1, step = 0;
+    bool operator==(const Position& o) const { return epoch == o.epoch && step == o.step; }
+  };
+  struct Slot;  // one batch's buffers, and how far it is
+  Position after(Position p) const;
+  Slot& slot(Index serial) { return *ring_[serial % Index(ring_.size())]; }
+  bool work_to_do() const;
+  void work();
+  void assign_next();
+  void fill(Slot& s, Index chunk) const;
+  void seek(Index serial, Position position);
+  void wait_until_ready(Index serial);
+  bool ready(Index serial);
+  void send(Slot& s);
+  void stop();
+
+  // set once
+  std::shared_ptr<const PictureSource> source_;
+  Backend& device_;
+  LoaderOptions options_;
+  Index count_ = 0, steps_ = 0;
+  std::vector<std::unique_ptr<Slot>> ring_;
+
+  // of the consumer alone. Batches are numbered by serial as they are handed out; batch n lies in slot n mod ring.
+  Index served_ = 0;
+  Position expected_;
+
+  // shared, under mutex_
+  std::mutex mutex_;
+  std::condition_variable work_, done_;
+  Index assigned_ = 0, limit_ = 0;  // serials given to threads so far; those that may be
+  Position position_;               // of the serial to be assigned next
+  std::vector<std::uint32_t> order_;  // of order_epoch_
+  Index order_epoch_ = -1;
+  int active_ = 0;                  // threads that are filling a chunk
+  bool stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace data
+}  // namespace fission

@@ -35,25 +35,28 @@ GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(PRO
 FOUND := $(if $(call differ,$(GIVEN),$(PROBED_WITH)),,$(PROBED_FOUND))
 # $(call probe,NAME,headers,statements before and in main,flags): yes or nothing
 probe = $(if $(filter $(1),$(FOUND)),yes,$(shell printf '%b' \
-  '$(foreach h,$(2),$Hinclude <$h>\n)int main() { $(3) }\n' | $(CXX) -std=c++17 $(CPPFLAGS) -x c++ - \
+  '$(foreach h,$(2),$Hinclude <$h>\n)int main() { $(3) }\n' | $(CXX) -std=c++17 $(CPPFLAGS) -x c++ - -x none \
   -o $(BUILD)/probe.out $(LDFLAGS) $(4) 2>/dev/null && echo yes))
 HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && __GNUC__ >= 9$(,) "");,$(MARCH))
 HAVE_CLI11    := $(call probe,CLI11,CLI/CLI.hpp,,-E)
 HAVE_JSON     := $(call probe,JSON,nlohmann/json.hpp,,-E)
 HAVE_DOCTEST  := $(call probe,DOCTEST,doctest/doctest.h,,-E)
 ifneq ($(PROBE),none)
-ONEDNN_LIB   := $(patsubst %/,%,$(dir $(firstword $(wildcard $(ONEDNN_HOME)/lib*/libdnnl.*))))
-ONEDNN_FLAGS := $(if $(ONEDNN_HOME),-I$(ONEDNN_HOME)/include)
-ONEDNN_LIBS  := $(if $(ONEDNN_HOME),-L$(ONEDNN_LIB) -Wl$(,)-rpath$(,)$(ONEDNN_LIB)) -ldnnl
-HAVE_ONEDNN  := $(call probe,ONEDNN,oneapi/dnnl/dnnl.h,static_assert(DNNL_VERSION_MAJOR * 100 + DNNL_VERSION_MINOR >= 206 \
-  && DNNL_VERSION_MAJOR <= 3$(,) ""); return dnnl_engine_get_count(dnnl_cpu) == 0;,$(ONEDNN_FLAGS) $(ONEDNN_LIBS))
+# ONEDNN_HOME means that one and no other: its header and its library are named by their paths.
+ONEDNN_LIB   := $(firstword $(wildcard $(ONEDNN_HOME:%=%/lib*/libdnnl.so) $(ONEDNN_HOME:%=%/lib*/libdnnl.a)) libdnnl.so)
+ONEDNN_FLAGS := $(ONEDNN_HOME:%=-I%/include)
+ONEDNN_LIBS  := $(if $(ONEDNN_HOME),$(ONEDNN_LIB) -Wl$(,)-rpath$(,)$(patsubst %/,%,$(dir $(ONEDNN_LIB))),-ldnnl)
+HAVE_ONEDNN  := $(call probe,ONEDNN,$(ONEDNN_HOME:%=%/include/)oneapi/dnnl/dnnl.h,static_assert(DNNL_VERSION_MAJOR * 100 + \
+  DNNL_VERSION_MINOR >= 206 && DNNL_VERSION_MAJOR <= 3$(,) ""); return dnnl_engine_get_count(dnnl_cpu) == 0;,\
+  $(ONEDNN_FLAGS) $(ONEDNN_LIBS))
 # ThreadSanitizer cannot see into libgomp and would report every parallel loop.
 HAVE_OPENMP  := $(if $(filter thread,$(SANITIZE)),,$(call probe,OPENMP,omp.h,return omp_get_max_threads() == 0;,-fopenmp))
 HAVE_ZLIB    := $(call probe,ZLIB,zlib.h,return zlibVersion() == nullptr;,-lz)
 endif
 NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB,$(if $(HAVE_$p),$p))
+MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
-ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS)))
+ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
 $(file >$(BUILD)/probe.mk,PROBED_WITH := $(subst $H,\$H,$(subst $$,$$$$,$(GIVEN))))
 $(file >>$(BUILD)/probe.mk,PROBED_FOUND := $(NOW_FOUND))
 $(call report,COMPILER,$(CXX) $(MARCH)$(,) C++17,g++ 9 or newer is required (g++; another one: CXX=...$(,) ARCH=...))
@@ -65,8 +68,7 @@ $(call report,OPENMP,OpenMP,one thread only (libgomp comes with g++))
 $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
 $(info - CUDA: this version has no CUDA backend, nvcc is not looked for)
 endif
-MISSING := $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p))
-ifneq (,$(strip $(MISSING)))
+ifneq (,$(MISSING))
 $(error Not found, and needed: $(MISSING). `make deps` installs them on Debian, or says how to point to them)
 endif
 ifneq (,$(if $(HAVE_ONEDNN),,$(ONEDNN_HOME)))
@@ -162,7 +164,7 @@ READY = @$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
 	$(READY) all $(BUILD)/tests seams
 	$(BUILD)/tests $(FLAGS)
-	@for script in $(filter-out tests/fresh.sh,$(wildcard tests/*.sh)); do \
+	@for script in $(filter-out tests/fresh.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
 	  echo "$$script" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL BUILD=$(BUILD) bash $$script || exit; done
 demo: ## grow a small network on Fashion-MNIST, in minutes
 	$(READY) $(BUILD)/cifar

@@ -1,0 +1,54 @@
+// One training step, and an evaluation: what every runner, the growth procedure and the benchmark call.
+#pragma once
+#include "nn/optimizer.h"
+#include "nn/schedule.h"
+#include "tensor/batch.h"
+
+namespace fission {
+
+// From raw pictures (N,H,W,C) u8 to the network's input: (p/255 − mean)/std for each colour.
+class PictureInput {
+ public:
+  PictureInput(Backend& backend, DType dtype, const std::vector<double>& mean, const std::vector<double>& std)
+      : mean_(make_real(backend, {Index(mean.size())}, mean, dtype)), std_(make_real(backend, {Index(std.size())}, std, dtype)) {}
+  Tensor operator()(const Batch& batch) const { return ops::normalise_pictures(batch.pictures, mean_, std_); }
+
+ private:
+  Tensor mean_, std_;
+};
+
+struct Score {
+  double loss = 0, top1 = 0, top5 = 0;  // mean loss; shares from 0 to 1
+  Index count = 0;                      // pictures
+};
+
+// Sums over an epoch, kept on the device: reading them waits, adding to them does not.
+class Meter {
+ public:
+  Meter(Backend& backend, DType dtype) : loss_(ops::zeros(backend, {1}, dtype)), hits_(ops::zeros(backend, {2}, DType::i32)) {}
+  void clear();
+  void add(const Tensor& loss, const Tensor& logits, const Tensor& labels);
+  void add_loss(const Tensor& loss, Index pictures);
+  Score read() const;
+  Tensor& loss_sum() { return loss_; }  // for checkpoints
+  Tensor& hits() { return hits_; }
+  Index count = 0;
+
+ private:
+  Tensor loss_, hits_;
+};
+
+struct TrainingSettings {
+  Schedule schedule;
+  SgdSettings sgd;
+  double smoothing = 0;
+  Index bn_batch = 0;  // pictures a batch-norm group; 0: the whole batch. A batch that it doesn't divide is one group.
+};
+
+// Forward, loss, backward, update. x: normalised (N,H,W,C).
+void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels, const TrainingSettings& settings, double lr, Meter& meter);
+
+// Mean loss and hits over one epoch of the source, with the running statistics.
+Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing = 0);
+
+}  // namespace fission

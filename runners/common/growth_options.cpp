@@ -1,0 +1,105 @@
+#include "runners/common/growth_options.h"
+
+namespace fission {
+
+void GrowthOptions::add_to(CLI::App& app) {
+  auto option = [&](const char* name, auto& value, const std::string& text) { return app.add_option(name, value, text)->capture_default_str(); };
+  auto at_least = [](double least) {
+    return CLI::Validator([least](std::string& s) {
+      double v = 0;
+      return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15 ? std::string() : text("'", s, "': expected a number from ", least, " on");
+    }, "", "");
+  };
+  app.option_defaults()->always_capture_default();
+  option("--dataset", dataset, "cifar10, cifar100, fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")->group("Data");
+  option("--data", data, "folder of its published binary files; default: where the system's package puts it, if there is one")->group("Data");
+  option("--first", first, "use only the first so many training pictures; 0: all")->check(at_least(0))->group("Data");
+  app.add_flag("--no-augment", no_augment, "no pad-crop-flip; the paper augments")->group("Data");
+
+  option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 widths (8,8,16,…); the paper: its seed")->group("Network");
+  option("--activation", activation, "swish, relu; the paper: swish")->group("Network");
+
+  option("--epochs", epochs, "of training the seed; the paper: 160")->check(at_least(0))->group("Training");
+  option("--tune-epochs", tune_epochs, "of fine-tuning after a split; -1: as --epochs; the paper: 160")->check(at_least(-1))->group("Training");
+  option("--batch", run.batch, "pictures a step; the paper: 128")->check(at_least(1))->group("Training");
+  option("--lr", lr, "learning rate; the paper: 0.1")->check(at_least(0))->group("Training");
+  option("--tune-lr", tune_lr, "of fine-tuning; -1: as --lr; the paper: 0.1")->check(at_least(-1))->group("Training");
+  option("--schedule", schedule, "step (x 0.1 at 50 % and 75 % of the epochs) or cosine; the paper: step")->group("Training");
+  option("--warmup", warmup, "epochs of linear warm-up from 0; the paper: 0")->check(at_least(0))->group("Training");
+  option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")->check(CLI::Range(0.0, 1.0))->group("Training");
+  app.add_flag("--nesterov", nesterov, "Nesterov momentum; the paper: not on CIFAR")->group("Training");
+  option("--weight-decay", weight_decay, "on every parameter; the paper: 1e-4")->check(at_least(0))->group("Training");
+  option("--smoothing", smoothing, "label smoothing; the paper: 0 on CIFAR")->check(CLI::Range(0.0, 1.0))->group("Training");
+  option("--bn-batch", bn_batch, "pictures a batch-norm group; 0: the whole batch, as the paper")->check(at_least(0))->group("Training");
+
+  option("--rounds", how.rounds, "of splitting")->check(at_least(0))->group("Growth");
+  option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost")->check(CLI::Range(0.0, 1.0))->group("Growth");
+  option("--target-macs", how.target_macs, "stay just under so many MACs a picture; 0: no target")->check(at_least(0))->group("Growth");
+  option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored)")->group("Growth");
+  option("--energy", energy, "exact (MACs that one more channel adds) or paper (the authors' count); the paper: paper")->group("Growth");
+  option("--energy-scale", energy_scale, "none, sqrt or log of the energy; the paper: sqrt on CIFAR")->group("Growth");
+  option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from 0.99 of it on)")->group("Growth");
+  option("--epsilon", how.surgery.epsilon, "the copies' distance from the neuron; the paper: 0.01")->check(at_least(0))->group("Growth");
+  option("--split-step", split_step, "exact (a step of epsilon in function space) or paper (columns of v copied whole)")->group("Growth");
+  option("--momentum", momentum, "after a split: zero, or split (carried through the surgery); the paper: zero")->group("Growth");
+
+  option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
+  option("--rq-epochs", how.rayleigh.epochs, "the paper: 10")->check(at_least(1))->group("RQ-SGD");
+  option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
+  option("--rq-lr", how.rayleigh.lr, "x 0.2 at every even epoch; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
+  option("--rq-loss", rq_loss, "training (label smoothing included) or ce (plain cross-entropy, as the authors)")->group("RQ-SGD");
+  option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; the paper: 3 on CIFAR")->check(at_least(0))->group("RQ-SGD");
+
+  option("--seed", how.seed, "of initialisation, order, augmentation and directions")->group("Run");
+  option("--out", run.directory, "the run's folder; the same command goes on with the run it finds there")->group("Run");
+  option("--checkpoint-minutes", run.checkpoint_minutes, "a killed run repeats at most so much")->check(at_least(0))->group("Run");
+  option("--check-pictures", run.check_pictures, "training pictures on which a split's loss change is predicted and measured")->check(at_least(1))->group("Run");
+  option("--loader-threads", run.loader_threads, "that prepare batches ahead")->check(CLI::Range(1, 256))->group("Run");
+  device.add_to(app);
+}
+
+namespace {
+template <class T>
+T one_of(const char* option, const std::string& value, std::initializer_list<std::pair<const char*, T>> known) {
+  std::string names;
+  for (const auto& k : known) {
+    if (value == k.first) return k.second;
+    names += (names.empty() ? "" : ", ") + std::string(k.first);
+  }
+  user_error(option, " '", value, "': expected one of ", names);
+}
+}  // namespace
+
+void GrowthOptions::settle() {
+  how.energy = parse_energy(energy), how.scale = parse_energy_scale(energy_scale);
+  how.rounding = one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});
+  how.choice = one_of<Choice>("--selection", selection, {{"energy", Choice::energy}, {"vanilla", Choice::vanilla}, {"vanilla-paper", Choice::vanilla_paper}});
+  how.surgery.step = one_of<SplitStep>("--split-step", split_step, {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
+  how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
+  how.rayleigh.probe.matrix = parse_matrix(curvature);
+  how.rayleigh.probe.smoothing = one_of<bool>("--rq-loss", rq_loss, {{"training", true}, {"ce", false}}) ? smoothing : 0;
+  TrainingSettings t;
+  t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr, t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
+  t.sgd = {momentum_factor, weight_decay, nesterov, true};
+  t.smoothing = smoothing, t.bn_batch = bn_batch;
+  how.train = how.tune = t;
+  if (tune_epochs >= 0) how.tune.schedule.epochs = tune_epochs;
+  if (tune_lr >= 0) how.tune.schedule.lr = tune_lr;
+  run.network.widths = parse_widths(run.network.model, widths);
+  run.network.activation = parse_activation(activation);
+  run.augment = !no_augment;
+  if (run.directory.empty()) run.directory = "runs/" + dataset;
+}
+
+nlohmann::ordered_json GrowthOptions::config() const {
+  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"widths", run.network.widths}, {"activation", activation},
+          {"epochs", how.train.schedule.epochs}, {"tune-epochs", how.tune.schedule.epochs}, {"batch", run.batch}, {"lr", lr},
+          {"tune-lr", how.tune.schedule.lr}, {"schedule", schedule}, {"warmup", warmup}, {"momentum-factor", momentum_factor}, {"nesterov", nesterov},
+          {"weight-decay", weight_decay}, {"smoothing", smoothing}, {"bn-batch", bn_batch}, {"rounds", how.rounds}, {"grow", how.grow},
+          {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
+          {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature},
+          {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch}, {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss},
+          {"relu-beta", how.rayleigh.probe.curvature.relu_beta}, {"seed", how.seed}, {"check-pictures", run.check_pictures}};
+}
+
+}  // namespace fission

@@ -1,0 +1,28 @@
+// The options of a growth, with this project's defaults and the paper's values beside them; and the configuration they make.
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "runners/common/program.h"
+#include "runners/common/run.h"
+
+namespace fission {
+
+struct GrowthOptions {
+  std::string dataset = "cifar10", data, widths = "seed", activation = "swish";
+  Index first = 0;
+  std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy", curvature = "chain", split_step = "exact";
+  std::string schedule = "step", rq_loss = "training", momentum = "zero";
+  Index epochs = 160, tune_epochs = -1;
+  double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0, smoothing = 0;
+  bool nesterov = false, no_augment = false;
+  Index bn_batch = 0;
+  GrowSettings how;
+  RunOptions run;
+  DeviceOptions device;
+
+  void add_to(CLI::App& app);
+  void settle();                          // checks names, fills `how` and `run`; UserError
+  nlohmann::ordered_json config() const;  // everything that the result depends on, by option name
+};
+
+}  // namespace fission

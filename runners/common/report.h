@@ -1,0 +1,39 @@
+// What a person sees: durations, numbers, tables; and the progress of long work (a live line on a terminal, plain lines in a log).
+#pragma once
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "split/grow.h"
+
+namespace fission {
+
+std::string duration(double seconds);                  // "0:02:05"
+std::string in_millions(double value);                 // "0.553 M"
+std::string joined(const std::vector<Index>& widths);  // "8 8 16"
+std::string percent(double share);                     // "57.70 %"
+// columns as wide as they need to be, numbers to the right
+std::string table(const std::vector<std::vector<std::string>>& rows);
+// round, widths, MACs, parameters, test accuracy before and after the split and after tuning, predicted and measured loss change
+std::string growth_table(const std::vector<RoundRecord>& history);
+std::string growth_csv(const std::vector<RoundRecord>& history);
+
+// Rate and time left of work whose size is known in pictures.
+class Progress {
+ public:
+  Progress();
+  void pause();                       // what comes next (evaluation, a checkpoint) is not training: keep it out of the rate
+  void add(double pictures);          // a step is done
+  double rate() const { return seconds_ > 0 ? pictures_ / seconds_ : 0; }  // pictures a second, since reset
+  void reset() { seconds_ = pictures_ = 0, pause(); }
+  void show(const std::string& line);  // at most some times a second on a terminal, twice a minute elsewhere
+  void clear();                        // the live line makes way for a lasting one
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_, shown_;
+  bool running_ = false, terminal_, live_ = false;
+  double seconds_ = 0, pictures_ = 0;
+};
+
+}  // namespace fission

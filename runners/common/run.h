@@ -1,0 +1,62 @@
+// Run: a directory runs/NAME that a growth lives in, and the Workshop around grow(): data, log, checkpoints, progress.
+//   config.json   what the run is; the same command goes on, another configuration is refused with what differs
+//   log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the checkpoint knows
+//   checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors, results.csv
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "data/loader.h"
+#include "nn/checkpoint.h"
+#include "nn/files.h"
+#include "runners/common/report.h"
+#include "split/grow.h"
+
+namespace fission {
+
+struct RunOptions {
+  std::string directory;
+  NetworkConfig network;  // classes, size, channels: from the data
+  Index batch = 128, rq_batch = 64, check_pictures = 2048;
+  bool augment = true;
+  int loader_threads = 1;
+  double checkpoint_minutes = 5;
+};
+
+nlohmann::ordered_json history_to_json(const std::vector<RoundRecord>& history);
+std::vector<RoundRecord> history_from_json(const std::string& text, const std::string& path);
+
+class Run : public Workshop {
+ public:
+  // Opens or makes the directory. config: everything that the result depends on.
+  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::Dataset& train,
+      const data::Dataset& test, Backend& backend);
+  State begin();  // a new state, or the one of the last checkpoint
+
+  BatchSource& training(Index round, Stage stage) override;
+  BatchSource& check() override;
+  BatchSource& test() override;
+  const PictureInput& input() override { return input_; }
+  void after_step(State& state) override;
+  void save(State& state) override;
+  void log(const nlohmann::ordered_json& line) override;
+
+ private:
+  std::string path(const std::string& name) const { return options_.directory + "/" + name; }
+  void write_checkpoint(const State& state);
+  State read_checkpoint();
+  double pictures_left(const State& state) const;
+
+  RunOptions options_;
+  GrowSettings how_;
+  const data::Dataset &train_, &test_;
+  data::Dataset check_;
+  Backend& backend_;
+  PictureInput input_;
+  std::unique_ptr<AppendLog> log_;
+  std::unique_ptr<data::Loader> training_loader_, check_loader_, test_loader_;
+  Index loader_key_ = -1;
+  Progress progress_;
+  std::chrono::steady_clock::time_point last_checkpoint_;
+};
+
+}  // namespace fission

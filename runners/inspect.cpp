@@ -1,0 +1,43 @@
+// Prints what a checkpoint holds: network, widths, MACs, parameters, where its run stands, and the history of its growth.
+#include "runners/common/program.h"
+#include "runners/common/run.h"
+
+int main(int argc, char** argv) {
+  using namespace fission;
+  CLI::App app{"Prints a checkpoint: network, widths per layer, MACs, parameters, history.", "inspect"};
+  std::string checkpoint;
+  bool json = false;
+  app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
+  app.add_flag("--json", json, "one JSON object instead of prose");
+  return run_program(app, argc, argv, [&] {
+    TensorFile file = read_safetensors(checkpoint);
+    auto network = load_network(file, open_backend("reference"));
+    const NetworkConfig& c = network->config();
+    std::vector<RoundRecord> history;
+    if (file.metadata.count("history")) history = history_from_json(file.metadata_at("history"), checkpoint);
+    if (json) {
+      nlohmann::ordered_json j{{"checkpoint", checkpoint}, {"model", c.model}, {"widths", c.widths}, {"classes", c.classes}, {"size", c.size},
+                               {"channels", c.channels}, {"activation", name_of(c.activation)}, {"macs", network->macs()},
+                               {"parameters", network->parameter_count()}, {"history", history_to_json(history)}};
+      for (const char* key : {"seed", "dataset", "round", "stage", "epoch", "step"})
+        if (file.metadata.count(key)) j[key] = file.metadata_at(key);
+      std::printf("%s\n", j.dump().c_str());
+      return;
+    }
+    std::printf("%s: %s, %s, %ldx%ldx%ld pictures, %ld classes\n", checkpoint.c_str(), c.model.c_str(), name_of(c.activation), long(c.size), long(c.size),
+                long(c.channels), long(c.classes));
+    std::printf("MACs a picture: %.0f (products of all convolutions and of the classifier; no bias, batch norm, activation, pooling)\nparameters: %ld\n",
+                network->macs(), long(network->parameter_count()));
+    for (const char* key : {"dataset", "seed", "round", "stage", "epoch", "step"})
+      if (file.metadata.count(key)) std::printf("%s: %s\n", key, file.metadata_at(key).c_str());
+    std::vector<std::vector<std::string>> rows{{"axis", "producer", "width", "widest", "group", "MACs that one more channel adds"}};
+    std::vector<double> e = marginal_energies(*network, Energy::exact);
+    for (std::size_t a = 0; a < network->axes().size(); a++) {
+      const Axis& axis = network->axes()[a];
+      rows.push_back({axis.name, network->producer(axis).name, std::to_string(axis.width), std::to_string(axis.max_width), std::to_string(axis.group),
+                      std::to_string(std::int64_t(e[a]))});
+    }
+    std::printf("\n%s", table(rows).c_str());
+    if (!history.empty()) std::printf("\n%s", growth_table(history).c_str());
+  });
+}

@@ -1,0 +1,69 @@
+// The whole procedure (section 8 of arXiv 1910.03103): train, find what each split is worth, select, split, fine-tune,
+// repeat. grow() reads like the paper; what surrounds it (data, files, progress) is a Workshop's, so that the
+// same lines run anywhere. State is the position and everything needed to go on from it to the same bits.
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+
+#include "nn/training.h"
+#include "split/energy.h"
+#include "split/rayleigh.h"
+#include "split/select.h"
+#include "split/surgery.h"
+
+namespace fission {
+
+enum class Choice { energy, vanilla, vanilla_paper };
+enum class Stage { train, rayleigh };  // train: the seed in round 0, fine-tuning after a split
+
+struct GrowSettings {
+  Index rounds = 2;
+  double grow = 0.3;        // τ_g = grow · Σ e: "what splitting this share of every layer would cost"
+  double target_macs = 0;   // 0: none
+  Choice choice = Choice::energy;
+  Energy energy = Energy::exact;
+  EnergyScale scale = EnergyScale::none;
+  Rounding rounding = Rounding::drop;
+  double threshold = 0.99;  // of Rounding::paper
+  bool carry_momentum = false;
+  SurgerySettings surgery;
+  TrainingSettings train, tune;
+  RayleighSettings rayleigh;
+  std::uint64_t seed = 1;
+};
+
+struct RoundRecord {
+  Index round = 0, neurons_split = 0;
+  std::vector<Index> widths;
+  double macs = 0, parameters = 0;
+  Score split, tuned;                    // on the test pictures: right after the split, after tuning
+  double predicted = 0, measured = 0;    // loss change of the split on the check pictures: E4's, and the real one
+};
+
+struct State {
+  std::unique_ptr<Network> network;
+  std::unique_ptr<Sgd> optimizer;             // in Stage::train; kept through Stage::rayleigh if its momentum is to be carried
+  std::unique_ptr<RayleighDescent> descent;   // in Stage::rayleigh
+  std::unique_ptr<Meter> meter;
+  Index round = 0;                            // of the split that is being prepared or tuned; 0: the seed
+  Stage stage = Stage::train;
+  Index epoch = 0, step = 0;                  // the next step to take
+  bool done = false;
+  std::vector<RoundRecord> history;           // one a round, the current one last
+  void enter(Stage next, const GrowSettings& how);  // epoch 0, step 0, fresh optimiser or directions
+};
+
+class Workshop {
+ public:
+  virtual ~Workshop() = default;
+  virtual BatchSource& training(Index round, Stage stage) = 0;  // shuffled, augmented
+  virtual BatchSource& check() = 0;                             // training pictures under one fixed augmentation key
+  virtual BatchSource& test() = 0;
+  virtual const PictureInput& input() = 0;
+  virtual void after_step(State& state) = 0;                    // progress; a checkpoint when one is due
+  virtual void save(State& state) = 0;                          // a checkpoint now: a stage has ended
+  virtual void log(const nlohmann::ordered_json& line) = 0;
+};
+
+void grow(State& state, const GrowSettings& how, Workshop& work);
+
+}  // namespace fission

@@ -1,0 +1,194 @@
+#include "split/stages.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace fission {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void check_finite(const Meter& meter, const State& state) {
+  if (!std::isfinite(meter.read().loss))
+    user_error("the loss is not finite in round ", state.round, ", epoch ", state.epoch + 1, ", step ", state.step,
+               ": stopped; the last checkpoint is good (a lower --lr may help)");
+}
+
+constexpr Index finite_every = 50;  // steps between looks at the loss: reading it waits for the device
+
+template <class Step>
+void run_epoch(State& state, Workshop& work, BatchSource& source, Step step) {
+  while (state.step < source.steps()) {
+    step(source.next(state.epoch, state.step));
+    state.step++;
+    if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(*state.meter, state);
+    work.after_step(state);
+  }
+}
+
+void next_epoch(State& state) {
+  state.epoch++;
+  state.step = 0;
+  state.meter->clear();
+}
+
+const char* stage_name(const State& s) { return s.stage == Stage::rayleigh ? "rq" : s.round == 0 ? "train" : "tune"; }
+
+}  // namespace
+
+void State::enter(Stage next, const GrowSettings& how) {
+  stage = next;
+  epoch = step = 0;
+  meter = std::make_unique<Meter>(network->backend(), network->dtype());
+  descent.reset();
+  if (next == Stage::train) optimizer = std::make_unique<Sgd>(*network, (round == 0 ? how.train : how.tune).sgd);
+  if (next == Stage::rayleigh) {
+    if (!how.carry_momentum) optimizer.reset();
+    descent = std::make_unique<RayleighDescent>(*network, how.rayleigh, how.seed, std::uint64_t(round));
+  }
+}
+
+void train(State& state, const GrowSettings& how, Workshop& work) {
+  const TrainingSettings& settings = state.round == 0 ? how.train : how.tune;
+  BatchSource& source = work.training(state.round, Stage::train);
+  while (state.epoch < settings.schedule.epochs) {
+    run_epoch(state, work, source, [&](const Batch& batch) {
+      double lr = settings.schedule.at(state.epoch, state.step, source.steps());
+      train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr, *state.meter);
+    });
+    Score seen = state.meter->read();
+    Score test = evaluate(*state.network, work.test(), work.input());
+    work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", settings.schedule.epochs},
+                  {"lr", settings.schedule.at(state.epoch, 0, source.steps())}, {"loss", seen.loss}, {"train_top1", seen.top1},
+                  {"test_loss", test.loss}, {"test_top1", test.top1}, {"test_top5", test.top5}});
+    next_epoch(state);
+  }
+  if (state.history.empty()) {
+    const Network& n = *state.network;
+    state.history.push_back({0, 0, n.widths(), n.macs(), double(n.parameter_count()), {}, {}, 0, 0});
+  }
+  state.history.back().tuned = evaluate(*state.network, work.test(), work.input());
+}
+
+SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
+  BatchSource& source = work.training(state.round, Stage::rayleigh);
+  RayleighDescent& descent = *state.descent;
+  while (state.epoch < how.rayleigh.epochs) {
+    if (state.step == 0) descent.begin_epoch();
+    run_epoch(state, work, source, [&](const Batch& batch) {
+      Tensor loss = descent.step(work.input()(batch), batch.labels, state.epoch);
+      state.meter->add_loss(loss, batch.labels.numel());
+    });
+    double least = 0, sum = 0;
+    for (const auto& layer : descent.result().lambda)
+      for (double l : layer) least = std::min(least, l), sum += std::min(l, 0.0);
+    work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", how.rayleigh.epochs},
+                  {"lr", how.rayleigh.lr_at(state.epoch)}, {"loss", state.meter->read().loss}, {"least_lambda", least}, {"sum_of_negative_lambdas", sum}});
+    // the means of the last epoch are the result, so the next begin_epoch() waits until there is a next epoch
+    next_epoch(state);
+  }
+  return descent.result();
+}
+
+Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how) {
+  std::vector<double> energy;
+  for (double e : marginal_energies(network, how.energy)) energy.push_back(scaled(e, how.scale));
+  std::vector<int> group;
+  std::vector<Index> most;
+  for (const Axis& axis : network.axes()) group.push_back(axis.group), most.push_back(axis.max_width);
+  SelectionProblem problem = make_problem(index.lambda, energy, group, most);
+  auto choose = [&](double grow) {
+    return how.choice == Choice::energy ? select_by_energy(problem, grow, how.rounding, how.threshold)
+                                        : select_vanilla(problem, grow, how.choice == Choice::vanilla_paper);
+  };
+  auto macs_after = [&](const Selection& s) {
+    std::vector<Index> widths = network.widths(), grown = s.grown();
+    for (std::size_t l = 0; l < widths.size(); l++) widths[l] += grown[l];
+    return network.macs(widths);
+  };
+  Selection chosen = choose(how.grow);
+  if (how.target_macs <= 0 || macs_after(chosen) <= how.target_macs) return chosen;
+  double low = 0, high = how.grow;  // bisect: the most that stays under the target
+  chosen = choose(low);
+  for (int i = 0; i < 60; i++) {
+    double middle = (low + high) / 2;
+    Selection attempt = choose(middle);
+    if (macs_after(attempt) <= how.target_macs) low = middle, chosen = std::move(attempt);
+    else high = middle;
+  }
+  return chosen;
+}
+
+double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
+                      const PictureInput& input) {
+  const Tensor& rows = network.neuron_rows();
+  Tensor unit = v.clone(), s_v = network.like_parameters(), gradient = s_v.like(), quotient(network.backend(), {rows.dim(0)}, network.dtype());
+  ops::normalise_rows(unit, rows);
+  std::vector<double> sum(rows.dim(0), 0.0);
+  double pictures = 0;
+  for (Index step = 0; step < source.steps(); step++) {
+    Batch batch = source.next(0, step);
+    splitting_products(network, input(batch), batch.labels, unit, probe, s_v);
+    ops::rayleigh(unit, s_v, rows, quotient, gradient);
+    std::vector<double> q = quotient.to_host();
+    for (std::size_t i = 0; i < q.size(); i++) sum[i] += q[i] * double(batch.labels.numel());
+    pictures += double(batch.labels.numel());
+  }
+  double total = 0;
+  std::size_t row = 0;
+  for (const auto& layer : chosen.split)
+    for (char split : layer) {
+      if (split) total += sum[row] / pictures;
+      row++;
+    }
+  return total;
+}
+
+RoundRecord record_split(Network& before, Network& after, const Selection& chosen, const SplittingIndex& index, const GrowSettings& how,
+                         Workshop& work) {
+  ProbeSettings truth = how.rayleigh.probe;
+  truth.matrix = Matrix::chain, truth.curvature.linear = 0, truth.smoothing = how.tune.smoothing;
+  double half_square = 0.5 * how.surgery.epsilon * how.surgery.epsilon;
+  RoundRecord r;
+  // E4: L_new − L = (ε²/2) Σ v̂ᵀS v̂ + O(ε⁴)
+  r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(), work.input());
+  double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing).loss;
+  r.measured = evaluate(after, work.check(), work.input(), truth.smoothing).loss - old_loss;
+  r.split = evaluate(after, work.test(), work.input());
+  r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()), r.neurons_split = chosen.count();
+  double by_lambda = 0;
+  for (std::size_t l = 0; l < chosen.split.size(); l++)
+    for (std::size_t i = 0; i < chosen.split[l].size(); i++)
+      if (chosen.split[l][i]) by_lambda += half_square * index.lambda[l][i];
+  std::vector<Index> old_widths = before.widths();
+  work.log(Json{{"stage", "split"}, {"neurons", r.neurons_split}, {"grown", chosen.grown()}, {"widths", r.widths}, {"macs", r.macs},
+                {"parameters", r.parameters}, {"budget", chosen.budget}, {"spent", chosen.spent}, {"loss", old_loss},
+                {"predicted_loss_change", r.predicted}, {"measured_loss_change", r.measured}, {"loss_change_by_lambda", by_lambda},
+                {"test_loss", r.split.loss}, {"test_top1", r.split.top1}, {"test_top5", r.split.top5}});
+  return r;
+}
+
+void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen, const GrowSettings& how) {
+  state.history.back().round = state.round;
+  Tensor momentum;
+  if (how.carry_momentum) momentum = split_buffer(*state.network, *grown, chosen.split, state.optimizer->buffer());
+  state.optimizer.reset(), state.descent.reset();  // they refer to the old network
+  state.network = std::move(grown);
+  state.enter(Stage::train, how);
+  if (momentum) state.optimizer->buffer().copy_from(momentum);
+}
+
+void finish(State& state, Workshop& work) {
+  state.done = true;
+  work.save(state);
+}
+
+void nothing_to_split(State& state, Workshop& work) {
+  work.log(Json{{"round", state.round}, {"stage", "split"}, {"neurons", 0},
+                {"why", "no neuron is worth its energy: every splitting index is >= 0, every layer is at its widest, or the budget buys none"}});
+  state.round--;
+  finish(state, work);
+}
+
+}  // namespace fission

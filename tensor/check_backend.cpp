@@ -19,6 +19,9 @@ double value_at(const View& v, Index i) {
   }
   return 0;
 }
+double unit_of(const View& v) {  // half the distance from 1 to the next number
+  return v.dtype == DType::f32 ? std::ldexp(1, -24) : v.dtype == DType::f64 ? std::ldexp(1, -53) : 0;
+}
 double peak(const View& v) {  // max |v|, over what is finite
   double most = 0;
   for (Index i = 0; v && i < v.numel(); i++)
@@ -43,7 +46,6 @@ struct NormSize {
 NormSize size_of_norm(const View& y, const Norm& norm, const View& da = {}) {
   NormSize size;
   Index groups = norm.mean.shape[0], channels = norm.mean.shape[1], group = y.numel() / groups;
-  double ulp = y.dtype == DType::f32 ? std::ldexp(1, -24) : std::ldexp(1, -53);
   if (norm.activation == Activation::relu) size.kink.resize(y.numel());
   for (Index i = 0; i < y.numel(); i++) {
     Index s = i / group * channels + i % channels;
@@ -53,7 +55,7 @@ NormSize size_of_norm(const View& y, const Norm& norm, const View& da = {}) {
     size.z = std::max(size.z, z);
     size.c = std::max(size.c, std::abs(c));
     size.x_hat = std::max(size.x_hat, istd * (std::abs(value) + std::abs(mean)));
-    if (size.kink.empty() || std::abs(c * (value - mean) + beta) > 16 * ulp * z) continue;
+    if (size.kink.empty() || std::abs(c * (value - mean) + beta) > 16 * unit_of(y) * z) continue;
     size.kink[i] = true;
     if (da) size.kink_sum += std::abs(value_at(da, i));
   }
@@ -143,7 +145,7 @@ class Comparison {
     return s;
   }
 
-  // |got − expected| ≤ 8u (4 + √n) scale. u: the unit of rounding. A running sum of n terms rounds n times, each time
+  // |got − expected| ≤ 8u (4 + √n) scale. u: unit_of(). A running sum of n terms rounds n times, each time
   // by up to u times the sum so far; as the signs of these errors are random, they add up to about u √n times what
   // the sum comes to (or would, if its terms had random signs: `scale`, where a sum happens to cancel). 8: the worst
   // of many elements is a few times the usual error. 4: the handful of roundings, and of exp, in a formula without a
@@ -151,9 +153,8 @@ class Comparison {
   void compare(const Output& o) const {
     View expected = o.view;
     expected.data = copy_of(o.view);
-    double unit = o.view.dtype == DType::f32 ? std::ldexp(1, -24) : o.view.dtype == DType::f64 ? std::ldexp(1, -53) : 0;
     double scale = std::max(peak(expected), o.scale);
-    double tolerance = 8 * unit * (4 + std::sqrt(o.terms)) * scale + o.slack;
+    double tolerance = 8 * unit_of(o.view) * (4 + std::sqrt(o.terms)) * scale + o.slack;
     Index worst = -1;
     double distance = 0;
     for (Index i = 0; i < o.view.numel(); i++) {
@@ -254,12 +255,14 @@ void CheckBackend::norm_act(View y, const Norm& norm, View a) {
 }
 void CheckBackend::norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) {
   NormSize s = size_of_norm(y, norm, da);
-  double channels = double(norm.gamma.numel()), n = double(y.numel()) / channels, in_group = n / double(norm.mean.shape[0]);
-  double dz = peak(da) * (1 + s.z), sum = std::sqrt(n) * rms(da) * (1 + s.z);  // |φ''| ≤ ½: φ' is off by no more than z is
-  double through = training ? 1 + s.x_hat * s.x_hat : 1;                        // what an error of dz or x̂ grows to in dy
+  double n = double(y.numel()) / double(norm.gamma.numel()), in_group = n / double(norm.mean.shape[0]), sum = std::sqrt(n) * rms(da);
+  // On top of the sums' own rounding: dz and x̂ are off by a few units of what meets in them (|φ''| ≤ ½), and at a
+  // kink dz may be 0 or da, which reaches the rest of its group through two means.
+  double off = 40 * unit_of(y) * (s.z + s.x_hat), kink_mean = s.kink_sum / in_group * (1 + s.x_hat * s.x_hat);
   Comparison(*this, "norm_act_backward", {da, y},
-             {{"dy", dy, in_group, s.c * dz * through, training ? s.c * s.kink_sum / in_group * through : 0, &s.kink},
-              {"dgamma", dgamma, n, sum * s.x_hat, s.kink_sum * s.x_hat}, {"dbeta", dbeta, n, sum, s.kink_sum}}, &norm)
+             {{"dy", dy, training ? in_group : 1, s.c * peak(da), s.c * (off * peak(da) + (training ? kink_mean : 0)), &s.kink},
+              {"dgamma", dgamma, n, sum, off * sum + s.kink_sum * s.x_hat},
+              {"dbeta", dbeta, n, sum, off * sum + s.kink_sum}}, &norm)
       .run([&](Backend& b, auto at) { b.norm_act_backward(at(da), at(y), at(norm), training, at(dy), at(dgamma), at(dbeta)); });
 }
 void CheckBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) {

@@ -1,0 +1,84 @@
+// A fused operation is what its parts make of it: on the reference, in f64.
+#include "tests/tensor/values.h"
+
+using namespace fission;
+using namespace fission::testing;
+
+namespace {
+Backend& reference() { return open_backend("reference"); }
+Tensor random(const Shape& shape, std::uint64_t item, double scale = 1, double offset = 0) {
+  return random_tensor(reference(), shape, item, scale, offset, DType::f64);
+}
+constexpr Activation activations[] = {Activation::none, Activation::swish, Activation::relu};
+constexpr double bound = 1e-13;  // a hundred roundings of doubles of size one
+}  // namespace
+
+TEST_CASE("fused: depthwise with a norm is norm_act, then depthwise") {
+  for (Activation f : activations)
+    for (Index stride : {1, 2}) {
+      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2);
+      NormTensors norm = random_norm(y, 2, f, 3);
+      Conv2dGeometry g{3, stride, 1};
+      check_values(ops::depthwise(y, &norm, w, g), ops::depthwise(ops::norm_act(y, norm), nullptr, w, g).to_host(), bound);
+    }
+}
+
+TEST_CASE("fused: depthwise_backward with a norm is depthwise_backward at norm_act's output") {
+  for (Activation f : activations)
+    for (Index stride : {1, 2}) {
+      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2);
+      NormTensors norm = random_norm(y, 2, f, 3);
+      Conv2dGeometry g{3, stride, 1};
+      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), da = y.like(), dw = w.like(), da_parts = y.like(), dw_parts = w.like();
+      ops::depthwise_backward(y, &norm, w, dout, g, &da, &dw);
+      ops::depthwise_backward(ops::norm_act(y, norm), nullptr, w, dout, g, &da_parts, &dw_parts);
+      check_values(da, da_parts.to_host(), bound);
+      check_values(dw, dw_parts.to_host(), 10 * bound);  // sums of 120
+    }
+}
+
+TEST_CASE("fused: norm_act is the activation of the norm") {
+  Tensor y = random({4, 3, 3, 3}, 1, 2, 3);
+  NormTensors norm = random_norm(y, 2, Activation::none, 3);
+  std::vector<double> swish = ops::norm_act(y, norm).to_host(), relu = swish;
+  for (double& z : swish) z = z / (1 + std::exp(-z));
+  for (double& z : relu) z = std::max(z, 0.0);
+  norm.activation = Activation::swish;
+  check_values(ops::norm_act(y, norm), swish, bound);
+  norm.activation = Activation::relu;
+  check_values(ops::norm_act(y, norm), relu, bound);
+}
+
+// with φ' from tangent, at a norm that does nothing: mean 0, var 1 − eps, gamma 1, beta 0
+TEST_CASE("fused: norm_act_backward is the activation's gradient, then the norm's") {
+  for (Activation f : {Activation::swish, Activation::relu})
+    for (bool training : {true, false}) {
+      Tensor y = random({4, 3, 3, 2}, 1, 2, 3), da = random(y.shape(), 5);
+      NormTensors norm = random_norm(y, 2, f, 3), linear = norm;
+      linear.activation = Activation::none;
+      NormTensors activation{f64(reference(), {1, 2}, {0, 0}), f64(reference(), {1, 2}, {1 - 1e-5, 1 - 1e-5}), f64(reference(), {2}, {1, 1}),
+                             f64(reference(), {2}, {0, 0}), 1e-5, f};
+      Tensor dy = y.like(), dgamma = norm.gamma.like(), dbeta = norm.beta.like(), dy2 = y.like(), dgamma2 = dgamma.like(), dbeta2 = dbeta.like();
+      ops::norm_act_backward(da, y, norm, training, dy, &dgamma, &dbeta);
+      Tensor dz = ops::tangent(ops::norm_act(y, linear), activation, da);
+      ops::norm_act_backward(dz, y, linear, training, dy2, &dgamma2, &dbeta2);
+      check_values(dy, dy2.to_host(), bound);
+      check_values(dgamma, dgamma2.to_host(), bound);
+      check_values(dbeta, dbeta2.to_host(), bound);
+    }
+}
+
+TEST_CASE("fused: E9's product without an activation is the tangent twice, times delta") {
+  Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), ones = y.like(), delta = random(y.shape(), 6);
+  NormTensors norm = random_norm(y, 2, Activation::none, 3);
+  std::vector<double> expected = ops::tangent(y, norm, ops::tangent(y, norm, u)).to_host(), d = delta.to_host();
+  for (std::size_t i = 0; i < d.size(); i++) expected[i] *= d[i];
+  check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), expected, bound);
+}
+
+TEST_CASE("fused: sum_rows is the gradient of add_bias") {
+  Tensor y = random({3, 2, 2, 4}, 1), dy = random(y.shape(), 2), b = random({4}, 3), db = b.like(), moved = y.clone();
+  ops::sum_rows(dy, db);
+  ops::add_bias(moved, b);
+  CHECK(std::abs(dot(moved, dy) - dot(y, dy) - dot(b, db)) < bound);
+}

@@ -1,0 +1,104 @@
+// How the loops run: which thread does what, and how odd channel counts stay fast.
+// In (pixel, channel) data a loop over C = 21 channels would leave a scalar tail at each pixel. So T pixels are taken
+// together, T·C a multiple of the vector length: one flat loop, with the per-channel coefficients repeated T times in a
+// table ("expanded"). Column sums go to an expanded accumulator as well, folded to channels at the end.
+#pragma once
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <algorithm>
+#include <numeric>
+
+#include "tensor/backend.h"
+#include "tensor/cpu/scratch.h"
+#include "tensor/kernels/activation.h"
+
+namespace fission::cpu {
+
+#ifndef _OPENMP  // a build without OpenMP runs on one thread
+inline int omp_get_num_threads() { return 1; }
+inline int omp_get_thread_num() { return 0; }
+inline int omp_get_max_threads() { return 1; }
+#endif
+
+constexpr Index lanes = 8;  // floats of a vector (AVX2)
+
+// pixels of a run: T·C is a multiple of `lanes` and at least `least` floats
+inline Index run_pixels(Index channels, Index least = 256) {
+  Index t = lanes / std::gcd(lanes, channels);
+  return t * std::max<Index>(1, (least + t * channels - 1) / (t * channels));
+}
+
+template <class T>
+void expand(const T* values, Index channels, Index pixels, T* out) {  // (C) → (T,C)
+  for (Index t = 0; t < pixels; t++) std::copy(values, values + channels, out + t * channels);
+}
+
+// the part of [0, n) that is this thread's
+struct Range {
+  Index first, last;
+};
+inline Range my_range(Index n) {
+  Index threads = omp_get_num_threads(), me = omp_get_thread_num();
+  return {n * me / threads, n * (me + 1) / threads};
+}
+
+inline int threads() { return omp_get_max_threads(); }
+inline bool worth_threads(Index elements) { return elements > 8192; }  // below that, starting threads costs more
+
+// f(i) for all i < n, in parallel and vectorised
+template <class F>
+void for_each(Index n, F f) {
+#pragma omp parallel if (worth_threads(n))
+  {
+    Range r = my_range(n);
+#pragma omp simd
+    for (Index i = r.first; i < r.last; i++) f(i);
+  }
+}
+
+// f(group, first pixel, last pixel) for this thread's part of `pixels`, cut where a group ends
+template <class F>
+void for_my_groups(Index pixels, Index groups, F f) {
+  Range r = my_range(pixels);
+  Index per_group = pixels / groups;
+  for (Index p = r.first; p < r.last;) {
+    Index g = p / per_group, end = std::min(r.last, (g + 1) * per_group);
+    f(g, p, end);
+    p = end;
+  }
+}
+
+// f(i, j) for each float i of the pixels [first, last) of C channels; j: its place in an expanded table of T pixels
+template <class F>
+inline __attribute__((always_inline)) void for_runs(Index first, Index last, Index channels, Index run, F f) {
+  for (Index p = first; p < last; p += run) {
+    Index n = std::min(run, last - p) * channels, base = p * channels;
+#pragma omp simd
+    for (Index j = 0; j < n; j++) f(base + j, j);
+  }
+}
+
+// E5's coefficients z = c y + b, one set a group, expanded: (G,T,C) each
+struct Coefficients {
+  Index run, length;  // T, T·C
+  float *c, *b;
+  const float* c_of(Index group) const { return c + group * length; }
+  const float* b_of(Index group) const { return b + group * length; }
+};
+Coefficients coefficients(const Norm& norm, Index channels, Index run, Scratch& scratch);
+
+inline Index last_dim(const Shape& s) { return s[s.rank() - 1]; }
+
+// calls f with the functor of an activation
+template <class F>
+void with_activation(Activation a, const Curvature& k, F f) {
+  switch (a) {
+    case Activation::swish: return f(kernels::Swish{});
+    case Activation::relu: return f(kernels::Relu{float(k.relu_beta)});
+    case Activation::none: return f(kernels::Linear{float(k.linear)});
+  }
+}
+
+}  // namespace fission::cpu

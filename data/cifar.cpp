@@ -29,7 +29,8 @@ void check_size(const std::string& path, Index records, Index record_bytes) {
   std::error_code error;
   Index size = fs::is_regular_file(path, error) ? Index(fs::file_size(path, error)) : -1;
   if (error || size < 0)
-    user_error("[cifar] ", path, ": ", error ? error.message() : "not a file", "; expected ", records, " records of ", record_bytes, " bytes");
+    user_error("[cifar] ", path, ": ", error ? error.message() : "not a file", "; expected ", records, " records of ", record_bytes,
+               " bytes");
   Index want = records * record_bytes;
   if (size == 0) user_error("[cifar] ", path, ": empty; expected ", records, " records of ", record_bytes, " bytes: fetch it again");
   if (size < want)
@@ -50,7 +51,8 @@ void append(Dataset& d, const CifarFormat& format, const std::string& path, Inde
   for (Index begin = 0; begin < wanted; begin += at_once) {
     Index n = std::min(at_once, wanted - begin);
     if (!file.read(reinterpret_cast<char*>(buffer.data()), n * record_bytes))
-      user_error("[cifar] ", path, ": can't be read at byte ", begin * record_bytes, "; expected ", file_records, " records of ", record_bytes, " bytes");
+      user_error("[cifar] ", path, ": can't be read at byte ", begin * record_bytes, "; expected ", file_records, " records of ", record_bytes,
+                 " bytes");
     for (Index i = 0; i < n; i++) {
       const std::uint8_t* record = buffer.data() + i * record_bytes;
       for (Index l = 0; l < labels; l++)
@@ -86,7 +88,8 @@ CifarFormat cifar10() {
           {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}, ""};
 }
 CifarFormat cifar100() {
-  return {"cifar100", "cifar-100-binary.tar.gz", "cifar-100-binary", {"train.bin"}, {"test.bin"}, 50000, 10000, {20, 100}, {}, "fine_label_names.txt"};
+  return {"cifar100", "cifar-100-binary.tar.gz", "cifar-100-binary", {"train.bin"}, {"test.bin"}, 50000, 10000, {20, 100},
+          {}, "fine_label_names.txt"};
 }
 
 Dataset load_cifar(const CifarFormat& format, const std::string& directory, Split split, Index first) {
@@ -94,7 +97,8 @@ Dataset load_cifar(const CifarFormat& format, const std::string& directory, Spli
   Index in_each = split == Split::train ? format.train_records : format.test_records;
   Index published = in_each * Index(files.size()), count = first ? first : published;
   if (count > published)
-    user_error("[cifar] ", format.name, ": the first ", first, " pictures were asked for; expected at most ", published, ", all of ", name_of(split));
+    user_error("[cifar] ", format.name, ": the first ", first, " pictures were asked for; expected at most ", published, ", all of ",
+               name_of(split));
 
   Dataset d;
   d.name = format.name;

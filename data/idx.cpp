@@ -41,7 +41,8 @@ IdxFile read_idx(const std::string& path, int rank) {
   if (size >= 4 && big_endian(file.bytes.data()) != magic)
     user_error("[idx] ", path, ": magic ", hex(big_endian(file.bytes.data())), " at byte 0; expected ", hex(magic), " (unsigned bytes, ", rank,
                rank == 1 ? " dimension" : " dimensions", "): are pictures and labels interchanged?");
-  if (size < header) user_error("[idx] ", path, ": ends at byte ", size, ", inside its header; expected ", header, " bytes of header: fetch it again");
+  if (size < header)
+    user_error("[idx] ", path, ": ends at byte ", size, ", inside its header; expected ", header, " bytes of header: fetch it again");
   std::vector<Index> dims;
   double bytes = 1;  // as a double: 32-bit sizes may multiply beyond 64 bits
   for (int i = 0; i < rank; i++) {
@@ -52,7 +53,8 @@ IdxFile read_idx(const std::string& path, int rank) {
   if (dims[0] == 0) user_error("[idx] ", path, ": sizes ", shape, " at byte 4: nothing in it; expected at least one entry");
   if (bytes != double(size - header))
     user_error("[idx] ", path, ": ", double(size - header) < bytes ? "truncated" : "too long", ", ends at byte ", size, "; expected sizes ", shape,
-               " from byte 4 to take ", header + bytes < 1e15 ? std::to_string(Index(header + bytes)) : "far more", " bytes: is the download complete?");
+               " from byte 4 to take ", header + bytes < 1e15 ? std::to_string(Index(header + bytes)) : "far more",
+               " bytes: is the download complete?");
   file.dims = dims;
   file.bytes.erase(file.bytes.begin(), file.bytes.begin() + header);
   return file;
@@ -77,8 +79,8 @@ Dataset load_idx(const IdxFormat& format, const std::string& directory, Split sp
     user_error("[idx] ", pictures_path, ": pictures of ", pictures.dims[1], "x", pictures.dims[2], " (sizes at byte 8); expected ", side, "x", side,
                ", as ", format.name, " has them");
   if (labels.dims[0] != there)
-    user_error("[idx] ", labels_path, ": ", labels.dims[0], " labels (size at byte 4); expected ", there, ", one for each picture of ", pictures_path,
-               ": are they of the same split?");
+    user_error("[idx] ", labels_path, ": ", labels.dims[0], " labels (size at byte 4); expected ", there, ", one for each picture of ",
+               pictures_path, ": are they of the same split?");
   if (first > there)
     user_error("[idx] ", pictures_path, ": the first ", first, " pictures were asked for; expected at most ", there, ", all there are");
 

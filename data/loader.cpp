@@ -65,7 +65,7 @@ struct Loader::Slot {
   std::exception_ptr error;
   // of the consumer alone
   bool sent = false;
-  std::unique_ptr<Event> copied, released;  // its copy is done; the consumer's work on the batch before is done
+  std::unique_ptr<Event> copied, released;  // its copy is done; work on what lay there before is done
 };
 
 Loader::Loader(const Dataset& dataset, Backend& device, const LoaderOptions& options)
@@ -81,9 +81,13 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, con
   FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ", options.stage);
   steps_ = options.drop_last ? count_ / options.batch : (count_ + options.batch - 1) / options.batch;
   if (steps_ == 0)
-    user_error("[loader] ", count_, " pictures and batches of ", options.batch, ", full ones only: not one batch; expected a batch of at most ", count_);
+    user_error("[loader] ", count_, " pictures and batches of ", options.batch, ", full ones only: not one batch; expected batches of at most ",
+               count_);
   Index largest = std::min(options.batch, count_);
-  for (Index i = 0; i < options.ahead + in_use; i++) ring_.push_back(std::make_unique<Slot>(device, largest, shape));
+  for (Index i = 0; i < options.ahead + in_use; i++) {
+    ring_.push_back(std::make_unique<Slot>(device, largest, shape));
+    ring_.back()->released = device.record(Queue::compute);  // the memory's last owner may still be at work on it
+  }
   try {
     for (int i = 0; i < options.threads; i++) threads_.emplace_back([this] { work(); });
   } catch (...) {  // no more threads to be had: those that run must not be left behind
@@ -94,11 +98,11 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, con
 
 Loader::~Loader() {
   stop();
-  for (auto& s : ring_) {
-    try {
-      if (s->copied) device_.wait_on_host(*s->copied);  // the memory goes back after this
-    } catch (...) {  // a device that fails here has failed before, and was heard of
-    }
+  try {  // the memory goes back after this: no copy and no computation may be at work on it
+    for (auto& s : ring_)
+      if (s->copied) device_.wait_on_host(*s->copied);
+    device_.wait_on_host(*device_.record(Queue::compute));
+  } catch (...) {  // a device that fails here has failed before, and was heard of
   }
 }
 
@@ -215,7 +219,7 @@ void Loader::wait_until_ready(Index serial) {
 }
 
 void Loader::send(Slot& s) {
-  if (s.released) device_.wait(Queue::transfer, *s.released);
+  device_.wait(Queue::transfer, *s.released);
   Index bytes = s.pictures.numel() / s.pictures.dim(0);
   device_.copy(s.pictures.data(), s.host_pictures.data(), s.count * bytes, Backend::Direction::host_to_device, Queue::transfer);
   device_.copy(s.labels.data(), s.host_labels.data(), s.count * sizeof(std::int32_t), Backend::Direction::host_to_device, Queue::transfer);

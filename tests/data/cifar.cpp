@@ -14,6 +14,9 @@ CifarFormat small(CifarFormat format) {
   format.test_records = 3;
   return format;
 }
+std::string refused(const CifarFormat& format, const Folder& folder, Split split) {
+  return refusal([&] { load_cifar(small(format), folder.str(), split); });
+}
 Bytes record(const Bytes& labels, std::uint32_t seed) { return labels + noise(3072, seed); }
 Bytes cifar10_test() { return record({3}, 1) + record({9}, 2) + record({0}, 3); }
 
@@ -73,7 +76,7 @@ TEST_CASE("cifar: CIFAR-100 takes the fine label, and its names where they are")
   CHECK(d.mean == std::vector<double>{.4914, .4822, .4465});
   CHECK(d.std == std::vector<double>{.2023, .1994, .2010});
   folder.write("fine_label_names.txt", first(names, 40));
-  check_line(refusal([&] { load_cifar(small(cifar100()), folder.str(), Split::train); }), {folder / "fine_label_names.txt", "10 class names", "expected 100"});
+  check_line(refused(cifar100(), folder, Split::train), {folder / "fine_label_names.txt", "10 class names", "expected 100"});
 }
 
 TEST_CASE("cifar: the published sizes are 10000 records, and the archive's folder may be left to load_dataset") {
@@ -97,45 +100,44 @@ TEST_CASE("cifar: the published sizes are 10000 records, and the archive's folde
 TEST_CASE("cifar: a truncated file is refused with the byte and the record") {
   Folder folder;
   std::string path = folder.write("test_batch.bin", first(cifar10_test(), 3073 + 100));
-  auto load = [&] { load_cifar(small(cifar10()), folder.str(), Split::test); };
-  check_line(refusal(load), {path, "ends at byte 3173", "inside record 1", "expected 3 records of 3073 bytes (9219)", "download"});
+  check_line(refused(cifar10(), folder, Split::test), {path, "ends at byte 3173", "inside record 1", "expected 3 records of 3073 bytes (9219)", "download"});
   folder.write("test_batch.bin", first(cifar10_test(), 2 * 3073));  // cut between records
-  check_line(refusal(load), {path, "ends at byte 6146", "before record 2", "expected 3 records"});
+  check_line(refused(cifar10(), folder, Split::test), {path, "ends at byte 6146", "before record 2", "expected 3 records"});
 }
 
 TEST_CASE("cifar: a file with more than its records is refused") {
   Folder folder;
   std::string path = folder.write("test_batch.bin", cifar10_test() + Bytes{7});
-  check_line(refusal([&] { load_cifar(small(cifar10()), folder.str(), Split::test); }),
+  check_line(refused(cifar10(), folder, Split::test),
              {path, "1 bytes follow record 2", "from byte 9219", "expected 3 records of 3073 bytes"});
 }
 
 TEST_CASE("cifar: an empty file is refused") {
   Folder folder;
   std::string path = folder.write("test_batch.bin", {});
-  check_line(refusal([&] { load_cifar(small(cifar10()), folder.str(), Split::test); }), {path, "empty", "expected 3 records of 3073 bytes"});
+  check_line(refused(cifar10(), folder, Split::test), {path, "empty", "expected 3 records of 3073 bytes"});
 }
 
 TEST_CASE("cifar: a label out of range is refused with its record and byte") {
   Folder folder;
   std::string path = folder.write("test_batch.bin", record({3}, 1) + record({10}, 2) + record({0}, 3));
-  check_line(refusal([&] { load_cifar(small(cifar10()), folder.str(), Split::test); }), {path, "label 10 in record 1 (byte 3073)", "expected 0 to 9"});
+  check_line(refused(cifar10(), folder, Split::test), {path, "label 10 in record 1 (byte 3073)", "expected 0 to 9"});
   path = folder.write("train.bin", record({19, 99}, 1) + record({20, 7}, 2));
-  check_line(refusal([&] { load_cifar(small(cifar100()), folder.str(), Split::train); }), {path, "label 20 in record 1 (byte 3074)", "expected 0 to 19"});
+  check_line(refused(cifar100(), folder, Split::train), {path, "label 20 in record 1 (byte 3074)", "expected 0 to 19"});
   folder.write("train.bin", record({19, 100}, 1) + record({2, 7}, 2));
-  check_line(refusal([&] { load_cifar(small(cifar100()), folder.str(), Split::train); }), {path, "label 100 in record 0 (byte 1)", "expected 0 to 99"});
+  check_line(refused(cifar100(), folder, Split::train), {path, "label 100 in record 0 (byte 1)", "expected 0 to 99"});
 }
 
 TEST_CASE("cifar: a missing file is refused with what to unpack") {
   Folder folder;
-  check_line(refusal([&] { load_cifar(small(cifar10()), folder.str(), Split::train); }),
+  check_line(refused(cifar10(), folder, Split::train),
              {folder / "data_batch_1.bin", "no such file", "expected cifar10's binary version", "cifar-10-binary.tar.gz"});
   write_cifar10_train(folder);
   std::filesystem::remove(folder / "data_batch_3.bin");
-  check_line(refusal([&] { load_cifar(small(cifar10()), folder.str(), Split::train); }),
+  check_line(refused(cifar10(), folder, Split::train),
              {folder / "data_batch_3.bin", "No such file", "expected 2 records of 3073 bytes"});
   std::filesystem::create_directory(folder / "data_batch_3.bin");
-  check_line(refusal([&] { load_cifar(small(cifar10()), folder.str(), Split::train); }), {folder / "data_batch_3.bin", "not a file"});
+  check_line(refused(cifar10(), folder, Split::train), {folder / "data_batch_3.bin", "not a file"});
 }
 
 TEST_CASE("dataset: a missing folder, a file for a folder, no folder, an unknown name") {

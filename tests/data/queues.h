@@ -2,6 +2,7 @@
 // it. So a missing event shows as wrong bytes, not as a rare race. With `eager_transfer` copies run at once instead,
 // which shows the opposite mistake: overwriting what the compute queue has yet to read.
 #pragma once
+#include <cstdlib>
 #include <deque>
 #include <functional>
 
@@ -13,6 +14,7 @@ namespace test {
 class LateBackend : public ReferenceBackend {
  public:
   explicit LateBackend(bool eager_transfer) : eager_transfer_(eager_transfer) {}
+  Arena& arena(Memory kind) override { return kind == Memory::host ? host_ : ReferenceBackend::arena(kind); }
   std::string name() const override { return "late"; }
 
   void copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) override {
@@ -62,6 +64,7 @@ class LateBackend : public ReferenceBackend {
   }
 
   bool eager_transfer_;
+  Arena host_{[](std::size_t bytes) { return std::aligned_alloc(64, bytes); }, [](void* p) { std::free(p); }};
   Line lines_[2];
 };
 

@@ -2,20 +2,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace fission {
 namespace data {
 namespace {
 
-// Pixels of a known size: the compiler then moves them without a loop over channels.
-template <Index C>
-void mirror_row(std::uint8_t* row, Index width) {
-  for (std::uint8_t *a = row, *b = row + (width - 1) * C; a < b; a += C, b -= C)
-    for (Index c = 0; c < C; c++) std::swap(a[c], b[c]);
-}
-void mirror_row(std::uint8_t* row, Index width, Index channels) {
-  if (channels == 3) return mirror_row<3>(row, width);
-  for (std::uint8_t *a = row, *b = row + (width - 1) * channels; a < b; a += channels, b -= channels) std::swap_ranges(a, a + channels, b);
+// out = a row of n pixels, last pixel first
+void copy_mirrored(const std::uint8_t* from, Index n, Index channels, std::uint8_t* out) {
+  if (channels == 3 && n > 1) {  // 3 bytes move as 4, the next pixel mends the fourth; the ends have no fourth to spare
+    std::memcpy(out, from + 3 * (n - 1), 3);
+    for (Index x = 1; x < n - 1; x++) std::memcpy(out + 3 * x, from + 3 * (n - 1 - x), 4);
+    std::memcpy(out + 3 * (n - 1), from, 3);
+    return;
+  }
+  for (Index x = 0; x < n; x++) std::memcpy(out + x * channels, from + (n - 1 - x) * channels, channels);
 }
 
 }  // namespace
@@ -31,16 +32,19 @@ Crop draw_crop(const Random& random, Index picture, Index padding, bool flip) {
 
 void write_crop(const std::uint8_t* picture, Index height, Index width, Index channels, const Crop& crop, std::uint8_t* out) {
   Index left = std::clamp<Index>(-crop.dx, 0, width), right = std::clamp<Index>(crop.dx, 0, width);  // black columns
+  Index seen = width - left - right, from_x = right;
+  if (crop.mirror) std::swap(left, right);
   for (Index y = 0; y < height; y++, out += width * channels) {
-    Index from = y + crop.dy;
-    if (from < 0 || from >= height || left == width || right == width) {
+    Index from_y = y + crop.dy;
+    if (from_y < 0 || from_y >= height || seen == 0) {
       std::memset(out, 0, width * channels);
       continue;
     }
+    const std::uint8_t* from = picture + (from_y * width + from_x) * channels;
     std::memset(out, 0, left * channels);
-    std::memcpy(out + left * channels, picture + (from * width + right) * channels, (width - left - right) * channels);
+    if (crop.mirror) copy_mirrored(from, seen, channels, out + left * channels);
+    else std::memcpy(out + left * channels, from, seen * channels);
     std::memset(out + (width - right) * channels, 0, right * channels);
-    if (crop.mirror) mirror_row(out, width, channels);
   }
 }
 

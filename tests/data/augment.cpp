@@ -41,6 +41,21 @@ TEST_CASE("augment: pixels stay whole when mirrored, for 1, 2, 3 and 4 channels"
   CHECK(cropped({1, 2, 3, 4, 5, 6, 7, 8}, 1, 2, 4, {0, 0, true}) == Bytes{5, 6, 7, 8, 1, 2, 3, 4});
 }
 
+TEST_CASE("augment: a mirrored crop is the crop with its columns in reverse order, for every size and shift") {
+  Index wrong = 0;
+  for (Index channels : {1, 2, 3, 4})
+    for (Index width : {1, 2, 3, 7})
+      for (Index dx = -width; dx <= width; dx++) {
+        Bytes p = noise(std::size_t(3 * width * channels)), plain = cropped(p, 3, width, channels, {1, dx, false});
+        Bytes mirrored = cropped(p, 3, width, channels, {1, dx, true});
+        for (Index y = 0; y < 3; y++)
+          for (Index x = 0; x < width; x++)
+            for (Index c = 0; c < channels; c++)
+              wrong += mirrored[(y * width + x) * channels + c] != plain[(y * width + width - 1 - x) * channels + c];
+      }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("augment: a padding wider than the picture leaves black, not another picture's bytes") {
   Bytes p = {1, 2, 3, 4};
   for (Index d : {-5, -3, -2, 2, 3, 5}) {

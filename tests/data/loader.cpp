@@ -75,6 +75,10 @@ struct Source : PictureSource {
   int milliseconds = 0;
   mutable std::atomic<int> failures{0}, written{0};
   Shape shape() const override { return {40, 2, 2, 1}; }
+  bool reaches(int pictures) const {  // within a second
+    for (int i = 0; i < 1000 && written < pictures; i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return written >= pictures;
+  }
   std::int32_t write(Index i, const Random*, std::uint8_t* out) const override {
     if (milliseconds) std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
     if (i == fails_on && failures++ == 0) user_error("[test] picture ", i, " is damaged");
@@ -222,9 +226,9 @@ TEST_CASE("loader: a batch stays as it is until the next but one is asked for") 
 
 TEST_CASE("loader: copies and computation wait for each other by events alone") {
   Dataset d = tiny();
-  for (bool eager_transfer : {false, true})
+  for (auto eager : {LateBackend::Eager::none, LateBackend::Eager::compute, LateBackend::Eager::transfer})
     for (int threads : {1, 3}) {
-      LateBackend late(eager_transfer);
+      LateBackend late(eager);
       LoaderOptions o = small_batches();
       o.threads = threads;
       std::vector<Tensor> kept;
@@ -234,7 +238,7 @@ TEST_CASE("loader: copies and computation wait for each other by events alone") 
         for (Index i = 0; i < 60; i++) {
           Index epoch = i % 11 == 10 ? 7 : i / 5, step = i % 5;  // with seeks among them
           Batch b = loader.next(epoch, step);
-          kept.push_back(b.labels.clone());  // clone() is work on the compute queue: it runs as late as it may
+          kept.push_back(b.labels.clone());  // work on the compute queue, which runs when it likes
           kept.push_back(b.pictures.clone());
           truth.push_back(expected(d, o, epoch, step));
         }
@@ -244,7 +248,7 @@ TEST_CASE("loader: copies and computation wait for each other by events alone") 
 }
 
 TEST_CASE("loader: memory that changed hands is not written before its last owner's work is done") {
-  LateBackend late(true);
+  LateBackend late(LateBackend::Eager::transfer);
   void* once = late.allocate(1000);
   late.free(once);
   void* again = late.allocate(1000);
@@ -302,9 +306,34 @@ TEST_CASE("loader: threads sleep when the ring is full") {
   o.batch = 4, o.threads = 3, o.ahead = 2;
   Loader loader(source, device(), o);
   loader.next(0, 0);
-  for (int i = 0; i < 100 && source->written < 12; i++) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(source->reaches(12));
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   CHECK(source->written == 12);  // the one asked for and two more
+}
+
+TEST_CASE("loader: going elsewhere while threads are at work leaves nothing of the old batches") {
+  auto source = std::make_shared<Source>();
+  source->milliseconds = 1;
+  LoaderOptions o;
+  o.batch = 4, o.threads = 3, o.shuffle = false;
+  Loader loader(source, device(), o);
+  for (Index i = 0; i < 40; i++) {
+    Index step = i * 7 % 10;
+    std::vector<double> labels = loader.next(0, step).labels.to_host();
+    CHECK(labels == std::vector<double>{4. * step, 4. * step + 1, 4. * step + 2, 4. * step + 3});
+  }
+}
+
+TEST_CASE("loader: with a fixed key the work ahead goes on over the end of the epoch") {
+  auto source = std::make_shared<Source>();
+  LoaderOptions o;
+  o.batch = 4, o.fixed_key = true;
+  Loader loader(source, device(), o);
+  for (int i = 0; i < 30; i++) {
+    loader.next(i / 10, i % 10);
+    CHECK(source->reaches((i + 3) * 4));
+    CHECK(source->written == (i + 3) * 4);  // two ahead, and nothing was prepared in vain
+  }
 }
 
 TEST_CASE("loader: an error in a thread reaches who asks for that batch, and asking again goes on") {

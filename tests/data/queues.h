@@ -1,6 +1,6 @@
 // A device whose queues run as late as they may: work lies in a queue until an event that somebody waits for needs
-// it. So a missing event shows as wrong bytes, not as a rare race. With `eager_transfer` copies run at once instead,
-// which shows the opposite mistake: overwriting what the compute queue has yet to read.
+// it. So a missing event shows as wrong bytes, not as a rare race. One of the queues may run at once instead: an eager
+// transfer shows what overwrites bytes that computation has yet to read, an eager computation what reads too early.
 #pragma once
 #include <cstdlib>
 #include <deque>
@@ -13,7 +13,8 @@ namespace test {
 
 class LateBackend : public ReferenceBackend {
  public:
-  explicit LateBackend(bool eager_transfer) : eager_transfer_(eager_transfer) {}
+  enum class Eager { none, compute, transfer };
+  explicit LateBackend(Eager eager) : eager_(eager) {}
   Arena& arena(Memory kind) override { return kind == Memory::host ? host_ : ReferenceBackend::arena(kind); }
   std::string name() const override { return "late"; }
 
@@ -51,7 +52,7 @@ class LateBackend : public ReferenceBackend {
     Line& line = lines_[int(queue)];
     line.waiting.push_back(std::move(work));
     line.pushed++;
-    if (eager_transfer_ && queue == Queue::transfer) run(queue, line.pushed);
+    if (eager_ == (queue == Queue::compute ? Eager::compute : Eager::transfer)) run(queue, line.pushed);
   }
   void run(Queue queue, std::size_t position) {
     Line& line = lines_[int(queue)];
@@ -63,7 +64,7 @@ class LateBackend : public ReferenceBackend {
     }
   }
 
-  bool eager_transfer_;
+  Eager eager_;
   Arena host_{[](std::size_t bytes) { return std::aligned_alloc(64, bytes); }, [](void* p) { std::free(p); }};
   Line lines_[2];
 };

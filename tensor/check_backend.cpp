@@ -132,7 +132,9 @@ class Comparison {
   static std::size_t bytes(const View& v) { return v.numel() * size_of(v.dtype); }
   void keep(const View& v) {
     auto* p = static_cast<const char*>(v.data);
-    if (v && !copy_of(v)) copies_.push_back({p, std::vector<char>(p, p + bytes(v) + 1)});  // + 1: never empty
+    if (!v || copy_of(v)) return;
+    copies_.push_back({p, std::vector<char>(p, p + bytes(v))});
+    copies_.back().data.push_back(0);  // never empty, so that its data is not null
   }
   void* copy_of(const View& v) const {
     for (const Copy& c : copies_)
@@ -247,11 +249,14 @@ void CheckBackend::moments(View y, View mean, View var) {
 }
 void CheckBackend::update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) {
   double n = double(mean.shape[0]), size = peak(running_mean) + peak(mean);
-  Comparison(*this, "update_running", {running_mean, running_var, mean, var}, {{"running_mean", running_mean, n, size}, {"running_var", running_var, n}})
+  Comparison(*this, "update_running", {running_mean, running_var, mean, var},
+             {{"running_mean", running_mean, n, size}, {"running_var", running_var, n}})
       .run([&](Backend& b, auto at) { b.update_running(at(running_mean), at(running_var), at(mean), at(var), momentum, count); });
 }
 void CheckBackend::norm_act(View y, const Norm& norm, View a) {
-  Comparison(*this, "norm_act", {y}, {{"a", a, 1, size_of_norm(y, norm).z}}, &norm).run([&](Backend& b, auto at) { b.norm_act(at(y), at(norm), at(a)); });
+  Comparison(*this, "norm_act", {y}, {{"a", a, 1, size_of_norm(y, norm).z}}, &norm).run([&](Backend& b, auto at) {
+    b.norm_act(at(y), at(norm), at(a));
+  });
 }
 void CheckBackend::norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) {
   NormSize s = size_of_norm(y, norm, da);

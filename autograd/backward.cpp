@@ -19,6 +19,8 @@ void backward(const Variable& loss) {
       const Variable& input = node->inputs[next++];
       if (input && input.node().requires_grad && seen.insert(&input.node()).second) path.push_back({input.pointer(), 0});
     } else {
+      FISSION_CHECK(node->function != Function::cross_entropy || node == loss.pointer(),
+                    "[backward] a cross-entropy inside the graph of another loss: its rule knows dL/dL = 1 alone");
       order.push_back(node);
       path.pop_back();
     }

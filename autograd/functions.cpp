@@ -44,7 +44,7 @@ Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable
   } else {
     norm->mean = state.running_mean.reshape(one_group), norm->var = state.running_var.reshape(one_group);
   }
-  bool dparameters = gamma.requires_grad();
+  bool dparameters = gamma.requires_grad() || beta.requires_grad();
   Variable a = make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, [=] { return ops::norm_act(y.value(), *norm); }, [=](Tensor da) {
     Tensor dy = da.unique() ? da : da.like(), dgamma, dbeta;
     if (dparameters)
@@ -65,10 +65,10 @@ Variable linear(const Variable& x, const Variable& w, const Variable& b) {
   Shape x4{x.shape()[0], 1, 1, x.shape()[1]}, w4{w.shape()[0], 1, 1, w.shape()[1]}, y4{x4[0], 1, 1, w4[0]};
   Tensor y = ops::conv2d(x.value().reshape(x4), w.value().reshape(w4), point).reshape({x4[0], w4[0]});
   ops::add_bias(y, b.value());
-  bool dx = x.requires_grad(), dw = w.requires_grad();
+  bool dx = x.requires_grad(), dw = w.requires_grad(), db = b.requires_grad();
   return make_result(Function::linear, y.shape(), {x, w, b}, y, [=](Tensor dy) {
+    if (db) b.accumulate_written([&](Tensor& out) { ops::sum_rows(dy, out); });
     if (dw) {
-      b.accumulate_written([&](Tensor& out) { ops::sum_rows(dy, out); });
       w.accumulate_written([&](Tensor& out) {
         Tensor out4 = out.reshape(w4);
         ops::conv2d_backward_filter(x.value().reshape(x4), dy.reshape(y4), point, out4);
@@ -83,16 +83,18 @@ Variable average_pool(const Variable& x, const PoolGeometry& g) {
   Tensor y = ops::average_pool(x.value(), g);
   x.drop();
   Shape shape = x.shape();
+  bool dx = x.requires_grad();
   return make_result(Function::average_pool, y.shape(), {x}, y, [=](Tensor dy) {
-    if (x.node().requires_grad) x.accumulate(ops::average_pool_backward(dy, g, shape));
+    if (dx) x.accumulate(ops::average_pool_backward(dy, g, shape));
   });
 }
 
 // the same numbers under another shape
 Variable reshape(const Variable& x, const Shape& shape) {
   Tensor y = x.value().reshape(shape);
+  bool dx = x.requires_grad();
   return make_result(Function::reshape, shape, {x}, y, [=](Tensor dy) {
-    if (x.node().requires_grad) x.accumulate(dy.reshape(x.shape()));
+    if (dx) x.accumulate(dy.reshape(x.shape()));
   });
 }
 
@@ -101,9 +103,10 @@ Variable add(const Variable& a, const Variable& b) {
   Tensor y = a.value().like();
   ops::add(a.value(), b.value(), y);
   a.drop(), b.drop();
+  bool da = a.requires_grad(), db = b.requires_grad();
   return make_result(Function::add, y.shape(), {a, b}, y, [=](Tensor dy) {
-    if (a.node().requires_grad) a.accumulate(dy);
-    if (b.node().requires_grad) b.accumulate(dy);
+    if (da) a.accumulate(dy);
+    if (db) b.accumulate(dy);
   });
 }
 
@@ -111,10 +114,10 @@ Variable add(const Variable& a, const Variable& b) {
 Variable cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
   Tensor loss, dlogits;
   ops::softmax_cross_entropy(logits.value(), labels, smoothing, loss, dlogits);
+  bool dx = logits.requires_grad();
   return make_result(Function::cross_entropy, loss.shape(), {logits}, loss, [=](Tensor dy) {
-    // backward starts here with dL/dL = 1; anything else would need a product that no caller wants
-    (void)dy;
-    logits.accumulate(dlogits);
+    (void)dy;  // dL/dL = 1: backward() refuses a cross-entropy that it doesn't start from
+    if (dx) logits.accumulate(dlogits);
   });
 }
 

@@ -51,6 +51,21 @@ Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgeryS
                 Map(shape[2], mask_of(s.last, split), 1, half, half));
 }
 
+// v with the split neurons' directions of length 1. The other neurons need none.
+Tensor unit_directions(const Network& network, const Masks& split, const Tensor& v) {
+  std::vector<double> all = network.neuron_rows().to_host();
+  std::vector<std::int32_t> rows;
+  std::size_t row = 0;
+  for (const auto& axis : split)
+    for (char chosen : axis) {
+      if (chosen) rows.push_back(std::int32_t(all[row])), rows.push_back(std::int32_t(all[row + 1]));
+      row += 2;
+    }
+  Tensor unit = v.clone();
+  if (!rows.empty()) ops::normalise_rows(unit, Tensor::from(v.backend(), {Index(rows.size() / 2), 2}, rows));
+  return unit;
+}
+
 void check_masks(const Network& network, const Masks& split) {
   FISSION_CHECK(split.size() == network.axes().size(), "[surgery] ", split.size(), " masks, ", network.axes().size(), " axes");
   for (std::size_t a = 0; a < split.size(); a++)
@@ -66,8 +81,7 @@ std::unique_ptr<Network> split_network(const Network& network, const Masks& spli
   for (std::size_t a = 0; a < split.size(); a++)
     for (char chosen : split[a]) config.widths[a] += chosen;
   auto grown = make_network(config, network.backend(), network.dtype(), 0);
-  Tensor unit = v.clone();
-  ops::normalise_rows(unit, network.neuron_rows());
+  Tensor unit = unit_directions(network, split, v);
   for (std::size_t i = 0; i < network.stored().size(); i++) {
     const Stored &old = network.stored()[i], &now = grown->stored()[i];
     Tensor values = carried(old, old.value, split);

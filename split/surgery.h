@@ -16,7 +16,7 @@ struct SurgerySettings {
   SplitStep step = SplitStep::exact;
 };
 
-// split[axis][neuron]; v (P): directions, normalised here per neuron. The new network has the same statistics and no gradients.
+// split[axis][neuron]; v (P): directions, those of split neurons normalised here. The new network has the same statistics and no gradients.
 std::unique_ptr<Network> split_network(const Network& network, const std::vector<std::vector<char>>& split, const Tensor& v,
                                        const SurgerySettings& settings);
 // Carries a buffer of the parameters' layout (momentum) through the same split: rows copied, columns halved, no ε.

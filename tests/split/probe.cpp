@@ -1,0 +1,158 @@
+// What theory says of the probe: S·v is linear and symmetric, E2 and E4 hold for real splits, and only for E6c's matrix.
+#include "split/probe.h"
+
+#include "tests/split/small.h"
+
+using namespace fission;
+using namespace fission::testing;
+
+namespace {
+Tensor combination(double a, const Tensor& v, double b, const Tensor& w) {
+  Tensor sum = ops::zeros_like(v);
+  ops::add_scaled(sum, v, a);
+  ops::add_scaled(sum, w, b);
+  return sum;
+}
+// Each neuron alone, where its second-order term is not small against the fourth-order one
+template <class Check>
+void each_neuron(Small& s, Check check) {
+  for (std::size_t l = 0; l < s.network->axes().size(); l++)
+    for (std::size_t o : {std::size_t(0), std::size_t(s.network->axes()[l].width - 1)}) {
+      Small::Masks one = s.nobody();
+      one[l][o] = 1;
+      INFO("layer ", l, " neuron ", o);
+      check(one);
+    }
+}
+}  // namespace
+
+TEST_CASE("probe: S·v is linear in v, for both matrices") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1), w = random_flat(*s.network, 2);
+  for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
+    Tensor expected = combination(2, s.products(v, matrix), -0.7, s.products(w, matrix));
+    CHECK(relative(s.products(combination(2, v, -0.7, w), matrix), expected.to_host()) < 1e-12);  // rounding of sums of some 1000 terms
+  }
+}
+TEST_CASE("probe: S is symmetric for every neuron, for both matrices") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1), w = random_flat(*s.network, 2);
+  for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
+    Tensor s_v = s.products(v, matrix), s_w = s.products(w, matrix);
+    for (std::size_t l = 0; l < s.network->axes().size(); l++) {
+      std::vector<double> a = of_axis(*s.network, l, v), b = of_axis(*s.network, l, w), sa = of_axis(*s.network, l, s_v), sb = of_axis(*s.network, l, s_w);
+      std::size_t d = a.size() / std::size_t(s.network->axes()[l].width);
+      for (std::size_t o = 0; o < a.size() / d; o++) {
+        double left = 0, right = 0, scale = 0;
+        for (std::size_t i = o * d; i < (o + 1) * d; i++) left += a[i] * sb[i], right += b[i] * sa[i], scale += std::abs(a[i] * sb[i]);
+        CHECK(std::abs(left - right) <= 1e-11 * scale + 1e-18);  // rounding, with some cancellation
+      }
+    }
+  }
+}
+TEST_CASE("probe: the chain's matrix is the paper's on the last axis, which has no chain, and no other") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1), paper = s.products(v, Matrix::paper), chain = s.products(v, Matrix::chain);
+  for (std::size_t l = 0; l < s.network->axes().size(); l++) {
+    double off = relative(of_axis(*s.network, l, chain), of_axis(*s.network, l, paper));
+    INFO("layer ", l, ": ", off);
+    CHECK((l + 1 == s.network->axes().size() ? off == 0 : off > 0.01));
+  }
+}
+TEST_CASE("probe: parameters, statistics and gradients stay as they are, to the bit") {
+  Small s;
+  std::vector<double> p = s.network->parameters().to_host(), q = s.network->statistics().to_host();
+  Tensor g = s.network->gradients();
+  ops::fill(g, 3);
+  s.products(random_flat(*s.network, 1), Matrix::chain);
+  CHECK(s.network->parameters().to_host() == p);
+  CHECK(s.network->statistics().to_host() == q);
+  CHECK(s.network->gradients().to_host() == std::vector<double>(p.size(), 3));
+}
+TEST_CASE("probe: all memory goes back, of a probe that ran and of one that was refused") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1), s_v = s.network->like_parameters(), wrong = Tensor::from(v.backend(), {3}, std::vector<std::int32_t>{0, 9, 1});
+  const Arena::Statistics& arena = v.backend().arena(Memory::device).statistics();
+  std::size_t before = arena.in_use;
+  for (Matrix matrix : {Matrix::paper, Matrix::chain}) splitting_products(*s.network, s.x, s.y, v, {matrix, {}, 0}, s_v);
+  CHECK(arena.in_use == before);
+  CHECK_THROWS_AS(splitting_products(*s.network, s.x, wrong, v, {}, s_v), InvariantError);
+  CHECK(arena.in_use == before);
+}
+TEST_CASE("probe: label smoothing is that of the loss it returns") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1), s_v = s.network->like_parameters();
+  double loss = splitting_products(*s.network, s.x, s.y, v, {Matrix::chain, {}, 0.1}, s_v).item();
+  GradientMode none(Gradients::none);
+  CHECK(loss == cross_entropy(Variable(s.logits(*s.network)), s.y, 0.1).value().item());
+}
+TEST_CASE("probe: without activations S is 0, and the constant of --linear-curvature where that is asked for") {
+  Small s(machines()[0], Activation::none);
+  Tensor v = random_flat(*s.network, 1);
+  for (Matrix matrix : {Matrix::paper, Matrix::chain}) CHECK(largest(s.products(v, matrix).to_host()) == 0);
+  Curvature one, two;
+  one.linear = 1, two.linear = 2;
+  std::vector<double> single = s.products(v, Matrix::paper, one).to_host(), doubled = s.products(v, Matrix::paper, two).to_host();
+  CHECK(largest(single) > 1e-3);
+  for (double& x : single) x *= 2;
+  CHECK(distance(doubled, single) == 0);
+}
+TEST_CASE("probe: ReLU's surrogate curvature is softplus's: β s(1−s)") {
+  // with β → 0 it is β/4 everywhere: S(2β)/S(β) → 2, up to the β² z² of the sigmoid
+  Small s(machines()[0], Activation::relu);
+  Tensor v = random_flat(*s.network, 1);
+  Curvature low, high;
+  low.relu_beta = 1e-6, high.relu_beta = 2e-6;
+  std::vector<double> a = s.products(v, Matrix::paper, low).to_host(), b = s.products(v, Matrix::paper, high).to_host();
+  for (double& x : a) x *= 2;
+  CHECK(largest(a) > 0);
+  CHECK(distance(a, b) < 1e-10 * largest(b));
+}
+
+// E2. ε = 1e-2: the error is O(ε²) of the change; below ε ~ 1e-4 the rounding of two losses (1e-16 each) shows.
+TEST_CASE("probe: a really split neuron changes the loss by ε²/2 vᵀSv: the ratio tends to 1, 100-fold for a ten times smaller ε") {
+  Small s;
+  Tensor v = random_flat(*s.network, 3);
+  each_neuron(s, [&](const Small::Masks& one) {
+    double coarse = s.ratio(v, one, 2e-2) - 1, fine = s.ratio(v, one, 2e-3) - 1;
+    double rounding = 1e-15 / (2e-6 * std::abs(s.form(v, one, Matrix::chain)));  // of two losses of size 1, against the change
+    CHECK(std::abs(coarse) < 0.2);
+    CHECK(std::abs(fine - coarse / 100) < 0.03 * std::abs(coarse) / 100 + rounding);
+  });
+}
+TEST_CASE("probe: the loss change of a split is of order 2 in ε") {
+  Small s;
+  Tensor v = random_flat(*s.network, 3);
+  each_neuron(s, [&](const Small::Masks& one) {
+    auto change = [&](double epsilon) { return s.loss(*split_network(*s.network, one, v, {epsilon, SplitStep::exact})) - s.loss(*s.network); };
+    CHECK(std::log10(change(2e-2) / change(2e-3)) == doctest::Approx(2).epsilon(1e-2));  // ε⁴ terms, and rounding
+  });
+}
+TEST_CASE("probe: gains of many neurons in all layers add up (E4)") {
+  Small s;
+  Tensor v = random_flat(*s.network, 3);
+  for (const Small::Masks& split : {s.everybody(), s.some(1), s.some(2)}) {
+    double coarse = s.ratio(v, split, 0.1) - 1, fine = s.ratio(v, split, 0.01) - 1;
+    INFO(coarse, " ", fine);
+    CHECK(std::abs(fine) < 1e-3);
+    CHECK(fine / coarse == doctest::Approx(0.01).epsilon(0.1));  // ε⁴ and up beside ε²
+  }
+}
+// Here either is 3 % away from 1, and stays there; the chain's matrix with the exact step is 1e-6 away at this ε.
+TEST_CASE("probe: with the paper's matrix the ratio of E4 does not tend to 1") {
+  Small s;
+  Tensor v = random_flat(*s.network, 3);
+  Small::Masks split = s.some(1);
+  double far = s.ratio(v, split, 0.02, Matrix::paper), near = s.ratio(v, split, 0.005, Matrix::paper);
+  CHECK(std::abs(s.ratio(v, split, 0.005) - 1) < 1e-5);
+  CHECK(std::abs(near - 1) > 0.01);
+  CHECK(near == doctest::Approx(far).epsilon(1e-4));  // it has converged, elsewhere
+}
+TEST_CASE("probe: with the authors' step the ratio of E4 does not tend to 1") {
+  Small s;
+  Tensor v = random_flat(*s.network, 3);
+  Small::Masks split = s.some(1);
+  auto ratio = [&](double epsilon) { return s.ratio(v, split, epsilon, Matrix::chain, SplitStep::paper); };
+  CHECK(std::abs(ratio(0.005) - 1) > 0.01);
+  CHECK(ratio(0.005) == doctest::Approx(ratio(0.02)).epsilon(1e-4));
+}

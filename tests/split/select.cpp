@@ -1,0 +1,161 @@
+// E12 on instances small enough to see through, and against all subsets; what energies are.
+#include "split/select.h"
+
+#include "split/energy.h"
+#include "tests/split/small.h"
+
+using namespace fission;
+using namespace fission::testing;
+
+namespace {
+using Lambdas = std::vector<std::vector<double>>;
+using Split = std::vector<std::vector<char>>;
+SelectionProblem problem(const Lambdas& lambda, const std::vector<double>& energy, std::vector<int> group = {}, std::vector<Index> cap = {}) {
+  if (group.empty()) group.assign(lambda.size(), 0);
+  if (cap.empty()) cap.assign(lambda.size(), 100);
+  return {lambda, energy, group, cap};
+}
+Selection dropping(const SelectionProblem& p, double grow) { return select_by_energy(p, grow, Rounding::drop); }
+
+SelectionProblem random_problem(std::uint64_t item) {
+  Random random(23, random_purpose::test, item);
+  std::uint64_t i = 0;
+  SelectionProblem p;
+  for (int l = 0; l < 4; l++) {
+    p.lambda.emplace_back(2 + random.below(i++, 2));
+    for (double& x : p.lambda.back()) x = 0.3 - random.uniform(i++);
+    p.energy.push_back(0.5 + 3 * random.uniform(i++)), p.group.push_back(l / 2), p.cap.push_back(random.below(i++, 4));
+  }
+  return p;
+}
+// the least Σλ of all subsets within budgets and caps
+double best_subset(const SelectionProblem& p, const std::vector<double>& budget) {
+  std::vector<std::pair<std::size_t, double>> all;
+  for (std::size_t l = 0; l < p.lambda.size(); l++)
+    for (double x : p.lambda[l]) all.push_back({l, x});
+  double best = 0;
+  for (std::uint32_t subset = 0; subset < (1u << all.size()); subset++) {
+    double sum = 0;
+    std::vector<double> spent(budget.size());
+    std::vector<Index> taken(p.lambda.size());
+    for (std::size_t i = 0; i < all.size(); i++)
+      if (subset >> i & 1) sum += all[i].second, spent[p.group[all[i].first]] += p.energy[all[i].first], taken[all[i].first]++;
+    bool fits = true;
+    for (std::size_t g = 0; g < budget.size(); g++) fits = fits && spent[g] <= budget[g] * (1 + 1e-12);
+    for (std::size_t l = 0; l < taken.size(); l++) fits = fits && taken[l] <= p.cap[l];
+    if (fits) best = std::min(best, sum);
+  }
+  return best;
+}
+}  // namespace
+
+TEST_CASE("select: the most negative λ̂ for its energy goes first") {
+  CHECK(dropping(problem({{-1, -2}, {-3, -1}}, {1, 4}), 0.3).split == Split{{1, 1}, {0, 0}});  // budget 3
+}
+TEST_CASE("select: the neuron that no longer fits closes its group, cheaper ones are not looked at") {
+  // budget 5: −8 for 4 is taken, the next for 4 does not fit, and −0.1 for 1 would
+  Selection s = dropping(problem({{-8, -7}, {-0.1, -0.1}}, {4, 1}), 0.5);
+  CHECK(s.split == Split{{1, 0}, {0, 0}});
+  CHECK(s.relaxed_objective == doctest::Approx(-8 - 7 * 0.25));
+  CHECK(s.objective == -8);
+}
+TEST_CASE("select: a closed group leaves the other open") {
+  CHECK(dropping(problem({{-8, -7}, {-0.1, -0.2}}, {4, 1}, {0, 1}), 0.5).split == Split{{1, 0}, {0, 1}});
+}
+TEST_CASE("select: a full layer is skipped, and the others go on") {
+  CHECK(dropping(problem({{-9, -8, -7}, {-1, -1, -1}}, {1, 1}, {0, 0}, {1, 3}), 0.5).split == Split{{1, 0, 0}, {1, 1, 0}});
+}
+TEST_CASE("select: a layer without room takes nobody, whatever its λ̂") {
+  CHECK(dropping(problem({{-9}, {-1}}, {1, 1}, {}, {0, 1}), 1).split == Split{{0}, {1}});
+}
+TEST_CASE("select: λ̂ ≥ 0 is never split, however much budget is left") {
+  CHECK(dropping(problem({{-1, 0, 2}, {3, -4, 1e-300}}, {1, 1}), 1).split == Split{{1, 0, 0}, {0, 1, 0}});
+}
+TEST_CASE("select: equal ratios go by layer, then by neuron") {
+  CHECK(dropping(problem({{-1, -1}, {-2, -2}}, {1, 2}), 0.5).split == Split{{1, 1}, {0, 0}});  // budget 3; the third does not fit
+}
+TEST_CASE("select: a budget that is an exact sum is met, rounding errors or not") {
+  CHECK(dropping(problem({std::vector<double>(10, -1.0)}, {0.1}), 0.3).count() == 3);  // 0.3·10·0.1 against 0.1 + 0.1 + 0.1
+}
+TEST_CASE("select: no budget, nobody") {
+  Selection s = dropping(problem({{-1, -2}, {-3}}, {1, 1}), 0);
+  CHECK(s.count() == 0);
+  CHECK(s.objective == 0);
+  CHECK(s.relaxed_objective == 0);
+}
+TEST_CASE("select: grow 1 takes every negative one within caps") { CHECK(dropping(problem({{-1, -2}, {-3, 1}}, {1, 7}), 1).count() == 3); }
+TEST_CASE("select: the fraction is kept from the threshold on, and dropped below") {
+  // three neurons for 1 each, budget 1.95: the second gets β = 0.95
+  SelectionProblem p = problem({{-1, -2, -3}}, {1});
+  CHECK(select_by_energy(p, 0.65, Rounding::paper, 0.9).split == Split{{0, 1, 1}});
+  CHECK(select_by_energy(p, 0.65, Rounding::paper, 0.99).split == Split{{0, 0, 1}});
+  CHECK(select_by_energy(p, 0.65, Rounding::drop, 0.9).split == Split{{0, 0, 1}});
+}
+TEST_CASE("select: τ of a group is grow times what splitting all of it would cost") {
+  Selection s = dropping(problem({{-1, -1}, {-1}, {1, 1, 1}}, {2, 3, 5}, {0, 1, 0}), 0.5);
+  CHECK(s.budget == std::vector<double>{0.5 * (2 * 2 + 3 * 5), 1.5});
+  CHECK(s.spent == std::vector<double>{4, 0});
+}
+TEST_CASE("select: the relaxation is a lower bound of all subsets, and dropping is one of them") {
+  for (std::uint64_t item = 0; item < 40; item++) {
+    SelectionProblem p = random_problem(item);
+    Selection s = dropping(p, 0.1 + 0.02 * double(item));
+    double best = best_subset(p, s.budget);
+    INFO("instance ", item);
+    CHECK(s.relaxed_objective <= best + 1e-12);
+    CHECK(s.objective >= best - 1e-12);
+    for (std::size_t g = 0; g < s.budget.size(); g++) CHECK(s.spent[g] <= s.budget[g] * (1 + 1e-12));
+    for (std::size_t l = 0; l < p.cap.size(); l++) CHECK(s.grown()[l] <= p.cap[l]);
+  }
+}
+TEST_CASE("select: where nothing is fractional, it is the optimum of all subsets") {
+  int whole = 0;
+  for (std::uint64_t item = 0; item < 40; item++) {
+    SelectionProblem p = random_problem(item);
+    Selection s = dropping(p, 0.8);
+    if (s.objective != s.relaxed_objective) continue;
+    whole++;
+    CHECK(s.objective == doctest::Approx(best_subset(p, s.budget)).epsilon(1e-12));
+  }
+  CHECK(whole > 5);
+}
+TEST_CASE("select: caps are what is left up to the greatest width, never below 0") {
+  CHECK(make_problem({{1, 2}, {1, 2, 3}, {1}}, {1, 1, 1}, {0, 0, 0}, {5, 2, 1}).cap == std::vector<Index>{3, 0, 0});
+}
+TEST_CASE("select: λ̂ that is no number, energies that are not positive, and lists of other lengths are refused") {
+  CHECK_THROWS_AS(dropping(problem({{-1, NAN}}, {1}), 0.5), InvariantError);
+  CHECK_THROWS_AS(make_problem({{1}}, {0}, {0}, {2}), InvariantError);
+  CHECK_THROWS_AS(make_problem({{1}}, {1, 2}, {0}, {2}), InvariantError);
+}
+TEST_CASE("select: vanilla takes the ⌊grow·n⌋ least λ̂ of all, whatever they cost") {
+  CHECK(select_vanilla(problem({{-1, -5}, {-2, -3, -4}}, {1000, 1}), 0.5, false).split == Split{{0, 1}, {0, 0, 1}});
+}
+TEST_CASE("select: vanilla keeps caps and leaves λ̂ ≥ 0 alone; as published it does neither") {
+  SelectionProblem p = problem({{-5, -4}, {1, 2}}, {1, 1}, {}, {1, 2});
+  CHECK(select_vanilla(p, 0.75, false).split == Split{{1, 0}, {0, 0}});
+  CHECK(select_vanilla(p, 0.75, true).split == Split{{1, 1}, {1, 0}});
+}
+
+TEST_CASE("energy: the exact one is the MACs of a network built with one more channel, minus now") {
+  Small s;
+  std::vector<double> e = marginal_energies(*s.network, Energy::exact);
+  NetworkConfig c = s.network->config();
+  for (std::size_t l = 0; l < c.widths.size(); l++) {
+    c.widths[l]++;
+    CHECK(e[l] == make_network(c, s.network->backend(), s.network->dtype(), 0)->macs() - s.network->macs());
+    c.widths[l]--;
+  }
+}
+TEST_CASE("energy: scales are √ and the natural logarithm") {
+  CHECK(scaled(49, EnergyScale::none) == 49);
+  CHECK(scaled(49, EnergyScale::sqrt) == 7);
+  CHECK(scaled(std::exp(1.0), EnergyScale::log) == doctest::Approx(1).epsilon(1e-15));
+}
+TEST_CASE("energy: names are read back, and unknown ones are refused with the known") {
+  for (Energy e : {Energy::exact, Energy::paper}) CHECK(parse_energy(name_of(e)) == e);
+  for (EnergyScale e : {EnergyScale::none, EnergyScale::sqrt, EnergyScale::log}) CHECK(parse_energy_scale(name_of(e)) == e);
+  for (Matrix m : {Matrix::chain, Matrix::paper}) CHECK(parse_matrix(name_of(m)) == m);
+  CHECK_THROWS_WITH_AS(parse_energy("joule"), doctest::Contains("'joule'"), UserError);
+  CHECK_THROWS_WITH_AS(parse_energy_scale("ln"), doctest::Contains("none, sqrt, log"), UserError);
+  CHECK_THROWS_WITH_AS(parse_matrix("exact"), doctest::Contains("chain"), UserError);
+}

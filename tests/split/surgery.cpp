@@ -1,0 +1,142 @@
+// What theory says of the surgery: it preserves the function at ε = 0, is even in ε, and carries buffers the same way.
+#include "split/surgery.h"
+
+#include "tests/split/small.h"
+
+using namespace fission;
+using namespace fission::testing;
+
+namespace {
+const std::vector<std::vector<Index>> width_lists = {
+    {3, 4, 3, 5, 4, 3, 4, 3, 3, 4, 3, 3, 4, 5}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7}};
+
+std::vector<Small::Masks> masks(const Small& s) {
+  Small::Masks single = s.nobody(), neighbours = s.nobody(), last = s.nobody();
+  single[0][0] = 1;
+  neighbours[3].back() = 1, neighbours[4].front() = 1, neighbours[5].assign(neighbours[5].size(), 1);
+  last.back().back() = 1;
+  return {s.nobody(), s.everybody(), single, neighbours, last, s.some(1), s.some(2)};
+}
+}  // namespace
+
+TEST_CASE("surgery: at ε = 0 the logits stay, for every mask and list of widths") {
+  for (const Machine& m : machines())
+    for (const auto& widths : width_lists) {
+      Small s(m, Activation::swish, widths);
+      Tensor v = random_flat(*s.network, 1);
+      std::vector<double> before = s.logits(*s.network).to_host();
+      int i = 0;
+      for (const Small::Masks& split : masks(s)) {
+        INFO(m.name(), ", first width ", widths[0], ", mask ", i++);
+        // f64: 14 layers of sums in another order; f32: the reference's table, max abs 3e-5, logits here are of size 1
+        CHECK(relative(s.logits(*split_network(*s.network, split, v, {0, SplitStep::exact})), before) < m.tolerance(3e-5, 1e-12));
+      }
+    }
+}
+TEST_CASE("surgery: nobody split is the same network, to the bit, whatever ε") {
+  Small s;
+  auto same = split_network(*s.network, s.nobody(), random_flat(*s.network, 1), {0.1, SplitStep::exact});
+  CHECK(same->parameters().to_host() == s.network->parameters().to_host());
+  CHECK(same->statistics().to_host() == s.network->statistics().to_host());
+}
+TEST_CASE("surgery: ε → −ε only swaps the copies: the loss stays") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1);
+  double plus = s.loss(*split_network(*s.network, s.some(1), v, {0.05, SplitStep::exact}));
+  double minus = s.loss(*split_network(*s.network, s.some(1), v, {-0.05, SplitStep::exact}));
+  CHECK(std::abs(plus - s.loss(*s.network)) > 1e-6);
+  CHECK(std::abs(plus - minus) < 1e-13);  // rounding of losses of size 1
+}
+TEST_CASE("surgery: new channels come after the old ones, in the order of the old indices") {
+  Small s;
+  Small::Masks split = s.nobody();
+  split[3] = {1, 0, 0, 1, 1};
+  auto grown = split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
+  const ConvBlock &old = s.network->producer(s.network->axes()[3]), &now = grown->producer(grown->axes()[3]);
+  for (int ConvBlock::*part : {&ConvBlock::gamma, &ConvBlock::beta, &ConvBlock::running_mean, &ConvBlock::running_var}) {
+    std::vector<double> a = s.network->stored()[old.*part].value.to_host();
+    CHECK(grown->stored()[now.*part].value.to_host() == std::vector<double>{a[0], a[1], a[2], a[3], a[4], a[0], a[3], a[4]});
+  }
+}
+TEST_CASE("surgery: a split row goes to w + εv̂ and w − εv̂ with v̂ of length 1, the others stay") {
+  Small s;
+  Small::Masks split = s.nobody();
+  split[1] = {0, 0, 1, 0};
+  Tensor v = random_flat(*s.network, 1);
+  auto grown = split_network(*s.network, split, v, {0.1, SplitStep::exact});
+  std::vector<double> w = of_axis(*s.network, 1, s.network->parameters()), u = of_axis(*s.network, 1, v), now = of_axis(*grown, 1, grown->parameters());
+  double norm = std::sqrt(u[6] * u[6] + u[7] * u[7] + u[8] * u[8]);  // pointwise over 3 channels: neuron 2 holds 6, 7, 8
+  std::vector<double> expected = w;
+  for (std::size_t i = 6; i < 9; i++) expected[i] += 0.1 * u[i] / norm;
+  for (std::size_t i = 6; i < 9; i++) expected.push_back(w[i] - 0.1 * u[i] / norm);
+  CHECK(distance(now, expected) < 1e-15);  // one rounding
+}
+TEST_CASE("surgery: the length of v̂ is of no account") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1), longer = ops::zeros_like(v);
+  ops::add_scaled(longer, v, 8);  // a power of two: the same digits
+  CHECK(split_network(*s.network, s.some(1), v, {0.1, SplitStep::exact})->parameters().to_host() ==
+        split_network(*s.network, s.some(1), longer, {0.1, SplitStep::exact})->parameters().to_host());
+}
+TEST_CASE("surgery: neurons that do not split need no direction") {
+  Small s;
+  Small::Masks split = s.nobody();
+  split[2][1] = 1;
+  Tensor v = random_flat(*s.network, 1), alone = s.network->like_parameters();
+  const Stored& w = neurons(*s.network, 2);
+  Index d = w.shape.numel() / w.shape[0];
+  alone.slice(w.offset + d, {d}).copy_from(v.slice(w.offset + d, {d}));
+  CHECK(split_network(*s.network, split, alone, {0.1, SplitStep::exact})->parameters().to_host() ==
+        split_network(*s.network, split, v, {0.1, SplitStep::exact})->parameters().to_host());
+}
+TEST_CASE("surgery: both steps are one where no two neighbouring layers split") {
+  Small s;
+  Small::Masks split = s.nobody();
+  split[2][0] = split[6][1] = split[13][2] = 1;
+  Tensor v = random_flat(*s.network, 1);
+  CHECK(split_network(*s.network, split, v, {0.1, SplitStep::exact})->parameters().to_host() ==
+        split_network(*s.network, split, v, {0.1, SplitStep::paper})->parameters().to_host());
+}
+TEST_CASE("surgery: the grown network starts in evaluation mode with no gradient, and the old one is as it was") {
+  Small s;
+  std::vector<double> before = s.network->parameters().to_host();
+  auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0.1, SplitStep::exact});
+  CHECK(largest(grown->gradients().to_host()) == 0);
+  for (const ConvBlock& b : grown->blocks()) CHECK(!b.norm.training);
+  CHECK(s.network->parameters().to_host() == before);
+}
+TEST_CASE("surgery: masks of other sizes are refused") {
+  Small s;
+  Tensor v = random_flat(*s.network, 1);
+  Small::Masks few = s.nobody(), thin = s.nobody();
+  few.pop_back(), thin[4].pop_back();
+  CHECK_THROWS_WITH_AS(split_network(*s.network, few, v, {}), doctest::Contains("13 masks, 14 axes"), InvariantError);
+  CHECK_THROWS_WITH_AS(split_network(*s.network, thin, v, {}), doctest::Contains("axis L04 has 4 channels, its mask 3"), InvariantError);
+}
+
+TEST_CASE("surgery: a buffer is carried as the weights are, ε apart") {
+  Small s;
+  auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
+  CHECK(split_buffer(*s.network, *grown, s.some(1), s.network->parameters()).to_host() == grown->parameters().to_host());
+}
+TEST_CASE("surgery: a carried buffer's linear form of the weights is the old one where only inputs double") {
+  // what a consumer adds up is kept: the sum of the classifier's columns over each old channel's copies
+  Small s;
+  Small::Masks split = s.nobody();
+  split[13] = {1, 0, 0, 1, 0};
+  Tensor buffer = random_flat(*s.network, 4);
+  auto grown = split_network(*s.network, split, buffer, {0, SplitStep::exact});
+  Tensor carried = split_buffer(*s.network, *grown, split, buffer);
+  auto classifier = [](const Network& n, const Tensor& flat) {
+    for (const Stored& t : n.stored())
+      if (t.kind == Stored::matrix) return n.view(t, flat).to_host();
+    return std::vector<double>();
+  };
+  std::vector<double> old = classifier(*s.network, buffer), now = classifier(*grown, carried);
+  REQUIRE(now.size() == 4 * 7);
+  for (std::size_t o = 0; o < 4; o++) {
+    CHECK(now[o * 7] + now[o * 7 + 5] == old[o * 5]);
+    CHECK(now[o * 7 + 3] + now[o * 7 + 6] == old[o * 5 + 3]);
+    CHECK(now[o * 7 + 1] == old[o * 5 + 1]);
+  }
+}

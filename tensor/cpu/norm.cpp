@@ -93,7 +93,7 @@ void CpuBackend::norm_act(View y, const Norm& norm, View a) {
 }
 
 // dz = da φ'(z);  dβ = Σ dz;  dγ = Σ dz x̂;  training: dy = c (dz − mean(dz) − x̂ mean(dz x̂)), else dy = c dz.
-// Two passes, each with its own φ'(z): reading y again costs less than keeping dz.
+// Two passes: dz and its sums, dz left in dy; then dy from dz. (Exponentials cost more here than memory does.)
 void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) {
   Scratch::Frame frame(scratch_);
   const Index groups = norm.mean.shape[0], channels = last_dim(y.shape), pixels = y.numel() / channels, per_group = pixels / groups;
@@ -113,6 +113,7 @@ void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool train
     const double* sums = column_sums<2>(pixels, groups, channels, run, scratch_, [&](Index g) {
       return [=, c = k.c_of(g), b = k.b_of(g), m = centre + g * length](Index i, Index j, float& sum, float& product) {
         float dz = gradient[i] * phi.slope(c[j] * in[i] + b[j]);
+        out[i] = dz;
         sum += dz;
         product += dz * (in[i] - m[j]);
       };
@@ -140,10 +141,8 @@ void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool train
     }
 #pragma omp parallel if (worth_threads(y.numel()))
     for_my_groups(pixels, groups, [&](Index g, Index first, Index last) {
-      const float *c = k.c_of(g), *b = k.b_of(g), *pp = p + g * length, *qq = q + g * length;
-      for_runs(first, last, channels, run, [=](Index i, Index j) {
-        out[i] = c[j] * (gradient[i] * phi.slope(c[j] * in[i] + b[j])) + (pp[j] * in[i] + qq[j]);
-      });
+      const float *c = k.c_of(g), *pp = p + g * length, *qq = q + g * length;
+      for_runs(first, last, channels, run, [=](Index i, Index j) { out[i] = c[j] * out[i] + (pp[j] * in[i] + qq[j]); });
     });
   });
 }

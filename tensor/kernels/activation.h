@@ -8,12 +8,20 @@
 
 namespace fission::kernels {
 
-// e^x: x = n ln 2 + r with |r| ≤ ln 2 / 2, then 2^n · p(r), p a minimax polynomial of degree 5 (relative error 1.05e-7;
-// 1.7e-7 with rounding). Beyond ±87 it saturates (1.6e-38, 6.1e37: finite and normal, so that 1/(1 + e^x) is neither
-// subnormal nor slow); NaN stays NaN, because each comparison with it is false.
-FISSION_FORMULA float fast_exp(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 87.0f ? 87.0f : x;
+// e^x for any x that is a number: x = n ln 2 + r with |r| ≤ ln 2 / 2, then 2^n · p(r), p a minimax polynomial of degree 5
+// (relative error 1.05e-7; 1.7e-7 with rounding). Beyond ±87 it saturates (1.6e-38, 6.1e37: finite and normal, so that
+// 1/(1 + e^x) is neither subnormal nor slow). A NaN comes out as one of these: for formulas that keep the NaN elsewhere.
+// The bounds are integer minima on the float's bits (positive floats are ordered as signed integers, negative ones
+// backwards as unsigned): a comparison of floats here makes gcc split the loop's formula in three and lose its speed.
+FISSION_FORMULA float fast_exp_of_number(float x) {
+  std::int32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const std::int32_t most = 0x42ae0000;    // 87
+  const std::uint32_t least = 0xc2ae0000;  // −87
+  bits = bits < most ? bits : most;
+  std::uint32_t word = std::uint32_t(bits);
+  word = word < least ? word : least;
+  std::memcpy(&x, &word, 4);
   const float shifter = 12583039.0f;  // 1.5·2^23 + 127: adding it rounds to an integer and leaves n + 127 in the low bits
   float t = x * 1.44269504f + shifter;
   float n = t - shifter;
@@ -25,23 +33,24 @@ FISSION_FORMULA float fast_exp(float x) {
   p = p * r + 4.999923e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  std::uint32_t bits;
-  std::memcpy(&bits, &t, 4);
-  bits <<= 23;
+  std::uint32_t power_bits;
+  std::memcpy(&power_bits, &t, 4);
+  power_bits <<= 23;
   float power;
-  std::memcpy(&power, &bits, 4);
+  std::memcpy(&power, &power_bits, 4);
   return p * power;
 }
+FISSION_FORMULA float fast_exp(float x) { return x == x ? fast_exp_of_number(x) : x; }
 
 // s = 1/(1 + e^−z); with e at hand 1 − s = e·s keeps its digits where s is nearly 1
 struct Swish {
-  FISSION_FORMULA static float value(float z) { return z / (1.0f + fast_exp(-z)); }
+  FISSION_FORMULA static float value(float z) { return z / (1.0f + fast_exp_of_number(-z)); }
   FISSION_FORMULA static float slope(float z) {  // φ' = s + z s(1−s)
-    float e = fast_exp(-z), s = 1.0f / (1.0f + e);
+    float e = fast_exp_of_number(-z), s = 1.0f / (1.0f + e);
     return s + z * (s * (e * s));
   }
   FISSION_FORMULA float curvature(float z) const {  // φ'' = s(1−s)(2 + z(1−2s))
-    float e = fast_exp(-z), s = 1.0f / (1.0f + e);
+    float e = fast_exp_of_number(-z), s = 1.0f / (1.0f + e);
     return s * (e * s) * (2.0f + z * (1.0f - 2.0f * s));
   }
 };
@@ -51,7 +60,7 @@ struct Relu {
   FISSION_FORMULA static float value(float z) { return z < 0.0f ? 0.0f : z; }  // NaN stays NaN
   FISSION_FORMULA static float slope(float z) { return z > 0.0f ? 1.0f : 0.0f; }
   FISSION_FORMULA float curvature(float z) const {  // β s(1−s), s = sigmoid(βz)
-    float e = fast_exp(-beta * z), s = 1.0f / (1.0f + e);
+    float e = fast_exp_of_number(-beta * z), s = 1.0f / (1.0f + e);
     return beta * (s * (e * s));
   }
 };

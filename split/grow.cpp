@@ -25,7 +25,7 @@ void grow(State& state, const GrowSettings& how, Workshop& work) {
 
     // 4. Split: w_o ± ε v̂_o where it is made, copies after it, halves where it is used. Beside what E4 predicts, what it did.
     auto grown = split_network(*state.network, chosen.split, index.v, how.surgery);
-    state.history.push_back(record_split(*state.network, *grown, chosen, index, how, work));
+    state.history.push_back(record_split(state, *grown, chosen, index, how, work));
     replace_network(state, std::move(grown), chosen, how);
     work.save(state);
   }

@@ -9,8 +9,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-void check_finite(const Meter& meter, const State& state) {
-  if (!std::isfinite(meter.read().loss))
+void check_finite(double loss, const State& state) {
+  if (!std::isfinite(loss))
     user_error("the loss is not finite in round ", state.round, ", epoch ", state.epoch + 1, ", step ", state.step,
                ": stopped; the last checkpoint is good (a lower --lr may help)");
 }
@@ -22,7 +22,7 @@ void run_epoch(State& state, Workshop& work, BatchSource& source, Step step) {
   while (state.step < source.steps()) {
     step(source.next(state.epoch, state.step));
     state.step++;
-    if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(*state.meter, state);
+    if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(state.meter->read().loss, state);
     work.after_step(state);
   }
 }
@@ -59,6 +59,7 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
     });
     Score seen = state.meter->read();
     Score test = evaluate(*state.network, work.test(), work.input());
+    check_finite(test.loss, state);
     work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", settings.schedule.epochs},
                   {"lr", settings.schedule.at(state.epoch, 0, source.steps())}, {"loss", seen.loss}, {"train_top1", seen.top1},
                   {"test_loss", test.loss}, {"test_top1", test.top1}, {"test_top5", test.top5}});
@@ -145,24 +146,26 @@ double quadratic_form(Network& network, const Selection& chosen, const Tensor& v
   return total;
 }
 
-RoundRecord record_split(Network& before, Network& after, const Selection& chosen, const SplittingIndex& index, const GrowSettings& how,
-                         Workshop& work) {
+RoundRecord record_split(const State& state, Network& after, const Selection& chosen, const SplittingIndex& index,
+                         const GrowSettings& how, Workshop& work) {
+  Network& before = *state.network;
   ProbeSettings truth = how.rayleigh.probe;
   truth.matrix = Matrix::chain, truth.curvature.linear = 0, truth.smoothing = how.tune.smoothing;
   double half_square = 0.5 * how.surgery.epsilon * how.surgery.epsilon;
   RoundRecord r;
+  r.round = state.round;
   // E4: L_new − L = (ε²/2) Σ v̂ᵀS v̂ + O(ε⁴)
   r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(), work.input());
   double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing).loss;
   r.measured = evaluate(after, work.check(), work.input(), truth.smoothing).loss - old_loss;
   r.split = evaluate(after, work.test(), work.input());
+  check_finite(r.split.loss + r.measured, state);
   r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()), r.neurons_split = chosen.count();
   double by_lambda = 0;
   for (std::size_t l = 0; l < chosen.split.size(); l++)
     for (std::size_t i = 0; i < chosen.split[l].size(); i++)
       if (chosen.split[l][i]) by_lambda += half_square * index.lambda[l][i];
-  std::vector<Index> old_widths = before.widths();
-  work.log(Json{{"stage", "split"}, {"neurons", r.neurons_split}, {"grown", chosen.grown()}, {"widths", r.widths}, {"macs", r.macs},
+  work.log(Json{{"round", r.round}, {"stage", "split"}, {"neurons", r.neurons_split}, {"grown", chosen.grown()}, {"widths", r.widths}, {"macs", r.macs},
                 {"parameters", r.parameters}, {"budget", chosen.budget}, {"spent", chosen.spent}, {"loss", old_loss},
                 {"predicted_loss_change", r.predicted}, {"measured_loss_change", r.measured}, {"loss_change_by_lambda", by_lambda},
                 {"test_loss", r.split.loss}, {"test_top1", r.split.top1}, {"test_top5", r.split.top5}});
@@ -170,7 +173,6 @@ RoundRecord record_split(Network& before, Network& after, const Selection& chose
 }
 
 void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen, const GrowSettings& how) {
-  state.history.back().round = state.round;
   Tensor momentum;
   if (how.carry_momentum) momentum = split_buffer(*state.network, *grown, chosen.split, state.optimizer->buffer());
   state.optimizer.reset(), state.descent.reset();  // they refer to the old network

@@ -8,8 +8,8 @@ void train(State& state, const GrowSettings& how, Workshop& work);              
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work);
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how);
 // Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's matrix, linear layers' truth 0
-RoundRecord record_split(Network& before, Network& after, const Selection& chosen, const SplittingIndex& index, const GrowSettings& how,
-                         Workshop& work);
+RoundRecord record_split(const State& before, Network& after, const Selection& chosen, const SplittingIndex& index,
+                         const GrowSettings& how, Workshop& work);
 void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen, const GrowSettings& how);
 void finish(State& state, Workshop& work);
 void nothing_to_split(State& state, Workshop& work);

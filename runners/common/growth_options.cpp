@@ -32,10 +32,10 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--smoothing", smoothing, "label smoothing; the paper: 0 on CIFAR")->check(CLI::Range(0.0, 1.0))->group("Training");
   option("--bn-batch", bn_batch, "pictures a batch-norm group; 0: the whole batch, as the paper")->check(at_least(0))->group("Training");
 
-  option("--rounds", how.rounds, "of splitting")->check(at_least(0))->group("Growth");
-  option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost")->check(CLI::Range(0.0, 1.0))->group("Growth");
-  option("--target-macs", how.target_macs, "stay just under so many MACs a picture; 0: no target")->check(at_least(0))->group("Growth");
-  option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored)")->group("Growth");
+  option("--rounds", how.rounds, "of splitting; the paper: 4 (ImageNet, MobileNetV1)")->check(at_least(0))->group("Growth");
+  option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost; the paper: no one value")->check(CLI::Range(0.0, 1.0))->group("Growth");
+  option("--target-macs", how.target_macs, "stay just under so many MACs a picture; 0: no target, as the paper")->check(at_least(0))->group("Growth");
+  option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored); the paper: energy")->group("Growth");
   option("--energy", energy, "exact (MACs that one more channel adds) or paper (the authors' count); the paper: paper")->group("Growth");
   option("--energy-scale", energy_scale, "none, sqrt or log of the energy; the paper: sqrt on CIFAR")->group("Growth");
   option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from 0.99 of it on)")->group("Growth");
@@ -44,9 +44,9 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--momentum", momentum, "after a split: zero, or split (carried through the surgery); the paper: zero")->group("Growth");
 
   option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
-  option("--rq-epochs", how.rayleigh.epochs, "the paper: 10")->check(at_least(1))->group("RQ-SGD");
+  option("--rq-epochs", how.rayleigh.epochs, "of the descent; the paper: 10")->check(at_least(1))->group("RQ-SGD");
   option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
-  option("--rq-lr", how.rayleigh.lr, "x 0.2 at every even epoch; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
+  option("--rq-lr", how.rayleigh.lr, "learning rate, x 0.2 at every even epoch; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
   option("--rq-loss", rq_loss, "training (label smoothing included) or ce (plain cross-entropy, as the authors)")->group("RQ-SGD");
   option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; the paper: 3 on CIFAR")->check(at_least(0))->group("RQ-SGD");
 

@@ -17,6 +17,12 @@ bool exists(const std::string& path) {
 Json score_to_json(const Score& s) { return {{"loss", s.loss}, {"top1", s.top1}, {"top5", s.top5}, {"count", s.count}}; }
 Score score_from_json(const Json& j) { return {j.at("loss"), j.at("top1"), j.at("top5"), j.at("count")}; }
 
+// what no split changes: a checkpoint that says otherwise is another run's
+std::string identity(const NetworkConfig& c, const std::vector<Index>& seed_widths, const std::string& dataset, const std::string& seed) {
+  return text(c.model, " grown from ", joined(seed_widths), ", ", name_of(c.activation), ", ", c.size, "x", c.size, "x", c.channels,
+              " pictures of ", c.classes, " classes (", dataset, "), seed ", seed);
+}
+
 // what the old and the new configuration say differently, by name
 std::string differences(const Json& old, const Json& now) {
   std::string text;
@@ -64,13 +70,12 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 
 Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config, const data::Dataset& train, const data::Dataset& test,
          Backend& backend)
-    : options_(options), how_(how), train_(train), test_(test), check_(train), backend_(backend),
+    : options_(options), how_(how), config_(config), train_(train), test_(test), check_(train), backend_(backend),
       input_(backend, DType::f32, train.mean, train.std), last_checkpoint_(std::chrono::steady_clock::now()) {
   // the first pictures of the training set: what a split's loss change is predicted and measured on
   check_.count = std::min(check_.count, options.check_pictures);
   check_.pictures.resize(check_.count * check_.bytes_a_picture());
   check_.labels.resize(check_.count);
-  make_directories(options.directory);
   if (exists(path("config.json"))) {
     Json old;
     try {
@@ -80,9 +85,8 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
     }
     std::string differ = differences(old, config);
     if (!differ.empty()) user_error(options.directory, " holds another run: ", differ, " (another --out begins a new one)");
-  } else {
-    if (exists(path("checkpoint.safetensors"))) user_error(options.directory, ": a checkpoint without its config.json; another --out begins a new run");
-    write_file_atomically(path("config.json"), config.dump(2) + "\n");
+  } else if (exists(path("checkpoint.safetensors"))) {
+    user_error(options.directory, ": a checkpoint without its config.json; another --out begins a new run");
   }
 }
 
@@ -90,6 +94,10 @@ State Run::begin() {
   if (exists(path("checkpoint.safetensors"))) return read_checkpoint();
   State state;
   state.network = make_network(options_.network, backend_, DType::f32, how_.seed);
+  if (how_.target_macs > 0 && state.network->macs() > how_.target_macs)
+    user_error("--target-macs ", how_.target_macs, ": expected at least the ", state.network->macs(), " MACs of the seed network");
+  make_directories(options_.directory);
+  write_file_atomically(path("config.json"), config_.dump(2) + "\n");
   state.enter(Stage::train, how_);
   log_ = std::make_unique<AppendLog>(path("log.jsonl"), 0);
   return state;
@@ -220,6 +228,10 @@ State Run::read_checkpoint() {
   State s;
   s.network = load_network(file, backend_);
   s.history = history_from_json(file.metadata_at("history"), file.path);
+  const std::vector<Index>& seed_widths = s.history.empty() ? s.network->config().widths : s.history.front().widths;
+  std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"), file.metadata_at("seed"));
+  std::string expected = identity(options_.network, options_.network.widths, train_.name, std::to_string(how_.seed));
+  if (found != expected) user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
   s.round = whole(file, "round");
   s.enter(file.metadata_at("stage") == "train" ? Stage::train : Stage::rayleigh, how_);
   s.epoch = whole(file, "epoch"), s.step = whole(file, "step"), s.done = file.metadata_at("done") == "1";

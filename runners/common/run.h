@@ -27,10 +27,10 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 
 class Run : public Workshop {
  public:
-  // Opens or makes the directory. config: everything that the result depends on.
+  // Refuses a directory that holds another run. config: everything that the result depends on.
   Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::Dataset& train,
       const data::Dataset& test, Backend& backend);
-  State begin();  // a new state, or the one of the last checkpoint
+  State begin();  // a new state in a new directory, or the one of the last checkpoint
 
   BatchSource& training(Index round, Stage stage) override;
   BatchSource& check() override;
@@ -48,6 +48,7 @@ class Run : public Workshop {
 
   RunOptions options_;
   GrowSettings how_;
+  nlohmann::ordered_json config_;
   const data::Dataset &train_, &test_;
   data::Dataset check_;
   Backend& backend_;

@@ -67,40 +67,58 @@ bool bytes_of(const std::string& dtype, const std::vector<std::int64_t>& shape, 
   return true;
 }
 
-// The header as JSON; a name given twice would silently win in the library's parser, so the names are watched.
-json parse_header(const std::string& path, const std::string& header) {
+// A first walk over the header that refuses what json::parse accepts silently, a name given twice, and any depth;
+// the library's own parser callback would do too, but takes time quadratic in the number of tensors.
+struct HeaderWalk : json::json_sax_t {
+  const std::string& path;
   std::set<std::string> names, fields;
   std::string name;
-  const auto watch = [&](int depth, json::parse_event_t event, const json& parsed) {
-    if (event == json::parse_event_t::key) {
-      const std::string key = parsed.get<std::string>();
-      if (depth == 1) {
-        if (!names.insert(key).second) refuse(path, tensor_place(key), "named twice in the header", "each name once");
-        name = key;
-        fields.clear();
-      } else if (!fields.insert(key).second) {
-        refuse(path, tensor_place(name), shown(key) + " given twice", "each field once");
-      }
+  int depth = 0;
+  explicit HeaderWalk(const std::string& path) : path(path) {}
+
+  bool key(std::string& key) override {
+    if (depth == 1) {
+      if (!names.insert(key).second) refuse(path, tensor_place(key), "named twice in the header", "each name once");
+      name = key;
+      fields.clear();
+    } else if (!fields.insert(key).second) {
+      refuse(path, tensor_place(name), shown(key) + " given twice", "each field once");
     }
-    if ((event == json::parse_event_t::object_start && depth > 1) || (event == json::parse_event_t::array_start && depth > 2))
-      refuse(path, tensor_place(name), "lists or objects within each other", "dtype, shape and data_offsets");
     return true;
-  };
+  }
+  bool enter(int deepest) {
+    if (depth++ > deepest) refuse(path, tensor_place(name), "lists or objects within each other", "dtype, shape and data_offsets");
+    return true;
+  }
+  bool leave() { return depth-- > 0; }
+  bool start_object(std::size_t) override { return enter(1); }
+  bool start_array(std::size_t) override { return enter(2); }
+  bool end_object() override { return leave(); }
+  bool end_array() override { return leave(); }
+  bool parse_error(std::size_t read, const std::string&, const json::exception& e) override {
+    const std::string what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: …"
+    const auto start = what.find(": ");
+    refuse(path, text("header, byte ", 7 + read, " of the file"), printable(start == std::string::npos ? what : what.substr(start + 2)),
+           "JSON in UTF-8");
+  }
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(json::number_integer_t) override { return true; }
+  bool number_unsigned(json::number_unsigned_t) override { return true; }
+  bool number_float(json::number_float_t, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(json::binary_t&) override { return true; }
+};
+
+json parse_header(const std::string& path, const std::string& header) {
   if (header.empty() || header[0] != '{')
     refuse(path, "header, byte 8 of the file", header.empty() ? "nothing" : printable("'" + header.substr(0, 1) + "'"),
            "'{', the start of a JSON object");
   const auto nul = header.find('\0');  // the library takes it for the end
   if (nul != std::string::npos) refuse(path, text("header, byte ", 8 + nul, " of the file"), "a zero byte", "JSON in UTF-8");
-  try {
-    return json::parse(header, watch);
-  } catch (const json::parse_error& e) {
-    const std::string what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, column 5: …"
-    const auto start = what.find(": ");
-    const std::string found = printable(start == std::string::npos ? what : what.substr(start + 2));
-    refuse(path, text("header, byte ", 7 + e.byte, " of the file"), found, "JSON in UTF-8");
-  } catch (const json::exception& e) {  // a number beyond double's range
-    refuse(path, "header", printable(e.what()), "JSON in UTF-8");
-  }
+  HeaderWalk walk(path);
+  json::sax_parse(header, &walk);
+  return json::parse(header);
 }
 
 std::uint64_t whole_number(const std::string& path, const std::string& place, const char* what, const json& value) {

@@ -94,12 +94,20 @@ TEST_CASE("safetensors: a zero byte in the header is refused, for what follows w
   CHECK(header_refusal(std::string("{}\0{}", 5)) == "header, byte 10 of the file: a zero byte, expected JSON in UTF-8");
 }
 
-TEST_CASE("safetensors: a number beyond every type is refused") {
-  CHECK(has(header_refusal(R"({"w": 1e999})"), "header: "));
+TEST_CASE("safetensors: a number beyond every type is refused, naming the byte") {
+  const std::string message = header_refusal(R"({"w": 1e999})");
+  CHECK(has(message, "header, byte "));
+  CHECK(has(message, "number overflow parsing '1e999'"));
 }
 
 TEST_CASE("safetensors: lists within lists are refused at once, however deep") {
   CHECK(has(header_refusal(R"({"w":{"shape":)" + std::string(1000000, '[')), "tensor \"w\": lists or objects within each other"));
+}
+
+TEST_CASE("safetensors: a header of very many entries is refused in time linear in them") {
+  std::string header = "{";  // quadratic, this took minutes
+  for (int i = 0; i < 200000; i++) header += "\"" + std::to_string(i) + "\":{},";
+  CHECK(has(header_refusal(header + "\"x\":{}}"), "no dtype"));
 }
 
 TEST_CASE("safetensors: an entry that is no object is refused") {

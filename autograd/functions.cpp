@@ -45,7 +45,8 @@ Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable
     norm->mean = state.running_mean.reshape(one_group), norm->var = state.running_var.reshape(one_group);
   }
   bool dparameters = gamma.requires_grad() || beta.requires_grad();
-  Variable a = make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, [=] { return ops::norm_act(y.value(), *norm); }, [=](Tensor da) {
+  auto forward = [=] { return ops::norm_act(y.value(), *norm); };
+  Variable a = make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, forward, [=](Tensor da) {
     Tensor dy = da.unique() ? da : da.like(), dgamma, dbeta;
     if (dparameters)
       gamma.accumulate_written([&](Tensor& dg) {

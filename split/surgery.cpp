@@ -40,7 +40,8 @@ const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) { retur
 Tensor carried(const Stored& s, const Tensor& values, const Masks& split) {
   Shape shape = as_rows_and_columns(s);
   double half = s.last.use == Use::consumed ? 0.5 : 1;
-  return gather(values.reshape(shape), Map(shape[0], mask_of(s.first, split), 1, 1, 1), Map(shape[2], mask_of(s.last, split), 1, half, half));
+  return gather(values.reshape(shape), Map(shape[0], mask_of(s.first, split), 1, 1, 1),
+                Map(shape[2], mask_of(s.last, split), 1, half, half));
 }
 
 // The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns halved like W's (or not: the authors').
@@ -69,8 +70,8 @@ Tensor unit_directions(const Network& network, const Masks& split, const Tensor&
 void check_masks(const Network& network, const Masks& split) {
   FISSION_CHECK(split.size() == network.axes().size(), "[surgery] ", split.size(), " masks, ", network.axes().size(), " axes");
   for (std::size_t a = 0; a < split.size(); a++)
-    FISSION_CHECK(Index(split[a].size()) == network.axes()[a].width, "[surgery] axis ", network.axes()[a].name, " has ", network.axes()[a].width,
-                  " channels, its mask ", split[a].size());
+    FISSION_CHECK(Index(split[a].size()) == network.axes()[a].width, "[surgery] axis ", network.axes()[a].name, " has ",
+                  network.axes()[a].width, " channels, its mask ", split[a].size());
 }
 
 }  // namespace

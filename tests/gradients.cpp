@@ -4,6 +4,8 @@
 // 1; here sums have up to some hundred terms. A wrong term is off by 1e-2 and more.
 #include <doctest/doctest.h>
 
+#include <array>
+
 #include "autograd/functions.h"
 #include "autograd/gradcheck.h"
 #include "tensor/random.h"
@@ -43,7 +45,8 @@ struct Check {
 };
 
 void conv2d_case() {
-  for (Conv2dGeometry g : {Conv2dGeometry{1, 1, 0}, Conv2dGeometry{3, 1, 1}, Conv2dGeometry{3, 2, 1}, Conv2dGeometry{3, 2, 0}, Conv2dGeometry{1, 2, 0}}) {
+  for (auto [kernel, stride, padding] : {std::array<Index, 3>{1, 1, 0}, {3, 1, 1}, {3, 2, 1}, {3, 2, 0}, {1, 2, 0}}) {
+    Conv2dGeometry g{kernel, stride, padding};
     INFO("kernel ", g.kernel, " stride ", g.stride, " padding ", g.padding);
     Check check;
     Variable x = check.parameter({2, 5, 4, 3}), w = check.parameter({5, g.kernel, g.kernel, 3});
@@ -179,7 +182,8 @@ TEST_CASE("gradients: a variable that is used twice gets the sum") {
 TEST_CASE("gradients: through a block whose activation two consumers read, one of them fused") {
   Check check;
   BatchNormState first = state_of(3, true, 2), second = state_of(3, true, 2);
-  Variable x = check.parameter({4, 4, 4, 2}), w = check.parameter({3, 3, 3, 2}), d = check.parameter({3, 3, 3}), p = check.parameter({3, 1, 1, 3});
+  Variable x = check.parameter({4, 4, 4, 2}), w = check.parameter({3, 3, 3, 2});
+  Variable d = check.parameter({3, 3, 3}), p = check.parameter({3, 1, 1, 3});
   Variable g1 = check.parameter({3}), b1 = check.parameter({3}), g2 = check.parameter({3}), b2 = check.parameter({3});
   check([&] {
     Variable a = batch_norm_act(conv2d(x, w, {3, 1, 1}), g1, b1, first, Activation::swish);
@@ -195,12 +199,12 @@ TEST_CASE("gradients: a bias or β gets its own even if weight or γ is a consta
   check([&] { return linear(reshape(batch_norm_act(y, gamma, beta, state, Activation::swish), {2, 12}), w, b); });
 }
 TEST_CASE("gradients: ReLU's is 0 below 0 and 1 above") {
+  auto tensor = [](const Shape& shape, const std::vector<double>& v) { return Tensor::from(reference(), shape, v); };
   BatchNormState state;
-  state.running_mean = Tensor::from(reference(), {1}, std::vector<double>{0}), state.running_var = Tensor::from(reference(), {1}, std::vector<double>{1});
-  state.eps = 0;
-  Variable y = Variable::parameter(Tensor::from(reference(), {1, 1, 4, 1}, std::vector<double>{-2, -1e-9, 1e-9, 3}), ops::zeros(reference(), {1, 1, 4, 1}, DType::f64));
-  Variable one(Tensor::from(reference(), {1}, std::vector<double>{1})), zero(Tensor::from(reference(), {1}, std::vector<double>{0}));
+  state.running_mean = tensor({1}, {0}), state.running_var = tensor({1}, {1}), state.eps = 0;
+  Variable y = Variable::parameter(tensor({1, 1, 4, 1}, {-2, -1e-9, 1e-9, 3}), tensor({1, 1, 4, 1}, {7, 7, 7, 7}));
+  Variable one(tensor({1}, {1})), zero(tensor({1}, {0}));
   Variable a = batch_norm_act(y, one, zero, state, Activation::relu);
-  backward(linear(reshape(a, {1, 4}), Variable(Tensor::from(reference(), {1, 4}, std::vector<double>{1, 1, 1, 1})), zero));
+  backward(linear(reshape(a, {1, 4}), Variable(tensor({1, 4}, {1, 1, 1, 1})), zero));
   CHECK(y.grad().to_host() == std::vector<double>{0, 0, 1, 1});
 }

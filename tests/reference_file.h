@@ -59,7 +59,9 @@ inline Tensor labels(const TensorFile& file, const Machine& m, Index index = 0) 
   return Tensor::from(m.backend, {n}, std::vector<std::int32_t>(all.begin() + index * n, all.begin() + (index + 1) * n));
 }
 
-inline const Stored& neurons(const Network& network, std::size_t axis) { return network.stored()[network.producer(network.axes()[axis]).weight]; }
+inline const Stored& neurons(const Network& network, std::size_t axis) {
+  return network.stored()[network.producer(network.axes()[axis]).weight];
+}
 // What lies in an axis's neurons in a flat buffer, as the file has it (OIHW)
 inline std::vector<double> of_axis(const Network& network, std::size_t axis, const Tensor& flat) {
   const Stored& s = neurons(network, axis);
@@ -70,7 +72,8 @@ inline Tensor directions(const Network& network, const TensorFile& file, const s
   Tensor flat = network.like_parameters();
   for (std::size_t l = 0; l < network.axes().size(); l++) {
     const Stored& s = neurons(network, l);
-    network.view(s, flat).copy_from(make_real(flat.backend(), s.shape, from_pytorch(s, numbers(file, prefix + layer_name(l))), flat.dtype()));
+    std::vector<double> v = from_pytorch(s, numbers(file, prefix + layer_name(l)));
+    network.view(s, flat).copy_from(make_real(flat.backend(), s.shape, v, flat.dtype()));
   }
   return flat;
 }

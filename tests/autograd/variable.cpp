@@ -1,7 +1,7 @@
 // Facts of the graph itself: what is kept, what is dropped and rebuilt, what goes back, who is called.
 #include "autograd/functions.h"
 
-#include "tests/split/small.h"
+#include "tests/small_network.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -10,10 +10,13 @@ namespace {
 std::size_t in_use() { return open_backend("reference").arena(Memory::device).statistics().in_use; }
 Variable loss_of(Small& s, Trace* trace = nullptr) { return cross_entropy(s.network->forward(Variable(s.x), trace), s.y, 0); }
 Tensor vector(const std::vector<double>& values) { return Tensor::from(open_backend("reference"), {1, Index(values.size())}, values); }
-Variable parameter(const std::vector<double>& values) { return Variable::parameter(vector(values), vector(std::vector<double>(values.size(), 7))); }
+Variable parameter(const std::vector<double>& values) {
+  return Variable::parameter(vector(values), vector(std::vector<double>(values.size(), 7)));
+}
 Variable sum(const Variable& x) {  // (1,n) → (1,1)
   Index n = x.shape()[1];
-  return linear(x, Variable(vector(std::vector<double>(n, 1))), Variable(Tensor::from(open_backend("reference"), {1}, std::vector<double>{0})));
+  return linear(x, Variable(vector(std::vector<double>(n, 1))),
+                Variable(Tensor::from(open_backend("reference"), {1}, std::vector<double>{0})));
 }
 }  // namespace
 

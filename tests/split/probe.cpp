@@ -1,7 +1,7 @@
 // What theory says of the probe: S·v is linear and symmetric, E2 and E4 hold for real splits, and only for E6c's matrix.
 #include "split/probe.h"
 
-#include "tests/split/small.h"
+#include "tests/small_network.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -40,7 +40,8 @@ TEST_CASE("probe: S is symmetric for every neuron, for both matrices") {
   for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
     Tensor s_v = s.products(v, matrix), s_w = s.products(w, matrix);
     for (std::size_t l = 0; l < s.network->axes().size(); l++) {
-      std::vector<double> a = of_axis(*s.network, l, v), b = of_axis(*s.network, l, w), sa = of_axis(*s.network, l, s_v), sb = of_axis(*s.network, l, s_w);
+      std::vector<double> a = of_axis(*s.network, l, v), b = of_axis(*s.network, l, w);
+      std::vector<double> sa = of_axis(*s.network, l, s_v), sb = of_axis(*s.network, l, s_w);
       std::size_t d = a.size() / std::size_t(s.network->axes()[l].width);
       for (std::size_t o = 0; o < a.size() / d; o++) {
         double left = 0, right = 0, scale = 0;
@@ -71,7 +72,8 @@ TEST_CASE("probe: parameters, statistics and gradients stay as they are, to the 
 }
 TEST_CASE("probe: all memory goes back, of a probe that ran and of one that was refused") {
   Small s;
-  Tensor v = random_flat(*s.network, 1), s_v = s.network->like_parameters(), wrong = Tensor::from(v.backend(), {3}, std::vector<std::int32_t>{0, 9, 1});
+  Tensor v = random_flat(*s.network, 1), s_v = s.network->like_parameters();
+  Tensor wrong = Tensor::from(v.backend(), {3}, std::vector<std::int32_t>{0, 9, 1});
   const Arena::Statistics& arena = v.backend().arena(Memory::device).statistics();
   std::size_t before = arena.in_use;
   for (Matrix matrix : {Matrix::paper, Matrix::chain}) splitting_products(*s.network, s.x, s.y, v, {matrix, {}, 0}, s_v);
@@ -124,7 +126,8 @@ TEST_CASE("probe: the loss change of a split is of order 2 in ε") {
   Small s;
   Tensor v = random_flat(*s.network, 3);
   each_neuron(s, [&](const Small::Masks& one) {
-    auto change = [&](double epsilon) { return s.loss(*split_network(*s.network, one, v, {epsilon, SplitStep::exact})) - s.loss(*s.network); };
+    double before = s.loss(*s.network);
+    auto change = [&](double epsilon) { return s.loss(*split_network(*s.network, one, v, {epsilon, SplitStep::exact})) - before; };
     CHECK(std::log10(change(2e-2) / change(2e-3)) == doctest::Approx(2).epsilon(1e-2));  // ε⁴ terms, and rounding
   });
 }

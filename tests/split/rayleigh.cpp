@@ -1,7 +1,7 @@
 // What theory says of RQ-SGD: E10 and E11 reach the least eigenvalue; rates, reproducibility, means.
 #include "split/rayleigh.h"
 
-#include "tests/split/small.h"
+#include "tests/small_network.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -57,7 +57,8 @@ TEST_CASE("rayleigh: E11 is the gradient of E10: central differences") {
   Known known;
   Backend& b = open_backend("reference");
   std::vector<double> v{0.3, -0.2, 0.8, 0.1, -0.9};
-  Tensor gradient = Tensor::from(b, {5}, v), quotient = ops::zeros(b, {1}, DType::f64), rows = Tensor::from(b, {1, 2}, std::vector<std::int32_t>{0, 5});
+  Tensor gradient = Tensor::from(b, {5}, v), quotient = ops::zeros(b, {1}, DType::f64);
+  Tensor rows = Tensor::from(b, {1, 2}, std::vector<std::int32_t>{0, 5});
   auto at = [&](const std::vector<double>& x, Tensor out) {
     Tensor t = Tensor::from(b, {5}, x);
     ops::rayleigh(t, known.times(t), rows, quotient, out);

@@ -76,7 +76,8 @@ TEST_CASE("probe: S·v of the chain's matrix is (S + depthwise term)·v for rand
   for (const Machine& m : machines()) {
     INFO(m.name());
     Probe probe(m);
-    for (std::uint64_t item = 0; item < 3; item++) CHECK(worst_product(probe, random_directions(*probe.network, item), Matrix::chain) < m.tolerance(2e-4));
+    for (std::uint64_t item = 0; item < 3; item++)
+      CHECK(worst_product(probe, random_directions(*probe.network, item), Matrix::chain) < m.tolerance(2e-4));
   }
 }
 TEST_CASE("probe: the exact least eigenvectors are eigenvectors of what the probe multiplies by") {

@@ -17,7 +17,9 @@ struct Library {
   double threshold;
   EnergyScale scale;
 };
-const Library libraries[] = {{"select_cifar100", 0.99, EnergyScale::sqrt}, {"select_imagenet", 0.9, EnergyScale::log}, {"select_mbv2", 0.9, EnergyScale::log}};
+const Library libraries[] = {{"select_cifar100", 0.99, EnergyScale::sqrt},
+                             {"select_imagenet", 0.9, EnergyScale::log},
+                             {"select_mbv2", 0.9, EnergyScale::log}};
 
 struct Instance {
   const TensorFile& file;
@@ -30,7 +32,8 @@ struct Instance {
     widths = integers("cfg");
     std::vector<std::vector<double>> lambdas(widths.size());
     for (std::size_t i = 0; i < lambda.size(); i++) lambdas[std::size_t(layer[i])].push_back(lambda[i]);
-    problem = make_problem(lambdas, number("cost_per_layer"), std::vector<int>(groups.begin(), groups.end()), std::vector<Index>(most.begin(), most.end()));
+    problem = make_problem(lambdas, number("cost_per_layer"), std::vector<int>(groups.begin(), groups.end()),
+                           std::vector<Index>(most.begin(), most.end()));
   }
   std::vector<double> number(const std::string& name) const { return numbers(file, prefix + name); }
   std::vector<Index> integers(const std::string& name) const {
@@ -139,7 +142,7 @@ TEST_CASE("macs: MobileNetV1 of every listed width, and what one more channel co
       const auto& net = entry.at("sp_mbnet");
       std::vector<Index> widths = net.at("cfg").get<std::vector<Index>>();
       bool imagenet = net.at("input") == 224;
-      auto seed = make_network(config_of(libraries[imagenet ? 1 : 0], {8, 8, 8, 8, 16, 16, 24, 24, 24, 24, 24, 24, 32, 32}), open_backend("reference"), DType::f32, 0);
+      auto seed = make_network(config_of(libraries[imagenet ? 1 : 0], std::vector<Index>(14, 8)), open_backend("reference"), DType::f32, 0);
       double now = seed->macs(widths);
       CHECK(now == net.at("pure_macs").at("total").get<double>());
       std::vector<double> more;
@@ -148,7 +151,8 @@ TEST_CASE("macs: MobileNetV1 of every listed width, and what one more channel co
         more.push_back(seed->macs(widths) - now);
         widths[l]--;
       }
-      if (entry.contains("true_marginal_macs_per_layer")) CHECK(more == entry.at("true_marginal_macs_per_layer").get<std::vector<double>>());
+      if (entry.contains("true_marginal_macs_per_layer"))
+        CHECK(more == entry.at("true_marginal_macs_per_layer").get<std::vector<double>>());
       lists++;
     }
   CHECK(lists >= 10);

@@ -17,7 +17,8 @@ struct Before {
   Tensor x, y, v;
   std::vector<std::vector<char>> split;
   explicit Before(const Machine& m)
-      : network(reference_network(file(), m)), x(pictures(file(), "input", m)), y(labels(file(), m)), v(directions(*network, file(), "eigvec/")) {
+      : network(reference_network(file(), m)), x(pictures(file(), "input", m)), y(labels(file(), m)),
+        v(directions(*network, file(), "eigvec/")) {
     for (std::size_t l = 0; l < network->axes().size(); l++) {
       std::vector<double> mask = numbers(file(), "mask/" + layer_name(l));
       split.emplace_back(mask.begin(), mask.end());

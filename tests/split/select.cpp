@@ -2,7 +2,7 @@
 #include "split/select.h"
 
 #include "split/energy.h"
-#include "tests/split/small.h"
+#include "tests/small_network.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -10,7 +10,8 @@ using namespace fission::testing;
 namespace {
 using Lambdas = std::vector<std::vector<double>>;
 using Split = std::vector<std::vector<char>>;
-SelectionProblem problem(const Lambdas& lambda, const std::vector<double>& energy, std::vector<int> group = {}, std::vector<Index> cap = {}) {
+SelectionProblem problem(const Lambdas& lambda, const std::vector<double>& energy, std::vector<int> group = {},
+                         std::vector<Index> cap = {}) {
   if (group.empty()) group.assign(lambda.size(), 0);
   if (cap.empty()) cap.assign(lambda.size(), 100);
   return {lambda, energy, group, cap};

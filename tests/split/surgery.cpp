@@ -1,7 +1,7 @@
 // What theory says of the surgery: it preserves the function at ε = 0, is even in ε, and carries buffers the same way.
 #include "split/surgery.h"
 
-#include "tests/split/small.h"
+#include "tests/small_network.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -64,7 +64,8 @@ TEST_CASE("surgery: a split row goes to w + εv̂ and w − εv̂ with v̂ of le
   split[1] = {0, 0, 1, 0};
   Tensor v = random_flat(*s.network, 1);
   auto grown = split_network(*s.network, split, v, {0.1, SplitStep::exact});
-  std::vector<double> w = of_axis(*s.network, 1, s.network->parameters()), u = of_axis(*s.network, 1, v), now = of_axis(*grown, 1, grown->parameters());
+  std::vector<double> w = of_axis(*s.network, 1, s.network->parameters()), u = of_axis(*s.network, 1, v);
+  std::vector<double> now = of_axis(*grown, 1, grown->parameters());
   double norm = std::sqrt(u[6] * u[6] + u[7] * u[7] + u[8] * u[8]);  // pointwise over 3 channels: neuron 2 holds 6, 7, 8
   std::vector<double> expected = w;
   for (std::size_t i = 6; i < 9; i++) expected[i] += 0.1 * u[i] / norm;

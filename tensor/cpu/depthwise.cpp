@@ -1,7 +1,7 @@
 // Depthwise convolutions over φ(norm(y)), which exists only as a few rows in each thread's cache.
 //
-// Forward: K rows of activated, zero-padded input in a ring; an output row is the sum of K·K of its shifts, each times a row
-// of expanded filter values. For stride s a row is stored as s phases (phase q: the padded columns j ≡ q mod s, together), so
+// Forward: K rows of activated, zero-padded input in a ring; an output row is the sum of K·K of their shifts, each times its
+// filter values. For stride s a row is stored as s phases (phase q: the padded columns j ≡ q mod s, together), so
 // that every tap reads memory in sequence whatever the stride: column x·s + kx lies in phase kx mod s at place x + kx div s.
 // Backward: each input pixel gathers the outputs it went to, d = dout[(iy+p−ky)/s, (ix+p−kx)/s] where those divide: da is
 // Σ w d, and dw += a d from the same values. Input columns go by phases too, and dout rows lie zero-padded in a ring.
@@ -16,26 +16,52 @@ namespace {
 
 constexpr Index most_taps = 11 * 11;
 
-// rows × taps pointers into padded rows: what the taps of each of some rows of the output read
-struct Taps {
-  int count;
-  const float* const* in;  // (rows, count)
-  const float* filter;     // tap t at filter + t·period, expanded
+// A row of pixels as vectors: vector v starts at float first[v] of a period and comes again every period.
+// Fewer than 8 channels: the period is T pixels, a multiple of 8 floats (loops.h). Else it is one pixel, and the last vector
+// lies at C − 8, over the one before: what both compute is the same, and of the sums only the new channels count.
+// Filter values and filter sums stand as (vectors, taps, 8).
+struct Vectors {
+  Index period, count;
+  const Index* first;
+};
+Vectors vectors_of(Index channels, Scratch& scratch) {
+  const Index period = channels < lanes ? run_pixels(channels, 1) * channels : channels, count = (period + lanes - 1) / lanes;
+  Index* first = scratch.take<Index>(count);
+  for (Index v = 0; v < count; v++) first[v] = std::min(v * lanes, period - lanes);
+  return {period, count, first};
+}
+
+const float* expand_filter(View w, Index channels, const Vectors& vectors, Scratch& scratch) {  // (K,K,C) → (vectors, taps, 8)
+  const Index taps = w.shape[0] * w.shape[1];
+  float* out = scratch.take<float>(vectors.count * taps * lanes);
+  for (Index v = 0; v < vectors.count; v++)
+    for (Index t = 0; t < taps; t++)
+      for (Index k = 0; k < lanes; k++) out[(v * taps + t) * lanes + k] = w.as<float>()[t * channels + (vectors.first[v] + k) % channels];
+  return out;
+}
+
+// What some rows of pixels read: in[r][t], for row r and its t-th tap, which is tap number[t] of the filter's `taps`.
+// Up to 7 floats past a row may be read.
+struct Rows {
+  Index rows, floats;  // floats of a row
+  int count, taps;     // of a row here, of the filter
+  const int* number;
+  const float* const* in;
 };
 
-// out[r][i] = Σ_t w_t[i mod period] · in[r][t][i], i < n. A vector's filter values stay in registers for all rows.
-// in and w may be read up to 7 floats past n. Count 0: any.
+// out[r][i] = Σ_t w_t[i] · in[r][t][i]. A vector's filter values stay in registers for all rows.
 template <int Count>
-void weigh(const Taps& taps, const int* filter_row, Index rows, Index n, Index period, float* out, Index out_stride) {
-  const int count = Count ? Count : taps.count;
-  for (Index j = 0; j < period && j < n; j += lanes) {
+void weigh(const Rows& x, const Vectors& vectors, const float* w, float* out) {
+  const int count = Count ? Count : x.count;
+  const Index n = x.floats, period = vectors.period;
+  for (Index v = 0; v < vectors.count && vectors.first[v] < n; v++) {
     Lanes filter[Count ? Count : most_taps];
-    for (int t = 0; t < count; t++) filter[t] = FISSION_CONST_LANES(taps.filter + filter_row[t] * period + j);
-    for (Index r = 0; r < rows; r++) {
+    for (int t = 0; t < count; t++) filter[t] = FISSION_CONST_LANES(w + (v * count + t) * lanes);
+    for (Index r = 0; r < x.rows; r++) {
       const float* in[Count ? Count : most_taps];
-      for (int t = 0; t < count; t++) in[t] = taps.in[r * count + t];
-      float* to = out + r * out_stride;
-      Index i = j;
+      for (int t = 0; t < count; t++) in[t] = x.in[r * count + t];
+      float* to = out + r * n;
+      Index i = vectors.first[v];
       auto sum = [&] {
         Lanes s = filter[0] * FISSION_CONST_LANES(in[0] + i);
         for (int t = 1; t < count; t++) s += filter[t] * FISSION_CONST_LANES(in[t] + i);
@@ -50,29 +76,30 @@ void weigh(const Taps& taps, const int* filter_row, Index rows, Index n, Index p
   }
 }
 
-// da[r][i] = Σ_t w_t[i mod period] · d[r][t][i];  dw_t[i mod period] += Σ_r a[r][i] · d[r][t][i]
+// da[r][i] = Σ_t w_t[i] · d[r][t][i];  dw_t[i] += Σ_r a[r][i] · d[r][t][i]
 template <int Count, bool Data, bool Filter>
-void weigh_backward(const Taps& taps, const int* filter_row, Index rows, Index n, Index period, const float* a, Index a_stride, float* da,
-                    Index da_stride, float* dw) {
-  const int count = Count ? Count : taps.count;
-  for (Index j = 0; j < period && j < n; j += lanes) {
+void weigh_backward(const Rows& d, const Vectors& vectors, const float* w, const float* a, float* da, float* dw) {
+  const int count = Count ? Count : d.count;
+  const Index n = d.floats, period = vectors.period;
+  for (Index v = 0; v < vectors.count && vectors.first[v] < n; v++) {
     Lanes sums[Count ? Count : most_taps], filter[Count ? Count : most_taps];
     for (int t = 0; t < count; t++) {
-      if (Filter) sums[t] = FISSION_CONST_LANES(dw + filter_row[t] * period + j);
-      if (Data) filter[t] = FISSION_CONST_LANES(taps.filter + filter_row[t] * period + j);
+      const Index at = (v * d.taps + d.number[t]) * lanes;
+      if (Filter) sums[t] = FISSION_CONST_LANES(dw + at);
+      if (Data) filter[t] = FISSION_CONST_LANES(w + at);
     }
-    for (Index r = 0; r < rows; r++) {
+    for (Index r = 0; r < d.rows; r++) {
       const float* in[Count ? Count : most_taps];
-      for (int t = 0; t < count; t++) in[t] = taps.in[r * count + t];
-      const float* from = a + r * a_stride;
-      float* to = da + r * da_stride;
-      Index i = j;
+      for (int t = 0; t < count; t++) in[t] = d.in[r * count + t];
+      const float* from = a + r * n;
+      float* to = da + r * n;
+      Index i = vectors.first[v];
       auto step = [&](const Lanes& value) {
         Lanes gradient = {};
         for (int t = 0; t < count; t++) {
-          const Lanes d = FISSION_CONST_LANES(in[t] + i);
-          if (Data) gradient += filter[t] * d;
-          if (Filter) sums[t] += value * d;
+          const Lanes other = FISSION_CONST_LANES(in[t] + i);
+          if (Data) gradient += filter[t] * other;
+          if (Filter) sums[t] += value * other;
         }
         return gradient;
       };
@@ -88,19 +115,18 @@ void weigh_backward(const Taps& taps, const int* filter_row, Index rows, Index n
       }
     }
     if (Filter)
-      for (int t = 0; t < count; t++) FISSION_LANES(dw + filter_row[t] * period + j) = sums[t];
+      for (int t = 0; t < count; t++) FISSION_LANES(dw + (v * d.taps + d.number[t]) * lanes) = sums[t];
   }
 }
 
 template <bool Data, bool Filter>
-void weigh_backward(const Taps& taps, const int* filter_row, Index rows, Index n, Index period, const float* a, Index a_stride, float* da,
-                    Index da_stride, float* dw) {
-  switch (taps.count) {
-    case 1: return weigh_backward<1, Data, Filter>(taps, filter_row, rows, n, period, a, a_stride, da, da_stride, dw);
-    case 2: return weigh_backward<2, Data, Filter>(taps, filter_row, rows, n, period, a, a_stride, da, da_stride, dw);
-    case 4: return weigh_backward<4, Data, Filter>(taps, filter_row, rows, n, period, a, a_stride, da, da_stride, dw);
-    case 9: return weigh_backward<9, Data, Filter>(taps, filter_row, rows, n, period, a, a_stride, da, da_stride, dw);
-    default: return weigh_backward<0, Data, Filter>(taps, filter_row, rows, n, period, a, a_stride, da, da_stride, dw);
+void weigh_backward(const Rows& d, const Vectors& vectors, const float* w, const float* a, float* da, float* dw) {
+  switch (d.count) {
+    case 1: return weigh_backward<1, Data, Filter>(d, vectors, w, a, da, dw);
+    case 2: return weigh_backward<2, Data, Filter>(d, vectors, w, a, da, dw);
+    case 4: return weigh_backward<4, Data, Filter>(d, vectors, w, a, da, dw);
+    case 9: return weigh_backward<9, Data, Filter>(d, vectors, w, a, da, dw);
+    default: return weigh_backward<0, Data, Filter>(d, vectors, w, a, da, dw);
   }
 }
 
@@ -126,14 +152,6 @@ void with_loader(View y, const Norm* norm, Scratch& scratch, F f) {
   const Index channels = last_dim(y.shape);
   Coefficients k = coefficients(*norm, channels, run_pixels(channels), scratch);
   with_activation(norm->activation, {}, [&](auto phi) { f(Activated<decltype(phi)>{phi, k, channels}, norm->mean.shape[0]); });
-}
-
-// w (K,K,C) → one expanded row of `period` floats a tap
-const float* expand_filter(View w, Index channels, Index period, Scratch& scratch) {
-  const Index taps = w.shape[0] * w.shape[1];
-  float* out = scratch.take<float>(taps * period);
-  for (Index t = 0; t < taps; t++) expand(w.as<float>() + t * channels, channels, period / channels, out + t * period);
-  return out;
 }
 
 // K rows of a plane that are needed at the same time, filled when asked for
@@ -171,20 +189,24 @@ void from_phases(const float* phases, Index columns, Index channels, Index paddi
   }
 }
 
-// How many rows to take together: as many as leave what they read in the first-level cache, so that on small maps the
-// filter values are fetched once for several rows.
-Index band_rows(Index rows, Index floats) { return std::max<Index>(1, std::min(rows, 5000 / floats)); }
+// How many rows to take together: enough for a vector's filter values to be used some 32 times once they are in registers,
+// as far as what the rows read leaves room in the second-level cache.
+Index band_rows(Index rows, Index columns, Index floats) {
+  return std::max<Index>(1, std::min({rows, (31 + columns) / columns, 48000 / floats}));
+}
 
 }  // namespace
 
 void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
   Scratch::Frame frame(scratch_);
   const Index pictures = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3], out_h = out.shape[1], out_w = out.shape[2];
-  const Index kernel = g.kernel, taps = kernel * kernel, period = run_pixels(channels, 1) * channels;
+  const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride;
   FISSION_CHECK(taps <= most_taps, "[depthwise] kernel ", kernel, ": at most 11");
-  const Index places = (width + 2 * g.padding + g.stride - 1) / g.stride, floats = (g.stride * places * channels + 15) / 8 * 8;
-  const Index band = band_rows(out_h, g.stride * floats), ring_rows = (band - 1) * g.stride + kernel;
-  const float* filter = expand_filter(w, channels, period, scratch_);
+  const Vectors vectors = vectors_of(channels, scratch_);
+  const Index places = (width + 2 * g.padding + stride - 1) / stride;  // of the padded input, a phase
+  const Index floats = (stride * places * channels + 15) / 8 * 8;      // of a row of it
+  const Index band = band_rows(out_h, out_w, stride * floats), ring_rows = (band - 1) * stride + kernel;
+  const float* filter = expand_filter(w, channels, vectors, scratch_);
   const int workers = worth_threads(y.numel()) ? threads() : 1;
   float *rings = scratch_.take<float>(workers * ring_rows * floats), *zeros = scratch_.zeros<float>(floats);
   float* raw = scratch_.take<float>(workers * floats);
@@ -196,36 +218,34 @@ void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometr
       const Index me = omp_get_thread_num();
       Ring ring(ring_rows, floats, rings + me * ring_rows * floats, tags + me * ring_rows);
       const float** in = pointers + me * band * taps;
-      int filter_row[most_taps];
-      std::iota(filter_row, filter_row + taps, 0);
+      int number[most_taps];
+      std::iota(number, number + taps, 0);
       Range mine = my_range(pictures * out_h);
       for (Index row = mine.first; row < mine.last;) {
-        const Index n = row / out_h, rows = std::min({band, mine.last - row, (n + 1) * out_h - row});
-        if (row + rows < mine.last) {
-          const Index next = n * height + std::min(height - 1, (row % out_h + rows) * g.stride - g.padding + kernel - 1);
-          prefetch_floats(y.as<float>() + next * width * channels, width * channels);
-          prefetch_to_write(out.as<float>() + (row + rows) * out_w * channels, out_w * channels);
-        }
+        const Index n = row / out_h, oy = row % out_h, rows = std::min({band, mine.last - row, out_h - oy}), group = n / (pictures / groups);
         for (Index r = 0; r < rows; r++)
           for (Index ky = 0; ky < kernel; ky++) {
-            const Index iy = (row % out_h + r) * g.stride - g.padding + ky;
+            const Index iy = (oy + r) * stride - g.padding + ky;
             const float* from = zeros;
             if (iy >= 0 && iy < height)
               from = ring.row(n * height + iy, [&](float* to) {
                 const float* source = y.as<float>() + (n * height + iy) * width * channels;
-                const Index group = n / (pictures / groups);
-                if (g.stride == 1) return load(group, source, width * channels, to + g.padding * channels);
+                if (iy + 1 < height) prefetch_floats(source + width * channels, width * channels);
+                if (stride == 1) return load(group, source, width * channels, to + g.padding * channels);
                 float* line = raw + me * floats;
                 load(group, source, width * channels, line);
-                to_phases(line, width, channels, g.padding, g.stride, places, to);
+                to_phases(line, width, channels, g.padding, stride, places, to);
               });
-            for (Index kx = 0; kx < kernel; kx++)
-              in[r * taps + ky * kernel + kx] = from + (kx % g.stride * places + kx / g.stride) * channels;
+            const float** at = in + r * taps + ky * kernel;
+            for (Index kx = 0, q = 0, m = 0; kx < kernel; kx++) {
+              at[kx] = from + (q * places + m) * channels;
+              if (++q == stride) q = 0, m++;
+            }
           }
+        const Rows x{rows, out_w * channels, int(taps), int(taps), number, in};
         float* to = out.as<float>() + row * out_w * channels;
-        const Taps all{int(taps), in, filter};
-        if (taps == 9) weigh<9>(all, filter_row, rows, out_w * channels, period, to, out_w * channels);
-        else weigh<0>(all, filter_row, rows, out_w * channels, period, to, out_w * channels);
+        if (taps == 9) weigh<9>(x, vectors, filter, to);
+        else weigh<0>(x, vectors, filter, to);
         row += rows;
       }
     }
@@ -235,22 +255,23 @@ void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometr
 void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
   Scratch::Frame frame(scratch_);
   const Index pictures = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3], out_h = dout.shape[1], out_w = dout.shape[2];
-  const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride, period = run_pixels(channels, 1) * channels;
+  const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride;
   FISSION_CHECK(taps <= most_taps, "[depthwise_backward] kernel ", kernel, ": at most 11");
-  const Index left = (kernel - 1) / stride;                                                // places of zeros before dout's columns
-  const Index places = (width + 2 * g.padding + stride - 1) / stride;                      // of the padded input, a phase
-  const Index floats = ((left + std::max(places, out_w)) * channels + 15) / 8 * 8;         // of a row of dout
-  const Index line = (stride * places * channels + 15) / 8 * 8;                            // of a row of the input in phases
-  const Index band = stride > 1 ? 1 : band_rows(height, 2 * floats);
-  const float* filter = expand_filter(w, channels, period, scratch_);
+  const Vectors vectors = vectors_of(channels, scratch_);
+  const Index left = (kernel - 1) / stride;                                         // places of zeros before dout's columns
+  const Index places = (width + 2 * g.padding + stride - 1) / stride;               // of the padded input, a phase
+  const Index floats = ((left + std::max(places, out_w)) * channels + 15) / 8 * 8;  // of a row of dout
+  const Index line = (stride * places * channels + 15) / 8 * 8;                     // of a row of the input in phases
+  const Index band = stride > 1 ? 1 : band_rows(height, width, 2 * floats);
+  const Index rows_met = band - 1 + (kernel + stride - 1) / stride;                 // of dout, by a band of the input
+  const Index values_floats = std::max(band * width * channels, line), sums_floats = vectors.count * taps * lanes;
+  const float* filter = expand_filter(w, channels, vectors, scratch_);
   const int workers = worth_threads(y.numel()) ? threads() : 1;
-  const Index rows_met = band - 1 + (kernel + stride - 1) / stride;  // of dout, by a band of the input
   float *rings = scratch_.take<float>(workers * rows_met * floats), *zeros = scratch_.zeros<float>(floats);
   Index* tags = scratch_.take<Index>(workers * rows_met);
-  const Index values_floats = std::max(band * width * channels, line);
   float *values_of = scratch_.take<float>(workers * values_floats), *lines = scratch_.take<float>(workers * 2 * line);
-  float* partials = scratch_.zeros<float>(workers * taps * period);
-  double* totals = scratch_.zeros<double>(workers * taps * period);
+  float* partials = scratch_.zeros<float>(workers * sums_floats);
+  double* totals = scratch_.zeros<double>(workers * sums_floats);
   const float** pointers = scratch_.take<const float*>(workers * band * taps);
   with_loader(y, norm, scratch_, [&](const auto& load, Index groups) {
 #pragma omp parallel num_threads(workers)
@@ -258,23 +279,18 @@ void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout,
       const Index me = omp_get_thread_num();
       Ring ring(rows_met, floats, rings + me * rows_met * floats, tags + me * rows_met);
       float *values = values_of + me * values_floats, *raw = lines + me * 2 * line, *gradients = raw + line;
-      float* partial = partials + me * taps * period;
-      double* total = totals + me * taps * period;
+      float* partial = partials + me * sums_floats;
+      double* total = totals + me * sums_floats;
       const float** d = pointers + me * band * taps;
-      int filter_row[most_taps];
+      int number[most_taps];
       Range mine = my_range(pictures * height);
       Index summed = 0;
       for (Index row = mine.first; row < mine.last;) {
         const Index n = row / height, iy = row % height, rows = std::min({band, mine.last - row, height - iy});
         const float* source = y.as<float>() + row * width * channels;
-        if (row + rows < mine.last) {
-          if (dw) prefetch_floats(source + rows * width * channels, width * channels);
-          if (da) prefetch_to_write(da.as<float>() + (row + rows) * width * channels, width * channels);
-          const Index next = (n * out_h + std::min(out_h - 1, (iy + rows + g.padding) / stride)) * out_w * channels;
-          prefetch_floats(dout.as<float>() + next, out_w * channels);
-        }
         float* to = da ? da.as<float>() + row * width * channels : nullptr;
         if (dw) {
+          if (row + rows < mine.last) prefetch_floats(source + rows * width * channels, width * channels);
           load(n / (pictures / groups), source, rows * width * channels, stride > 1 ? raw : values);
           if (stride > 1) to_phases(raw, width, channels, g.padding, stride, places, values);
         }
@@ -283,50 +299,49 @@ void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout,
           const Index first = std::max<Index>(0, (g.padding - q + stride - 1) / stride), last = (width - 1 + g.padding - q) / stride;
           if (width - 1 + g.padding - q < 0 || last < first) continue;
           int count = 0;
+          const float** at = d;
           for (Index r = 0; r < rows; r++) {
             count = 0;
-            for (Index ky = 0; ky < kernel; ky++) {
-              const Index down = iy + r + g.padding - ky, oy = down / stride;
-              if (down % stride != 0) continue;
+            for (Index ky = (iy + r + g.padding) % stride; ky < kernel; ky += stride) {
+              const Index oy = (iy + r + g.padding - ky) / stride;
               const float* from = zeros;
-              if (down >= 0 && oy < out_h)
-                from = ring.row(n * out_h + oy, [&](float* at) {
+              if (iy + r + g.padding >= ky && oy < out_h)
+                from = ring.row(n * out_h + oy, [&](float* row_at) {
                   const float* dr = dout.as<float>() + (n * out_h + oy) * out_w * channels;
-                  copy_floats(dr, out_w * channels, at + left * channels);
+                  if (oy + 1 < out_h) prefetch_floats(dr + out_w * channels, out_w * channels);
+                  copy_floats(dr, out_w * channels, row_at + left * channels);
                 });
-              const Index taps_here = (kernel - q + stride - 1) / stride, all_here = taps_here * ((kernel - (iy + g.padding) % stride + stride - 1) / stride);
-              for (Index kx = q; kx < kernel; kx += stride, count++) {
-                d[r * all_here + count] = from + (first - kx / stride + left) * channels;
-                filter_row[count] = int(ky * kernel + kx);
+              for (Index kx = q, back = 0; kx < kernel; kx += stride, back++, count++) {
+                *at++ = from + (first - back + left) * channels;
+                number[count] = int(ky * kernel + kx);
               }
             }
           }
-          const Index length = (last - first + 1) * channels, at = stride == 1 ? 0 : (q * places + first) * channels;
-          const float* a = values + at;
-          float* back = stride == 1 ? to : gradients + at;
-          const Taps all{count, d, filter};
-          if (da && dw) weigh_backward<true, true>(all, filter_row, rows, length, period, a, width * channels, back, width * channels, partial);
-          else if (da) weigh_backward<true, false>(all, filter_row, rows, length, period, a, width * channels, back, width * channels, partial);
-          else if (dw) weigh_backward<false, true>(all, filter_row, rows, length, period, a, width * channels, back, width * channels, partial);
+          const Index place = stride == 1 ? 0 : (q * places + first) * channels;
+          const Rows x{rows, (last - first + 1) * channels, count, int(taps), number, d};
+          float* back = stride == 1 ? to : gradients + place;
+          if (da && dw) weigh_backward<true, true>(x, vectors, filter, values + place, back, partial);
+          else if (da) weigh_backward<true, false>(x, vectors, filter, values + place, back, partial);
+          else if (dw) weigh_backward<false, true>(x, vectors, filter, values + place, back, partial);
         }
         if (da && stride > 1) from_phases(gradients, width, channels, g.padding, stride, places, to);
         row += rows;
         summed += rows * width;
         if (dw && (summed >= 1024 || row == mine.last)) {  // float sums over about a thousand pixels, then double
-          for (Index i = 0; i < taps * period; i++) total[i] += partial[i], partial[i] = 0;
+          for (Index i = 0; i < sums_floats; i++) total[i] += partial[i], partial[i] = 0;
           summed = 0;
         }
       }
     }
   });
   if (!dw) return;
-  for (Index t = 0; t < taps; t++)
-    for (Index c = 0; c < channels; c++) {
-      double sum = 0;
-      for (int worker = 0; worker < workers; worker++)
-        for (Index i = c; i < period; i += channels) sum += totals[(worker * taps + t) * period + i];
-      dw.as<float>()[t * channels + c] = float(sum);
-    }
+  double* sums = scratch_.zeros<double>(taps * channels);
+  for (Index v = 0; v < vectors.count; v++)
+    for (Index k = v * lanes - vectors.first[v]; k < lanes; k++)  // from the first channel that no vector before has
+      for (Index t = 0; t < taps; t++)
+        for (int worker = 0; worker < workers; worker++)
+          sums[t * channels + (vectors.first[v] + k) % channels] += totals[worker * sums_floats + (v * taps + t) * lanes + k];
+  for (Index i = 0; i < taps * channels; i++) dw.as<float>()[i] = float(sums[i]);
 }
 
 }  // namespace fission::cpu

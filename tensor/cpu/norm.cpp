@@ -168,6 +168,30 @@ void CpuBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View
   });
 }
 
+void CpuBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
+  Scratch::Frame frame(scratch_);
+  const float *d = delta.as<float>(), *in = y.as<float>(), *uu = u.as<float>(), *hh = h.as<float>();
+  float *o = out.as<float>(), *back = dy.as<float>();
+  with_activation(norm.activation, k, [&](auto phi) {
+    auto product = [=](Index i, float z, float c) { return d[i] * phi.curvature(z) * (c * c) * uu[i]; };
+    if (h && dy)
+      for_normed(y, norm, scratch_, [=](Index i, float c, float b) {
+        float z = c * in[i] + b, first = phi.slope(z) * c;
+        o[i] = product(i, z, c) + first * hh[i], back[i] = first * d[i];
+      });
+    else if (dy)
+      for_normed(y, norm, scratch_, [=](Index i, float c, float b) {
+        float z = c * in[i] + b;
+        o[i] = product(i, z, c), back[i] = phi.slope(z) * c * d[i];
+      });
+    else if (h) for_normed(y, norm, scratch_, [=](Index i, float c, float b) {
+        float z = c * in[i] + b;
+        o[i] = product(i, z, c) + phi.slope(z) * c * hh[i];
+      });
+    else for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = product(i, c * in[i] + b, c); });
+  });
+}
+
 void CpuBackend::add_bias(View y, View b) {
   Scratch::Frame frame(scratch_);
   const Index channels = last_dim(y.shape), run = run_pixels(channels);

@@ -33,8 +33,6 @@ void backward(const Variable& loss) {
     Pointer node = std::move(order.back());
     order.pop_back();
     if (!node->backward || !node->grad) continue;  // a leaf, or nothing reached it
-    for (auto& hook : node->hooks) hook(node->grad);
-    node->hooks.clear();
     auto rule = std::move(node->backward);
     rule(std::move(node->grad));
     node->grad = Tensor();

@@ -70,7 +70,11 @@ void Variable::accumulate_written(const std::function<void(Tensor&)>& write) con
     accumulate(g);
   }
 }
-void Variable::on_gradient(std::function<void(const Tensor&)> fn) const { node_->hooks.push_back(std::move(fn)); }
+void Variable::replace_backward(std::function<void(Tensor)> rule) const {
+  FISSION_CHECK(node_->backward, "[replace_backward] no gradient passes here");
+  node_->backward = std::move(rule);
+  node_->replaced = true;
+}
 
 Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tensor value, std::function<void(Tensor)> backward) {
   Variable v;

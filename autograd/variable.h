@@ -34,8 +34,8 @@ class Variable {
   void accumulate(Tensor g) const;
   // The same for a gradient that a kernel writes: straight into a parameter's place where nothing is there yet.
   void accumulate_written(const std::function<void(Tensor&)>& write) const;
-  // fn(∂L/∂this) is called in backward, once, before the gradient goes on
-  void on_gradient(std::function<void(const Tensor&)> fn) const;
+  // Another rule in the place of this variable's own: the probe's, which makes S·v out of the gradient as it passes (E9).
+  void replace_backward(std::function<void(Tensor)> rule) const;
 
   Node& node() const { return *node_; }
   const std::shared_ptr<Node>& pointer() const { return node_; }
@@ -56,7 +56,7 @@ struct Node {
   std::function<void(Tensor)> backward;         // takes ∂L/∂value, accumulates into the inputs
   std::function<Tensor()> rebuild;
   std::shared_ptr<const NormTensors> norm;      // batch_norm_act: what a consumer needs to fuse it (its input is inputs[0])
-  std::vector<std::function<void(const Tensor&)>> hooks;
+  bool replaced = false;                        // by replace_backward()
 };
 
 // What a forward pass records: nothing (evaluation), gradients of activations only (the probe of E9), or of all.

@@ -1,5 +1,5 @@
 // ConvBlock: convolution (dense or depthwise, no bias) + batch norm + activation: the unit that splits (E5).
-// Trace: what a forward pass went through, for those who hook gradients (split/probe).
+// Trace: what a forward pass went through, for those who watch gradients pass (split/probe).
 #pragma once
 #include <string>
 #include <vector>

@@ -29,19 +29,21 @@ struct AxisProbe {
     }
   }
 
-  void at_activation(std::size_t k, const Tensor& delta) {
+  // in the place of the activation's own backward rule
+  void at_activation(std::size_t k, Tensor delta) {
     if (u.empty()) make_tangents();
     const TraceEntry& e = chain[k];
-    Tensor product = ops::curvature_product(delta, e.y.value(), norm_of(e), curvature, u[k]);
+    Tensor h;
     if (g) {
       const ConvBlock& next = *chain[k + 1].block;
-      Tensor h = e.y.value().like();
+      h = e.y.value().like();
       ops::depthwise_backward(e.y.value(), nullptr, next.w.value(), g, next.geometry, &h, nullptr);
-      ops::add_tangent(e.y.value(), norm_of(e), h, product);
     }
-    g = product;
+    Tensor dy = delta.unique() ? delta : delta.like();
+    g = ops::probe_activation(delta, e.y.value(), norm_of(e), curvature, u[k], h ? &h : nullptr, &dy);
     u[k] = Tensor();
     if (k == 0) ops::conv2d_backward_filter(x, g, e.block->geometry, s_v);
+    e.y.accumulate(std::move(dy));
   }
 };
 
@@ -65,7 +67,7 @@ Tensor splitting_products(Network& network, const Tensor& x, const Tensor& label
       if (settings.matrix == Matrix::chain)
         for (int block : axis.chain) probe->chain.push_back(trace[block]);
       for (std::size_t k = 0; k < probe->chain.size(); k++)
-        probe->chain[k].a.on_gradient([probe, k](const Tensor& delta) { probe->at_activation(k, delta); });
+        probe->chain[k].a.replace_backward([probe, k](Tensor delta) { probe->at_activation(k, std::move(delta)); });
     }
   }
   backward(loss);

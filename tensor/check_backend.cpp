@@ -286,6 +286,14 @@ void CheckBackend::tangent(View y, const Norm& norm, View u, bool accumulate, Vi
   });
 }
 
+void CheckBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
+  NormSize s = size_of_norm(y, norm);
+  double sharp = norm.activation == Activation::relu ? k.relu_beta : 1, product = peak(delta) * s.c * s.c * peak(u) * (1 + sharp * s.z);
+  Comparison(*this, "probe_activation", {delta, y, u, h},
+             {{"out", out, 1, product + s.c * peak(h) * (1 + s.z), 0, h ? &s.kink : nullptr}, {"dy", dy, 1, s.c * peak(delta) * (1 + s.z), 0, &s.kink}}, &norm)
+      .run([&](Backend& b, auto at) { b.probe_activation(at(delta), at(y), at(norm), k, at(u), at(h), at(out), at(dy)); });
+}
+
 void CheckBackend::average_pool(View x, const PoolGeometry& g, View y) {
   Comparison(*this, "average_pool", {x}, {{"y", y, double(g.window * g.window), rms(x)}}).run([&](Backend& b, auto at) {
     b.average_pool(at(x), g, at(y));

@@ -167,6 +167,15 @@ void add_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, Tens
   common("add_tangent", {&y, &u, &out}).tangent(y, norm.view(), u, true, out);
 }
 
+Tensor probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor* dy) {
+  check_norm("probe_activation", y, norm);
+  for (const Tensor* t : {&delta, &u, h, static_cast<const Tensor*>(dy)})
+    if (t) check_like("probe_activation", *t, y), common("probe_activation", {&y, t});
+  Tensor out = y.like();
+  y.backend().probe_activation(delta, y, norm.view(), k, u, h ? h->view() : View(), out, dy ? dy->view() : View());
+  return out;
+}
+
 Tensor average_pool(const Tensor& x, const PoolGeometry& g) {
   FISSION_CHECK(x.shape().rank() == 4 && g.out(x.dim(1)) > 0 && g.out(x.dim(2)) > 0, "[average_pool] input ", x.shape(), ", window ", g.window);
   Tensor y(x.backend(), {x.dim(0), g.out(x.dim(1)), g.out(x.dim(2)), x.dim(3)}, x.dtype());

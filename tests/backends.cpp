@@ -104,6 +104,11 @@ void norms(Backend& b, int count) {
         ops::curvature_product(da, y, norm, {1, 0}, u);
         Tensor out = ops::tangent(y, norm, u);
         ops::add_tangent(y, norm, da, out);
+        Tensor passed = da.clone(), h = random_tensor(b, shape, 5);
+        ops::probe_activation(da, y, norm, {3, 1}, u, &h, &dy);
+        ops::probe_activation(da, y, norm, {1, 0}, u, &h, nullptr);
+        ops::probe_activation(da, y, norm, {3, 1}, u, nullptr, nullptr);
+        ops::probe_activation(passed, y, norm, {2, 1}, u, nullptr, &passed);
         for (bool training : {true, false}) {
           ops::norm_act_backward(da, y, norm, training, dy, &dgamma, &dbeta);
           ops::norm_act_backward(da, y, norm, training, dy, nullptr, nullptr);
@@ -263,6 +268,9 @@ class Mistaken : public ReferenceBackend {
   }
   void tangent(View y, const Norm& norm, View u, bool accumulate, View out) override {
     ReferenceBackend::tangent(y, norm, u, accumulate, out), spoil("tangent", {out});
+  }
+  void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) override {
+    ReferenceBackend::probe_activation(delta, y, norm, k, u, h, out, dy), spoil("probe_activation", {out, dy});
   }
   void average_pool(View x, const PoolGeometry& g, View y) override { ReferenceBackend::average_pool(x, g, y), spoil("average_pool", {y}); }
   void average_pool_backward(View dy, const PoolGeometry& g, View dx) override {

@@ -167,4 +167,18 @@ void ReferenceBackend::tangent(View y, const Norm& norm, View u, bool accumulate
   });
 }
 
+// out = δ ⊙ φ''(z) ⊙ c² ⊙ u + φ'(z) ⊙ c ⊙ h, dy = φ'(z) ⊙ c ⊙ δ
+void ReferenceBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
+  with_real(y.dtype, [&](auto real) {
+    using T = decltype(real);
+    Affine<T> affine(norm);
+    each_value(y, affine.groups, [&](Index i, Index c, Index g) {
+      double scale = affine.scale(g, c), z = affine.z(g, c, y.as<T>()[i]), d = delta.as<T>()[i];  // read first: dy may lie where delta does
+      double first = phi_prime(norm.activation, z), second = phi_second(norm.activation, k, z);
+      out.as<T>()[i] = T(d * second * scale * scale * u.as<T>()[i] + (h ? first * scale * h.as<T>()[i] : 0));
+      if (dy) dy.as<T>()[i] = T(first * scale * d);
+    });
+  });
+}
+
 }  // namespace fission

@@ -40,6 +40,7 @@ class ReferenceBackend : public Backend {
   void norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) override;
   void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) override;
   void tangent(View y, const Norm& norm, View u, bool accumulate, View out) override;
+  void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) override;
 
   void average_pool(View x, const PoolGeometry& g, View y) override;
   void average_pool_backward(View dy, const PoolGeometry& g, View dx) override;

@@ -87,7 +87,8 @@ TEST_CASE("autograd: in mode activations no gradient of a parameter is made, and
     ops::fill(g, 7);
     Trace trace;
     Variable loss = loss_of(s, &trace);
-    for (const TraceEntry& e : trace) e.a.on_gradient([&, i](const Tensor& delta) { seen[i].push_back(delta.to_host()); });
+    for (const TraceEntry& e : trace)
+      e.a.replace_backward([&, i, rule = e.a.node().backward](Tensor delta) { seen[i].push_back(delta.to_host()), rule(delta); });
     trace.clear();
     backward(loss);
     CHECK((largest(s.network->gradients().to_host()) == 7) == (i == 1));
@@ -120,15 +121,15 @@ TEST_CASE("autograd: a parameter's gradient lands in its place, and replaces wha
   backward(sum(p));  // not cleared: it adds up
   CHECK(place.to_host() == std::vector<double>{3, 3});
 }
-TEST_CASE("autograd: hooks are called once, before the gradient goes on, and may keep it") {
+TEST_CASE("autograd: a replaced rule gets the gradient once, in its turn, and a gradient that it keeps is not written into") {
   Small s;
   Trace trace;
   Variable loss = loss_of(s, &trace);
   std::vector<std::string> order;
   Tensor kept;
   std::vector<double> then;
-  trace[5].a.on_gradient([&](const Tensor& g) { order.push_back("5"), kept = g, then = g.to_host(); });
-  trace[4].a.on_gradient([&](const Tensor&) { order.push_back("4"); });
+  trace[5].a.replace_backward([&, rule = trace[5].a.node().backward](Tensor g) { order.push_back("5"), kept = g, then = g.to_host(), rule(g); });
+  trace[4].a.replace_backward([&, rule = trace[4].a.node().backward](Tensor g) { order.push_back("4"), rule(g); });
   backward(loss);
   CHECK(order == std::vector<std::string>{"5", "4"});
   CHECK(kept.to_host() == then);  // the rules of what lies below did not write into it

@@ -76,6 +76,18 @@ TEST_CASE("fused: E9's product without an activation is the tangent twice, times
   check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), expected, bound);
 }
 
+TEST_CASE("fused: probe_activation is the curvature product, the tangent of h, and the gradient's way on") {
+  for (Activation f : activations) {
+    Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), delta = random(y.shape(), 6), h = random(y.shape(), 7), dy = y.like(), dy2 = y.like();
+    NormTensors norm = random_norm(y, 2, f, 3);
+    Tensor out = ops::probe_activation(delta, y, norm, {3, 1}, u, &h, &dy), parts = ops::curvature_product(delta, y, norm, {3, 1}, u);
+    ops::add_tangent(y, norm, h, parts);
+    ops::norm_act_backward(delta, y, norm, false, dy2, nullptr, nullptr);
+    check_values(out, parts.to_host(), bound);
+    check_values(dy, dy2.to_host(), bound);
+  }
+}
+
 TEST_CASE("fused: sum_rows is the gradient of add_bias") {
   Tensor y = random({3, 2, 2, 4}, 1), dy = random(y.shape(), 2), b = random({4}, 3), db = b.like(), moved = y.clone();
   ops::sum_rows(dy, db);

@@ -24,7 +24,7 @@ class ConvPlans {
   struct Plan;
   struct Library;
   using Key = std::array<Index, 9>;
-  Plan& plan(ConvKind kind, const Shape& x, const Shape& w, const Shape& y, const Conv2dGeometry& g);
+  Plan& plan(ConvKind kind, Shape x, const Shape& w, Shape y, const Conv2dGeometry& g);
   void* grow(void*& buffer, std::size_t& held, std::size_t bytes);
 
   Arena& arena_;

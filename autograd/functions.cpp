@@ -14,7 +14,8 @@ Variable conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
   });
 }
 
-// y_c = w_c * x_c for each channel c alone. If x is batch norm + activation, that is computed on the way, row by row.
+// y_c = w_c * x_c for each channel c alone. If x is batch norm + activation, that is computed on the way, row by row;
+// and so is its backward rule, where nobody else wants x's gradient.
 Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
   std::shared_ptr<const NormTensors> norm = x.node().norm;
   Variable source = norm ? x.node().inputs[0] : x;
@@ -22,6 +23,13 @@ Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeom
   bool dx = x.requires_grad(), dw = w.requires_grad();
   return make_result(Function::depthwise_conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
     Tensor from = source.value(), da = dx ? from.like() : Tensor();
+    if (norm && dx && dw && !x.node().replaced && x.node().consumers == 1 && x.node().inputs[1].requires_grad() && x.node().inputs[2].requires_grad()) {
+      auto write = [&](Tensor& out, Tensor& dgamma, Tensor& dbeta) { ops::depthwise_norm_backward(from, *norm, w.value(), dy, g, da, dgamma, dbeta, out); };
+      w.accumulate_written([&](Tensor& out) {
+        x.node().inputs[1].accumulate_written([&](Tensor& dgamma) { x.node().inputs[2].accumulate_written([&](Tensor& dbeta) { write(out, dgamma, dbeta); }); });
+      });
+      return source.accumulate(da);
+    }
     auto run = [&](Tensor* out) { ops::depthwise_backward(from, norm.get(), w.value(), dy, g, dx ? &da : nullptr, out); };
     if (dw) w.accumulate_written([&](Tensor& out) { run(&out); });
     else if (dx) run(nullptr);
@@ -36,7 +44,7 @@ Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable
   auto norm = std::make_shared<NormTensors>();
   norm->gamma = gamma.value(), norm->beta = beta.value(), norm->eps = state.eps, norm->activation = activation;
   Shape shape = y.shape(), one_group{1, shape[3]};
-  bool training = state.training;
+  bool training = norm->training = state.training;
   if (training) {
     ops::moments(y.value(), state.groups, norm->mean, norm->var);
     Index count = shape.numel() / shape[3] / state.groups;

@@ -82,6 +82,7 @@ Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tens
   v.node_->function = f;
   v.node_->shape = shape;
   v.node_->value = std::move(value);
+  for (const Variable& input : inputs) input.node().consumers++;
   if (wants_gradient(inputs)) {
     v.node_->requires_grad = true;
     v.node_->inputs = std::move(inputs);

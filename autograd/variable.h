@@ -57,6 +57,7 @@ struct Node {
   std::function<Tensor()> rebuild;
   std::shared_ptr<const NormTensors> norm;      // batch_norm_act: what a consumer needs to fuse it (its input is inputs[0])
   bool replaced = false;                        // by replace_backward()
+  int consumers = 0;                            // functions that took it as an input
 };
 
 // What a forward pass records: nothing (evaluation), gradients of activations only (the probe of E9), or of all.

@@ -72,6 +72,9 @@ class Backend {
   // da = ∂L/∂φ(norm(y)) (not yet through norm), dw = ∂L/∂w; either may be null
   virtual void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) = 0;
 
+  // depthwise_backward, then norm_act_backward of its da, which is never written to memory: dy = ∂L/∂y. Every output is wanted.
+  virtual void depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma, View dbeta, View dw) = 0;
+
   // Batch norm + activation
   virtual void moments(View y, View mean, View var) = 0;                               // mean, var (G,C), var biased
   virtual void update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) = 0;

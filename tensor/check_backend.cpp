@@ -240,6 +240,23 @@ void CheckBackend::depthwise_backward(View y, const Norm* norm, View w, View dou
       });
 }
 
+void CheckBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
+                                           View dbeta, View dw) {
+  std::vector<double> memory(y.numel());  // how large the gradient is between the two steps
+  View da{memory.data(), y.dtype, y.shape};
+  reference_.depthwise_backward(y, &norm, w, dout, g, da, View());
+  NormSize s = size_of_norm(y, norm, da);
+  double taps = double(w.shape[0] * w.shape[1]), n = double(y.numel()) / double(norm.gamma.numel()), in_group = n / double(norm.mean.shape[0]);
+  double size = std::max(peak(da), std::sqrt(taps) * rms(w) * rms(dout)), sum = std::sqrt(n) * size;
+  double off = (40 + taps) * unit_of(y) * (s.z + s.x_hat), kink_mean = s.kink_sum / in_group * (1 + s.x_hat * s.x_hat);
+  Comparison(*this, "depthwise_norm_backward", {y, w, dout},
+             {{"dy", dy, training ? in_group : taps, s.c * size, s.c * (off * size + (training ? kink_mean : 0)), &s.kink},
+              {"dgamma", dgamma, n, sum, off * sum + s.kink_sum * s.x_hat},
+              {"dbeta", dbeta, n, sum, off * sum + s.kink_sum},
+              {"dw", dw, double(dout.numel()) / double(y.shape[3]), random_sum(double(dout.numel()) / double(y.shape[3]), dout, y) * s.c + s.z * rms(dout)}}, &norm)
+      .run([&](Backend& b, auto at) { b.depthwise_norm_backward(at(y), at(norm), training, at(w), at(dout), g, at(dy), at(dgamma), at(dbeta), at(dw)); });
+}
+
 void CheckBackend::moments(View y, View mean, View var) {
   double n = double(y.numel()) / double(mean.numel());
   // the mean's size is that of the values; the variance has no such excuse: it must not be found as E[y²] − mean²

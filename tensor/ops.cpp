@@ -120,6 +120,18 @@ void depthwise_backward(const Tensor& y, const NormTensors* norm, const Tensor& 
   common("depthwise_backward", {&y, &w, &dout}).depthwise_backward(y, norm ? &view : nullptr, w, dout, g, da ? da->view() : View(), dw ? dw->view() : View());
 }
 
+void depthwise_norm_backward(const Tensor& y, const NormTensors& norm, const Tensor& w, const Tensor& dout, const Conv2dGeometry& g, Tensor& dy,
+                             Tensor& dgamma, Tensor& dbeta, Tensor& dw) {
+  const char* op = "depthwise_norm_backward";
+  FISSION_CHECK(dout.shape() == depthwise_shape(op, y.shape(), w.shape(), g), "[", op, "] gradient ", dout.shape(), ", filter ", w.shape(), ", input ", y.shape());
+  check_norm(op, y, norm);
+  check_like(op, dy, y);
+  check_like(op, dw, w);
+  check_like(op, dgamma, norm.gamma);
+  check_like(op, dbeta, norm.beta);
+  common(op, {&y, &w, &dout, &dy, &dgamma, &dbeta, &dw}).depthwise_norm_backward(y, norm.view(), norm.training, w, dout, g, dy, dgamma, dbeta, dw);
+}
+
 void moments(const Tensor& y, Index groups, Tensor& mean, Tensor& var) {
   FISSION_CHECK(y.shape().rank() == 4 && groups > 0 && y.dim(0) % groups == 0, "[moments] input ", y.shape(), ", ", groups, " groups");
   mean = Tensor(y.backend(), {groups, y.dim(3)}, y.dtype());

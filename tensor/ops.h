@@ -12,6 +12,7 @@ struct NormTensors {
   Tensor gamma, beta;  // (C)
   double eps = 1e-5;
   Activation activation = Activation::none;
+  bool training = false;  // mean and var are those of the very input: a gradient goes through them too
   Norm view() const { return {mean, var, gamma, beta, eps, activation}; }
 };
 
@@ -33,6 +34,9 @@ void sum_rows(const Tensor& y, Tensor& out);                          // (…,C)
 Tensor depthwise(const Tensor& y, const NormTensors* norm, const Tensor& w, const Conv2dGeometry& g);     // (N,H,W,C), (K,K,C) → (N,H',W',C)
 void depthwise_backward(const Tensor& y, const NormTensors* norm, const Tensor& w, const Tensor& dout,
                         const Conv2dGeometry& g, Tensor* da, Tensor* dw);  // either may be null
+// both backward steps at once; norm.training says whether the gradient goes through the statistics
+void depthwise_norm_backward(const Tensor& y, const NormTensors& norm, const Tensor& w, const Tensor& dout, const Conv2dGeometry& g, Tensor& dy,
+                             Tensor& dgamma, Tensor& dbeta, Tensor& dw);
 
 void moments(const Tensor& y, Index groups, Tensor& mean, Tensor& var);    // (N,H,W,C) → (G,C), (G,C); makes them
 void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mean, const Tensor& var, double momentum, Index count);

@@ -85,6 +85,11 @@ void depthwise(Backend& b, int count) {
       ops::depthwise_backward(y, &norm, w, dout, g, &da, &dw);
       ops::depthwise_backward(y, &norm, w, dout, g, &da, nullptr);
       ops::depthwise_backward(y, &norm, w, dout, g, nullptr, &dw);
+      Tensor dgamma = norm.gamma.like(), dbeta = dgamma.like();
+      for (bool training : {true, false}) {
+        norm.training = training;
+        ops::depthwise_norm_backward(y, norm, w, dout, g, da, dgamma, dbeta, dw);
+      }
     }
   }
 }
@@ -254,6 +259,11 @@ class Mistaken : public ReferenceBackend {
   }
   void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) override {
     ReferenceBackend::depthwise_backward(y, norm, w, dout, g, da, dw), spoil("depthwise_backward", {da, dw});
+  }
+  void depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma, View dbeta,
+                               View dw) override {
+    ReferenceBackend::depthwise_norm_backward(y, norm, training, w, dout, g, dy, dgamma, dbeta, dw);
+    spoil("depthwise_norm_backward", {dy, dgamma, dbeta, dw});
   }
   void moments(View y, View mean, View var) override { ReferenceBackend::moments(y, mean, var), spoil("moments", {mean, var}); }
   void update_running(View rm, View rv, View mean, View var, double momentum, Index count) override {

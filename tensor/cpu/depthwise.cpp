@@ -252,8 +252,13 @@ void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometr
   });
 }
 
-void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
-  Scratch::Frame frame(scratch_);
+namespace {
+
+// da and dw of all rows, a band at a time. load(worker, group, y, n, out): n floats of y as the convolution saw them.
+// after(worker, group, y, da, n): a band's da is done, and still in the cache. Either of da, dw may be null.
+template <class Load, class After>
+void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, View dw, Index groups, Scratch& scratch_, const Load& load,
+                   const After& after) {
   const Index pictures = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3], out_h = dout.shape[1], out_w = dout.shape[2];
   const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride;
   FISSION_CHECK(taps <= most_taps, "[depthwise_backward] kernel ", kernel, ": at most 11");
@@ -273,67 +278,66 @@ void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout,
   float* partials = scratch_.zeros<float>(workers * sums_floats);
   double* totals = scratch_.zeros<double>(workers * sums_floats);
   const float** pointers = scratch_.take<const float*>(workers * band * taps);
-  with_loader(y, norm, scratch_, [&](const auto& load, Index groups) {
 #pragma omp parallel num_threads(workers)
-    {
-      const Index me = omp_get_thread_num();
-      Ring ring(rows_met, floats, rings + me * rows_met * floats, tags + me * rows_met);
-      float *values = values_of + me * values_floats, *raw = lines + me * 2 * line, *gradients = raw + line;
-      float* partial = partials + me * sums_floats;
-      double* total = totals + me * sums_floats;
-      const float** d = pointers + me * band * taps;
-      int number[most_taps];
-      Range mine = my_range(pictures * height);
-      Index summed = 0;
-      for (Index row = mine.first; row < mine.last;) {
-        const Index n = row / height, iy = row % height, rows = std::min({band, mine.last - row, height - iy});
-        const float* source = y.as<float>() + row * width * channels;
-        float* to = da ? da.as<float>() + row * width * channels : nullptr;
-        if (dw) {
-          if (row + rows < mine.last) prefetch_floats(source + rows * width * channels, width * channels);
-          load(n / (pictures / groups), source, rows * width * channels, stride > 1 ? raw : values);
-          if (stride > 1) to_phases(raw, width, channels, g.padding, stride, places, values);
-        }
-        for (Index q = 0; q < stride; q++) {
-          // places m of phase q that are inside the picture: 0 ≤ m·s + q − p < W
-          const Index first = std::max<Index>(0, (g.padding - q + stride - 1) / stride), last = (width - 1 + g.padding - q) / stride;
-          if (width - 1 + g.padding - q < 0 || last < first) continue;
-          int count = 0;
-          const float** at = d;
-          for (Index r = 0; r < rows; r++) {
-            count = 0;
-            for (Index ky = (iy + r + g.padding) % stride; ky < kernel; ky += stride) {
-              const Index oy = (iy + r + g.padding - ky) / stride;
-              const float* from = zeros;
-              if (iy + r + g.padding >= ky && oy < out_h)
-                from = ring.row(n * out_h + oy, [&](float* row_at) {
-                  const float* dr = dout.as<float>() + (n * out_h + oy) * out_w * channels;
-                  if (oy + 1 < out_h) prefetch_floats(dr + out_w * channels, out_w * channels);
-                  copy_floats(dr, out_w * channels, row_at + left * channels);
-                });
-              for (Index kx = q, back = 0; kx < kernel; kx += stride, back++, count++) {
-                *at++ = from + (first - back + left) * channels;
-                number[count] = int(ky * kernel + kx);
-              }
+  {
+    const Index me = omp_get_thread_num();
+    Ring ring(rows_met, floats, rings + me * rows_met * floats, tags + me * rows_met);
+    float *values = values_of + me * values_floats, *raw = lines + me * 2 * line, *gradients = raw + line;
+    float* partial = partials + me * sums_floats;
+    double* total = totals + me * sums_floats;
+    const float** d = pointers + me * band * taps;
+    int number[most_taps];
+    Range mine = my_range(pictures * height);
+    Index summed = 0;
+    for (Index row = mine.first; row < mine.last;) {
+      const Index n = row / height, iy = row % height, rows = std::min({band, mine.last - row, height - iy});
+      const float* source = y.as<float>() + row * width * channels;
+      float* to = da ? da.as<float>() + row * width * channels : nullptr;
+      if (dw) {
+        if (row + rows < mine.last) prefetch_floats(source + rows * width * channels, width * channels);
+        load(me, n / (pictures / groups), source, rows * width * channels, stride > 1 ? raw : values);
+        if (stride > 1) to_phases(raw, width, channels, g.padding, stride, places, values);
+      }
+      for (Index q = 0; q < stride; q++) {
+        // places m of phase q that are inside the picture: 0 ≤ m·s + q − p < W
+        const Index first = std::max<Index>(0, (g.padding - q + stride - 1) / stride), last = (width - 1 + g.padding - q) / stride;
+        if (width - 1 + g.padding - q < 0 || last < first) continue;
+        int count = 0;
+        const float** at = d;
+        for (Index r = 0; r < rows; r++) {
+          count = 0;
+          for (Index ky = (iy + r + g.padding) % stride; ky < kernel; ky += stride) {
+            const Index oy = (iy + r + g.padding - ky) / stride;
+            const float* from = zeros;
+            if (iy + r + g.padding >= ky && oy < out_h)
+              from = ring.row(n * out_h + oy, [&](float* row_at) {
+                const float* dr = dout.as<float>() + (n * out_h + oy) * out_w * channels;
+                if (oy + 1 < out_h) prefetch_floats(dr + out_w * channels, out_w * channels);
+                copy_floats(dr, out_w * channels, row_at + left * channels);
+              });
+            for (Index kx = q, back = 0; kx < kernel; kx += stride, back++, count++) {
+              *at++ = from + (first - back + left) * channels;
+              number[count] = int(ky * kernel + kx);
             }
           }
-          const Index place = stride == 1 ? 0 : (q * places + first) * channels;
-          const Rows x{rows, (last - first + 1) * channels, count, int(taps), number, d};
-          float* back = stride == 1 ? to : gradients + place;
-          if (da && dw) weigh_backward<true, true>(x, vectors, filter, values + place, back, partial);
-          else if (da) weigh_backward<true, false>(x, vectors, filter, values + place, back, partial);
-          else if (dw) weigh_backward<false, true>(x, vectors, filter, values + place, back, partial);
         }
-        if (da && stride > 1) from_phases(gradients, width, channels, g.padding, stride, places, to);
-        row += rows;
-        summed += rows * width;
-        if (dw && (summed >= 1024 || row == mine.last)) {  // float sums over about a thousand pixels, then double
-          for (Index i = 0; i < sums_floats; i++) total[i] += partial[i], partial[i] = 0;
-          summed = 0;
-        }
+        const Index place = stride == 1 ? 0 : (q * places + first) * channels;
+        const Rows x{rows, (last - first + 1) * channels, count, int(taps), number, d};
+        float* back = stride == 1 ? to : gradients + place;
+        if (da && dw) weigh_backward<true, true>(x, vectors, filter, values + place, back, partial);
+        else if (da) weigh_backward<true, false>(x, vectors, filter, values + place, back, partial);
+        else if (dw) weigh_backward<false, true>(x, vectors, filter, values + place, back, partial);
+      }
+      if (da && stride > 1) from_phases(gradients, width, channels, g.padding, stride, places, to);
+      if (da) after(me, n / (pictures / groups), source, to, rows * width * channels);
+      row += rows;
+      summed += rows * width;
+      if (dw && (summed >= 1024 || row == mine.last)) {  // float sums over about a thousand pixels, then double
+        for (Index i = 0; i < sums_floats; i++) total[i] += partial[i], partial[i] = 0;
+        summed = 0;
       }
     }
-  });
+  }
   if (!dw) return;
   double* sums = scratch_.zeros<double>(taps * channels);
   for (Index v = 0; v < vectors.count; v++)
@@ -342,6 +346,56 @@ void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout,
         for (int worker = 0; worker < workers; worker++)
           sums[t * channels + (vectors.first[v] + k) % channels] += totals[worker * sums_floats + (v * taps + t) * lanes + k];
   for (Index i = 0; i < taps * channels; i++) dw.as<float>()[i] = float(sums[i]);
+}
+
+}  // namespace
+
+void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
+  Scratch::Frame frame(scratch_);
+  with_loader(y, norm, scratch_, [&](const auto& load, Index groups) {
+    backward_rows(y, w, dout, g, da, dw, groups, scratch_,
+                  [&](Index, Index group, const float* source, Index n, float* to) { load(group, source, n, to); },
+                  [](Index, Index, const float*, float*, Index) {});
+  });
+}
+
+// One exponential for φ and φ': a band's rows are loaded as φ(z), with φ'(z) beside them; when the band's da is done it becomes
+// dz = da φ'(z) where it lies, and its sums are taken. What is left is norm_act_backward's second pass.
+void CpuBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
+                                         View dbeta, View dw) {
+  Scratch::Frame frame(scratch_);
+  const Index groups = norm.mean.shape[0], channels = y.shape[3], plane = y.shape[1] * y.shape[2] * channels, run = run_pixels(channels);
+  const Coefficients k = coefficients(norm, channels, run, scratch_);
+  const float* centre = expanded_means(norm, channels, k, scratch_);
+  const int workers = threads();
+  const Index length = k.length, padded = (2 * length + 15) / 16 * 16, sums_size = groups * 2 * channels, sums_stride = (sums_size + 7) / 8 * 8;
+  float *slopes_of = scratch_.take<float>(workers * plane), *partials = scratch_.zeros<float>(workers * padded);
+  double* totals = scratch_.zeros<double>(workers * sums_stride);
+  with_activation(norm.activation, {}, [&](auto phi) {
+    auto load = [&, phi](Index me, Index group, const float* source, Index n, float* to) {
+      const float *c = k.c_of(group), *b = k.b_of(group);
+      float* slopes = slopes_of + me * plane;
+      for_runs(0, n / channels, channels, run, [=](Index i, Index j) { phi.value_and_slope(c[j] * source[i] + b[j], to[i], slopes[i]); });
+    };
+    auto after = [&](Index me, Index group, const float* source, float* da, Index n) {
+      const float *slopes = slopes_of + me * plane, *mean = centre + group * length;
+      float *sum = partials + me * padded, *product = sum + length;
+      for_runs(0, n / channels, channels, run, [=](Index i, Index j) {
+        const float dz = da[i] * slopes[i];
+        da[i] = dz;
+        sum[j] += dz;
+        product[j] += dz * (source[i] - mean[j]);
+      });
+      double* total = totals + me * sums_stride + group * 2 * channels;
+      for (int s = 0; s < 2; s++)
+        for (Index t = 0, at = s * length; t < run && t * channels < n; t++)
+          for (Index ch = 0; ch < channels; ch++, at++) total[s * channels + ch] += sum[at], sum[at] = 0;
+    };
+    backward_rows(y, w, dout, g, dy, dw, groups, scratch_, load, after);
+  });
+  for (int t = 1; t < workers; t++)
+    for (Index i = 0; i < sums_size; i++) totals[i] += totals[t * sums_stride + i];
+  finish_norm_backward(y, norm, training, k, totals, dy, dgamma, dbeta, scratch_);
 }
 
 }  // namespace fission::cpu

@@ -2,6 +2,8 @@
 #pragma once
 #include "tensor/geometry.h"
 
+#pragma GCC diagnostic ignored "-Wpsabi"  // without AVX vectors are passed otherwise: all such calls are within one file
+
 namespace fission::cpu {
 
 typedef float Lanes __attribute__((vector_size(32), aligned(4)));  // aligned(4): loads and stores anywhere

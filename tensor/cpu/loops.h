@@ -89,6 +89,11 @@ struct Coefficients {
 };
 Coefficients coefficients(const Norm& norm, Index channels, Index run, Scratch& scratch);
 
+const float* expanded_means(const Norm& norm, Index channels, const Coefficients& k, Scratch& scratch);  // (G,T,C)
+// The second half of norm_act_backward: dz lies in dy; sums (G,2,C): Σ dz and Σ dz (y − mean)
+void finish_norm_backward(View y, const Norm& norm, bool training, const Coefficients& k, const double* sums, View dy, View dgamma, View dbeta,
+                          Scratch& scratch);
+
 inline Index last_dim(const Shape& s) { return s[s.rank() - 1]; }
 
 // calls f with the functor of an activation

@@ -92,24 +92,59 @@ void CpuBackend::norm_act(View y, const Norm& norm, View a) {
   });
 }
 
+// dβ = Σ dz;  dγ = Σ dz x̂;  dy = c dz + p y + q with p, q from the sums; dz lies in dy
+void finish_norm_backward(View y, const Norm& norm, bool training, const Coefficients& k, const double* sums, View dy, View dgamma, View dbeta,
+                          Scratch& scratch) {
+  const Index groups = norm.mean.shape[0], channels = last_dim(y.shape), pixels = y.numel() / channels, per_group = pixels / groups, length = k.length;
+  const float *in = y.as<float>(), *mean = norm.mean.as<float>(), *var = norm.var.as<float>();
+  float* out = dy.as<float>();
+  float *p = scratch.zeros<float>(groups * length), *q = scratch.zeros<float>(groups * length);
+  for (Index c = 0; c < channels; c++) {
+    double beta_sum = 0, gamma_sum = 0;
+    for (Index g = 0; g < groups; g++) {
+      double istd = 1 / std::sqrt(double(var[g * channels + c]) + norm.eps), scale = norm.gamma.as<float>()[c] * istd;
+      double dz = sums[(2 * g) * channels + c], dz_x = sums[(2 * g + 1) * channels + c] * istd;
+      beta_sum += dz;
+      gamma_sum += dz_x;
+      if (!training) continue;
+      double slope = -scale * istd * dz_x / double(per_group);
+      p[g * length + c] = float(slope);
+      q[g * length + c] = float(-scale * dz / double(per_group) - slope * mean[g * channels + c]);
+    }
+    if (dbeta) dbeta.as<float>()[c] = float(beta_sum);
+    if (dgamma) dgamma.as<float>()[c] = float(gamma_sum);
+  }
+  for (Index g = 0; g < groups; g++) {
+    expand(p + g * length, channels, k.run, p + g * length);
+    expand(q + g * length, channels, k.run, q + g * length);
+  }
+#pragma omp parallel if (worth_threads(y.numel()))
+  for_my_groups(pixels, groups, [&](Index g, Index first, Index last) {
+    const float *c = k.c_of(g), *pp = p + g * length, *qq = q + g * length;
+    for_runs(first, last, channels, k.run, [=](Index i, Index j) { out[i] = c[j] * out[i] + (pp[j] * in[i] + qq[j]); });
+  });
+}
+
+const float* expanded_means(const Norm& norm, Index channels, const Coefficients& k, Scratch& scratch) {
+  const Index groups = norm.mean.shape[0];
+  float* centre = scratch.take<float>(groups * k.length);
+  for (Index g = 0; g < groups; g++) expand(norm.mean.as<float>() + g * channels, channels, k.run, centre + g * k.length);
+  return centre;
+}
+
 // dz = da φ'(z);  dβ = Σ dz;  dγ = Σ dz x̂;  training: dy = c (dz − mean(dz) − x̂ mean(dz x̂)), else dy = c dz.
 // Two passes: dz and its sums, dz left in dy; then dy from dz. (Exponentials cost more here than memory does.)
 void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) {
   Scratch::Frame frame(scratch_);
-  const Index groups = norm.mean.shape[0], channels = last_dim(y.shape), pixels = y.numel() / channels, per_group = pixels / groups;
-  const Index run = run_pixels(channels), length = run * channels;
-  const float *in = y.as<float>(), *gradient = da.as<float>(), *mean = norm.mean.as<float>(), *var = norm.var.as<float>();
+  const Index groups = norm.mean.shape[0], channels = last_dim(y.shape), pixels = y.numel() / channels, run = run_pixels(channels), length = run * channels;
+  const float *in = y.as<float>(), *gradient = da.as<float>();
   float* out = dy.as<float>();
   with_activation(norm.activation, {}, [&](auto phi) {
     if (!training)
       if (!dgamma && !dbeta)
         return for_normed(y, norm, scratch_, [=](Index i, float c, float b) { out[i] = c * (gradient[i] * phi.slope(c * in[i] + b)); });
     Coefficients k = coefficients(norm, channels, run, scratch_);
-    float* centre = scratch_.take<float>(groups * length);
-    for (Index g = 0; g < groups; g++) {
-      std::copy(mean + g * channels, mean + (g + 1) * channels, centre + g * length);
-      expand(centre + g * length, channels, run, centre + g * length);
-    }
+    const float* centre = expanded_means(norm, channels, k, scratch_);
     const double* sums = column_sums<2>(pixels, groups, channels, run, scratch_, [&](Index g) {
       return [=, c = k.c_of(g), b = k.b_of(g), m = centre + g * length](Index i, Index j, float& sum, float& product) {
         float dz = gradient[i] * phi.slope(c[j] * in[i] + b[j]);
@@ -118,32 +153,7 @@ void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool train
         product += dz * (in[i] - m[j]);
       };
     });
-    // dy = c dz + p y + q, with p, q from the sums
-    float *p = scratch_.zeros<float>(groups * length), *q = scratch_.zeros<float>(groups * length);
-    for (Index c = 0; c < channels; c++) {
-      double beta_sum = 0, gamma_sum = 0;
-      for (Index g = 0; g < groups; g++) {
-        double istd = 1 / std::sqrt(double(var[g * channels + c]) + norm.eps), scale = norm.gamma.as<float>()[c] * istd;
-        double dz = sums[(2 * g) * channels + c], dz_x = sums[(2 * g + 1) * channels + c] * istd;
-        beta_sum += dz;
-        gamma_sum += dz_x;
-        if (!training) continue;
-        double slope = -scale * istd * dz_x / double(per_group);
-        p[g * length + c] = float(slope);
-        q[g * length + c] = float(-scale * dz / double(per_group) - slope * mean[g * channels + c]);
-      }
-      if (dbeta) dbeta.as<float>()[c] = float(beta_sum);
-      if (dgamma) dgamma.as<float>()[c] = float(gamma_sum);
-    }
-    for (Index g = 0; g < groups; g++) {
-      expand(p + g * length, channels, run, p + g * length);
-      expand(q + g * length, channels, run, q + g * length);
-    }
-#pragma omp parallel if (worth_threads(y.numel()))
-    for_my_groups(pixels, groups, [&](Index g, Index first, Index last) {
-      const float *c = k.c_of(g), *pp = p + g * length, *qq = q + g * length;
-      for_runs(first, last, channels, run, [=](Index i, Index j) { out[i] = c[j] * out[i] + (pp[j] * in[i] + qq[j]); });
-    });
+    finish_norm_backward(y, norm, training, k, sums, dy, dgamma, dbeta, scratch_);
   });
 }
 

@@ -70,6 +70,15 @@ void ReferenceBackend::depthwise_backward(View y_, const Norm* norm, View w, Vie
   });
 }
 
+// the two steps, one after the other
+void ReferenceBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
+                                               View dbeta, View dw) {
+  std::vector<double> memory(y.numel());
+  View da{memory.data(), y.dtype, y.shape};
+  ReferenceBackend::depthwise_backward(y, &norm, w, dout, g, da, dw);
+  ReferenceBackend::norm_act_backward(da, y, norm, training, dy, dgamma, dbeta);
+}
+
 // mean = 1/M Σ y, var = 1/M Σ (y − mean)², over the M values of a group and channel
 void ReferenceBackend::moments(View y, View mean, View var) {
   with_real(y.dtype, [&](auto real) {

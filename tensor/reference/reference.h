@@ -33,6 +33,8 @@ class ReferenceBackend : public Backend {
 
   void depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) override;
   void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) override;
+  void depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
+                               View dbeta, View dw) override;
 
   void moments(View y, View mean, View var) override;
   void update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) override;

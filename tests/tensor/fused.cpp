@@ -37,6 +37,24 @@ TEST_CASE("fused: depthwise_backward with a norm is depthwise_backward at norm_a
     }
 }
 
+TEST_CASE("fused: depthwise_norm_backward is depthwise_backward, then norm_act_backward") {
+  for (Activation f : activations)
+    for (bool training : {true, false}) {
+      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), da = y.like(), dy = y.like(), dy2 = y.like(), dw = w.like(), dw2 = w.like();
+      NormTensors norm = random_norm(y, 2, f, 3);
+      norm.training = training;
+      Conv2dGeometry g{3, 2, 1};
+      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), dgamma = norm.gamma.like(), dbeta = dgamma.like(), dgamma2 = dgamma.like(), dbeta2 = dgamma.like();
+      ops::depthwise_norm_backward(y, norm, w, dout, g, dy, dgamma, dbeta, dw);
+      ops::depthwise_backward(ops::norm_act(y, norm), nullptr, w, dout, g, &da, &dw2);
+      ops::norm_act_backward(da, y, norm, training, dy2, &dgamma2, &dbeta2);
+      check_values(dy, dy2.to_host(), bound);
+      check_values(dw, dw2.to_host(), 10 * bound);
+      check_values(dgamma, dgamma2.to_host(), 10 * bound);
+      check_values(dbeta, dbeta2.to_host(), 10 * bound);
+    }
+}
+
 TEST_CASE("fused: norm_act is the activation of the norm") {
   Tensor y = random({4, 3, 3, 3}, 1, 2, 3);
   NormTensors norm = random_norm(y, 2, Activation::none, 3);

@@ -1,8 +1,8 @@
 # fission: `make help` says what there is to make. Nothing here needs git, and all that is built lies in build/.
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
 #                        PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
-DEMO_FLAGS  = --dataset fashion-mnist --out runs/demo
-SHORT_FLAGS = --dataset fashion-mnist --out $(BUILD)/demo-short
+DEMO_FLAGS  = --dataset fashion-mnist --epochs 6 --tune-epochs 4 --rq-epochs 2 --rounds 2 --grow 0.5 --out runs/demo
+SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short
 
 , := ,
 H := \#

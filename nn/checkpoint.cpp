@@ -1,5 +1,6 @@
 #include "nn/checkpoint.h"
 
+#include <cmath>
 #include <set>
 
 namespace fission {
@@ -68,6 +69,16 @@ void load_into(const TensorFile& file, const std::string& name, const std::vecto
   set(file.expect(name, want, shape).as_doubles());
 }
 
+// Each axis is mixed into the next one. Widths that the file can't fill are refused before any memory is asked for.
+void expect_room(const TensorFile& file, const std::vector<Index>& widths) {
+  double least = 0, held = 0;
+  for (std::size_t i = 1; i < widths.size(); i++) least += double(widths[i - 1]) * double(widths[i]);
+  for (const auto& t : file.tensors) held += double(t.second.numel());
+  if (least > held)
+    user_error(file.path, ": metadata 'widths': '", file.metadata_at("widths"), "' make more than ", least,
+               " weights, expected no more than the file's ", held, " numbers");
+}
+
 void load_stored(const TensorFile& file, const std::string& name, const Stored& s, Tensor place) {
   load_into(file, name, pytorch_shape(s), place.dtype(), [&](const std::vector<double>& values) {
     place.copy_from(make_real(place.backend(), s.shape, from_pytorch(s, values), place.dtype()));
@@ -128,6 +139,7 @@ void load_parameters(const TensorFile& file, Network& network, const std::string
 
 std::unique_ptr<Network> load_network(const TensorFile& file, Backend& backend, DType dtype, const std::vector<std::string>& owned) {
   NetworkConfig config = read_config(file);
+  expect_room(file, config.widths);
   auto network = make_network(config, backend, dtype, 0);
   load_parameters(file, *network);
   std::set<std::string> known;
@@ -167,7 +179,9 @@ void load_tensor(const TensorFile& file, const std::string& name, Tensor& tensor
 
 void check_no_nan(const TensorFile& file) {
   for (const auto& t : file.tensors)
-    if (has_nan(t.second)) user_error(file.path, ": tensor '", t.first, "' holds NaN: not written; the last good checkpoint stays");
+    for (double x : t.second.as_doubles())
+      if (!std::isfinite(x))
+        user_error(file.path, ": tensor '", t.first, "' holds NaN or infinity: not written; the last good checkpoint stays");
 }
 
 }  // namespace fission

@@ -30,6 +30,6 @@ std::vector<std::int64_t> pytorch_shape(const Stored& s);
 std::vector<double> to_pytorch(const Stored& s, const std::vector<double>& values);
 std::vector<double> from_pytorch(const Stored& s, const std::vector<double>& values);
 
-void check_no_nan(const TensorFile& file);  // UserError naming the tensor: a checkpoint with a NaN is never written
+void check_no_nan(const TensorFile& file);  // UserError naming the tensor: a checkpoint with a NaN or infinity is never written
 
 }  // namespace fission

@@ -12,7 +12,7 @@ using Json = nlohmann::ordered_json;
 void check_finite(double loss, const State& state) {
   if (!std::isfinite(loss))
     user_error("the loss is not finite in round ", state.round, ", epoch ", state.epoch + 1, ", step ", state.step,
-               ": stopped; the last checkpoint is good (a lower --lr may help)");
+               ": stopped; the last checkpoint, if there is one, is good (a lower --lr may help)");
 }
 
 constexpr Index finite_every = 50;  // steps between looks at the loss: reading it waits for the device

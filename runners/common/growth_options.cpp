@@ -7,7 +7,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   auto at_least = [](double least) {
     return CLI::Validator([least](std::string& s) {
       double v = 0;
-      return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15 ? std::string() : text("'", s, "': expected a number from ", least, " on");
+      return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15 ? std::string() : text("'", s, "': expected a number from ", least, " to 1e15");
     }, "", "");
   };
   app.option_defaults()->always_capture_default();
@@ -50,8 +50,8 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--rq-loss", rq_loss, "training (label smoothing included) or ce (plain cross-entropy, as the authors)")->group("RQ-SGD");
   option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; the paper: 3 on CIFAR")->check(at_least(0))->group("RQ-SGD");
 
-  option("--seed", how.seed, "of initialisation, order, augmentation and directions")->group("Run");
-  option("--out", run.directory, "the run's folder; the same command goes on with the run it finds there")->group("Run");
+  option("--seed", how.seed, "of initialisation, order, augmentation and directions")->check(at_least(0))->group("Run");
+  option("--out", run.directory, "the run's folder, default: runs/ and the data set's name; the same command goes on with the run it finds there")->group("Run");
   option("--checkpoint-minutes", run.checkpoint_minutes, "a killed run repeats at most so much")->check(at_least(0))->group("Run");
   option("--check-pictures", run.check_pictures, "training pictures on which a split's loss change is predicted and measured")->check(at_least(1))->group("Run");
   option("--loader-threads", run.loader_threads, "that prepare batches ahead")->check(CLI::Range(1, 256))->group("Run");

@@ -35,6 +35,18 @@ std::string differences(const Json& old, const Json& now) {
   return text;
 }
 
+// A log's length is counted in lines: their bytes depend on times and rates, which no two runs share.
+std::uint64_t length_of_lines(const std::string& path, Index lines) {
+  if (lines == 0) return 0;
+  const std::string all = read_file(path);
+  std::size_t end = 0;
+  for (Index i = 0; i < lines; i++) {
+    end = all.find('\n', end) + 1;
+    if (end == 0) user_error(path, ": line ", i + 1, ": missing, expected the ", lines, " lines that the checkpoint knows of");
+  }
+  return end;
+}
+
 Index whole(const TensorFile& file, const std::string& key) {
   const std::string& t = file.metadata_at(key);
   if (t.empty() || t.size() > 15 || t.find_first_not_of("0123456789") != std::string::npos)
@@ -95,7 +107,7 @@ State Run::begin() {
   State state;
   state.network = make_network(options_.network, backend_, DType::f32, how_.seed);
   if (how_.target_macs > 0 && state.network->macs() > how_.target_macs)
-    user_error("--target-macs ", how_.target_macs, ": expected at least the ", state.network->macs(), " MACs of the seed network");
+    user_error("--target-macs ", Index(how_.target_macs), ": expected at least the ", Index(state.network->macs()), " MACs of the seed network");
   make_directories(options_.directory);
   write_file_atomically(path("config.json"), config_.dump(2) + "\n");
   state.enter(Stage::train, how_);
@@ -161,6 +173,7 @@ void Run::log(const Json& line) {
   if (progress_.rate() > 0 && line.contains("epoch")) full["pictures_per_second"] = std::round(progress_.rate());
   full["time"] = std::time(nullptr);
   log_->append(full.dump());
+  log_lines_++;
   crash_point("after-log");
   progress_.clear();
   auto number = [&](const char* key) { return line.contains(key) ? line.at(key).get<double>() : 0; };
@@ -206,7 +219,7 @@ void Run::write_checkpoint(const State& s) {
   auto& m = file.metadata;
   m["seed"] = std::to_string(how_.seed), m["dataset"] = train_.name, m["history"] = history_to_json(s.history).dump();
   m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh", m["done"] = s.done ? "1" : "0";
-  m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step), m["log_bytes"] = std::to_string(log_->length());
+  m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step), m["log_lines"] = std::to_string(log_lines_);
   m["pictures_metered"] = std::to_string(s.meter->count);
   store_tensor(file, "meter/loss", s.meter->loss_sum());
   store_tensor(file, "meter/hits", s.meter->hits());
@@ -233,7 +246,9 @@ State Run::read_checkpoint() {
   std::string expected = identity(options_.network, options_.network.widths, train_.name, std::to_string(how_.seed));
   if (found != expected) user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
   s.round = whole(file, "round");
-  s.enter(file.metadata_at("stage") == "train" ? Stage::train : Stage::rayleigh, how_);
+  const std::string& stage = file.metadata_at("stage");
+  if (stage != "train" && stage != "rayleigh") user_error(file.path, ": metadata 'stage': '", stage, "', expected train or rayleigh");
+  s.enter(stage == "train" ? Stage::train : Stage::rayleigh, how_);
   s.epoch = whole(file, "epoch"), s.step = whole(file, "step"), s.done = file.metadata_at("done") == "1";
   s.meter->count = whole(file, "pictures_metered");
   load_tensor(file, "meter/loss", s.meter->loss_sum());
@@ -247,8 +262,9 @@ State Run::read_checkpoint() {
       else load_tensor(file, "rq/" + entry.first, entry.second);
     }
   }
-  log_ = std::make_unique<AppendLog>(path("log.jsonl"), std::uint64_t(whole(file, "log_bytes")));
-  std::printf("going on from %s: round %ld, %s, epoch %ld, step %ld\n", file.path.c_str(), long(s.round), file.metadata_at("stage").c_str(),
+  log_lines_ = whole(file, "log_lines");
+  log_ = std::make_unique<AppendLog>(path("log.jsonl"), length_of_lines(path("log.jsonl"), log_lines_));
+  std::printf("going on from %s: round %ld, %s, epoch %ld, step %ld\n", file.path.c_str(), long(s.round), stage.c_str(),
               long(s.epoch + 1), long(s.step));
   return s;
 }

@@ -54,6 +54,7 @@ class Run : public Workshop {
   Backend& backend_;
   PictureInput input_;
   std::unique_ptr<AppendLog> log_;
+  Index log_lines_ = 0;
   std::unique_ptr<data::Loader> training_loader_, check_loader_, test_loader_;
   Index loader_key_ = -1;
   Progress progress_;

@@ -1,0 +1,51 @@
+// Tables of options: each has a case that gives it a value other than the default, and shows what it did.
+#pragma once
+#include <doctest/doctest.h>
+
+#include "tests/runners/growth.h"
+
+namespace fission {
+namespace test {
+
+struct Listed {
+  std::string name, group, text;  // text: the whole entry, from the name on
+  bool takes_value() const { return text.size() > name.size() + 1 && text[name.size() + 1] != ' '; }
+};
+
+// What a program's --help lists, but --help itself
+inline std::vector<Listed> listed_options(const std::string& program) {
+  Ended help = launch(program, {"--help"});
+  CHECK(help.status == 0);
+  CHECK(help.err == "");
+  std::vector<Listed> all;
+  std::istringstream lines(help.out);
+  std::string group;
+  bool within = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind("  --", 0) == 0) all.push_back({line.substr(2, line.find(' ', 2) - 2), group, line.substr(2)}), within = true;
+    else if (line.rfind("    ", 0) == 0 && within) all.back().text += " " + line.substr(line.find_first_not_of(' '));
+    else within = false;
+    if (!line.empty() && line[0] != ' ') group = line;
+  }
+  CHECK_FALSE(all.empty());
+  return all;
+}
+
+inline void check_all_covered(const std::string& program, const std::set<std::string>& covered) {
+  std::set<std::string> listed;
+  for (const Listed& option : listed_options(program)) listed.insert(option.name);
+  for (const std::string& option : listed) CHECK_MESSAGE(covered.count(option) == 1, program, " ", option, " has no case");
+  for (const std::string& option : covered) CHECK_MESSAGE(listed.count(option) == 1, program, " ", option, " is not in --help");
+}
+
+// Every option that takes a value shows its default: "--lr FLOAT=0.1", or says "default: …"
+inline void check_defaults_shown(const std::string& program) {
+  for (const Listed& option : listed_options(program)) {
+    if (!option.takes_value()) continue;
+    CAPTURE(option.text);
+    CHECK((option.text.find('=') != std::string::npos || option.text.find("default: ") != std::string::npos));
+  }
+}
+
+}  // namespace test
+}  // namespace fission

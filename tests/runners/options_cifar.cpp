@@ -1,0 +1,278 @@
+// Facts of cifar's options: every one changes what it says, and nothing that it should not.
+#include "nn/checkpoint.h"
+#include "split/energy.h"
+#include "tests/runners/options.h"
+
+using namespace fission;
+using namespace fission::test;
+
+namespace {
+
+struct Grown {
+  Ended ended;
+  Contents files;
+  Json config;
+  std::vector<Json> log, train, rq, split, tune;
+  std::map<std::string, std::string> metadata;  // of the last checkpoint
+  bool printed(const std::string& part) const { return ended.out.find(part) != std::string::npos; }
+};
+
+Grown grown(const Arguments& more) {
+  Folder folder;
+  Grown g;
+  g.ended = launch("cifar", tiny_growth(folder / "run", more));
+  require_done(g.ended);
+  g.files = contents(folder / "run");
+  g.config = Json::parse(g.files.at("config.json"));
+  g.log = log_of(folder / "run");
+  g.train = of_stage(g.log, "train"), g.rq = of_stage(g.log, "rq"), g.split = of_stage(g.log, "split"), g.tune = of_stage(g.log, "tune");
+  g.metadata = read_safetensors(folder / "run/checkpoint.safetensors").metadata;
+  return g;
+}
+
+const Grown& base(const Arguments& besides) {  // without the option
+  static std::map<Arguments, Grown> known;
+  auto found = known.find(besides);
+  if (found == known.end()) found = known.emplace(besides, grown(besides)).first;
+  return found->second;
+}
+
+using Shows = void (*)(const Grown& without, const Grown& with);
+
+struct Case {
+  std::string option, value;  // no value: a flag
+  Shows shows;
+  Arguments besides = {};     // in both runs
+};
+
+// What the seed's training, the descent, the split and the tuning came to
+bool same(const std::vector<Json>& a, const std::vector<Json>& b, const char* key) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); i++)
+    if (a[i].at(key) != b[i].at(key)) return false;
+  return true;
+}
+void training_differs(const Grown& a, const Grown& b) { CHECK_FALSE(same(a.train, b.train, "test_loss")); }
+void descent_differs(const Grown& a, const Grown& b) {
+  CHECK(same(a.train, b.train, "test_loss"));
+  CHECK_FALSE(same(a.rq, b.rq, "sum_of_negative_lambdas"));
+}
+void choice_differs(const Grown& a, const Grown& b) {
+  CHECK(same(a.rq, b.rq, "sum_of_negative_lambdas"));
+  CHECK_FALSE(same(a.split, b.split, "grown"));
+}
+void budget_differs(const Grown& a, const Grown& b) {
+  CHECK(same(a.rq, b.rq, "sum_of_negative_lambdas"));
+  CHECK_FALSE(same(a.split, b.split, "budget"));
+}
+void tuning_differs(const Grown& a, const Grown& b) {
+  CHECK(same(a.split, b.split, "grown"));
+  CHECK(same(a.split, b.split, "test_loss"));
+  CHECK_FALSE(same(a.tune, b.tune, "loss"));
+}
+void nothing_differs(const Grown& a, const Grown& b) { CHECK(differing(a.files, b.files) == ""); }
+
+const Arguments no_rounds{"--rounds", "0"}, one_step{"--rounds", "0", "--first", "16"};
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> all{
+      {"--dataset", "cifar100",
+       [](const Grown&, const Grown& g) { CHECK(g.printed("cifar100: 16 training and 10000 test pictures")); },
+       {"--rounds", "0", "--epochs", "0", "--first", "16", "--data", pictures() / "cifar100"}},
+      {"--data", pictures() / "idx-other", training_differs, no_rounds},
+      {"--first", "16",
+       [](const Grown&, const Grown& g) { CHECK(g.printed("fashion-mnist: 16 training and 32 test pictures")); }, no_rounds},
+      {"--no-augment", "", training_differs, no_rounds},
+      {"--widths", "5,4,4,4,4,4,4,4,4,4,4,4,4,6", [](const Grown&, const Grown& g) {
+         CHECK(g.metadata.at("widths") == "5,4,4,4,4,4,4,4,4,4,4,4,4,6");
+         CHECK(g.printed("network: widths 5 4 4 4 4 4 4 4 4 4 4 4 4 6, "));
+       }, no_rounds},
+      {"--activation", "relu", [](const Grown& a, const Grown& g) {
+         CHECK(g.metadata.at("activation") == "relu");
+         training_differs(a, g);
+       }, no_rounds},
+      {"--epochs", "2", [](const Grown&, const Grown& g) {
+         CHECK(g.train.size() == 2);
+         CHECK(g.train[1].at("of") == 2);
+         CHECK(g.train[1].at("lr").get<double>() == doctest::Approx(0.1 * 0.1 * 0.1));  // past 50 % and, rounded down, 75 %
+       }, no_rounds},
+      {"--tune-epochs", "2", [](const Grown& a, const Grown& g) {
+         CHECK(a.tune.size() == 1);
+         CHECK(g.tune.size() == 2);
+       }},
+      {"--batch", "24", training_differs, no_rounds},
+      {"--lr", "0.05", [](const Grown&, const Grown& g) { CHECK(g.train[0].at("lr") == 0.05 * 0.1 * 0.1); }, no_rounds},
+      {"--tune-lr", "0.05", [](const Grown& a, const Grown& g) {
+         CHECK(a.tune[0].at("lr") == a.train[0].at("lr"));
+         CHECK(g.tune[0].at("lr") == 0.05 * 0.1 * 0.1);
+         tuning_differs(a, g);
+       }},
+      {"--schedule", "cosine", [](const Grown&, const Grown& g) {
+         CHECK(g.train[0].at("lr").get<double>() == doctest::Approx(0.1));
+         CHECK(g.train[1].at("lr").get<double>() == doctest::Approx(0.05));
+       }, {"--rounds", "0", "--epochs", "2"}},
+      {"--warmup", "1.5", [](const Grown&, const Grown& g) {
+         CHECK(g.train[0].at("lr") == 0);
+         CHECK(g.train[1].at("lr").get<double>() == doctest::Approx(0.1 / 1.5));
+       }, {"--rounds", "0", "--epochs", "2"}},
+      {"--momentum-factor", "0.5", training_differs, no_rounds},
+      {"--nesterov", "", training_differs, no_rounds},
+      {"--weight-decay", "0.1", training_differs, no_rounds},
+      {"--smoothing", "0.2", training_differs, no_rounds},
+      {"--bn-batch", "8", training_differs, no_rounds},
+      {"--rounds", "2", [](const Grown&, const Grown& g) {
+         CHECK(g.split.size() == 2);
+         CHECK(g.split[1].at("round") == 2);
+         CHECK(g.files.count("round-2.safetensors") == 1);
+       }},
+      {"--grow", "0.6", [](const Grown& a, const Grown& g) {
+         CHECK(g.split[0].at("budget")[0].get<double>() == doctest::Approx(2 * a.split[0].at("budget")[0].get<double>()));
+         CHECK(g.split[0].at("macs") > a.split[0].at("macs"));
+       }},
+      {"--target-macs", "150000", [](const Grown& a, const Grown& g) {
+         CHECK(a.split[0].at("macs") > 150000);
+         CHECK(g.split[0].at("macs") <= 150000);
+         CHECK(g.split[0].at("macs") > 142000);  // of the 128832 at first: most of what there was to spend
+       }, {"--grow", "1"}},
+      {"--selection", "vanilla", choice_differs},
+      {"--selection", "vanilla-paper", [](const Grown& a, const Grown& g) {
+         choice_differs(a, g);
+         CHECK(g.split[0].at("neurons") == 50);  // ⌊0.9 · 56⌋, those with a splitting index >= 0 among them
+       }, {"--grow", "0.9"}},
+      {"--energy", "paper", budget_differs},
+      {"--energy-scale", "sqrt", budget_differs},
+      {"--energy-scale", "log", budget_differs},
+      {"--epsilon", "0", [](const Grown& a, const Grown& g) {
+         CHECK(same(a.split, g.split, "grown"));
+         CHECK(g.split[0].at("predicted_loss_change") == 0);
+         // halved columns are exact in float32; their sums are rounded: 1e-7 of a loss of about 2
+         CHECK(std::abs(g.split[0].at("measured_loss_change").get<double>()) < 2e-6);
+         CHECK(g.split[0].at("test_top1") == g.train.back().at("test_top1"));
+       }},
+      {"--split-step", "paper", [](const Grown& a, const Grown& g) {
+         CHECK(same(a.split, g.split, "grown"));
+         CHECK_FALSE(same(a.split, g.split, "test_loss"));
+       }, {"--epsilon", "0.5"}},
+      {"--momentum", "split", tuning_differs},
+      {"--curvature", "paper", descent_differs},
+      {"--rq-epochs", "3", [](const Grown&, const Grown& g) { CHECK(g.rq.size() == 3); }},
+      {"--rq-batch", "24", descent_differs},
+      {"--rq-lr", "0.01", [](const Grown& a, const Grown& g) {
+         CHECK(g.rq[0].at("lr") == 0.01);
+         descent_differs(a, g);
+       }},
+      {"--rq-loss", "ce", descent_differs, {"--smoothing", "0.2"}},
+      {"--relu-beta", "1", descent_differs, {"--activation", "relu"}},
+      {"--seed", "8", [](const Grown& a, const Grown& g) {
+         CHECK(g.metadata.at("seed") == "8");
+         training_differs(a, g);
+       }, no_rounds},
+      {"--check-pictures", "16", [](const Grown& a, const Grown& g) {
+         CHECK_FALSE(same(a.split, g.split, "loss"));
+         CHECK(same(a.split, g.split, "test_loss"));
+         CHECK(same(a.tune, g.tune, "loss"));
+       }},
+      {"--loader-threads", "2", nothing_differs},
+      {"--checkpoint-minutes", "0", nothing_differs},  // how often: among the facts of resuming
+      {"--threads", "2", [](const Grown&, const Grown& g) { CHECK(g.printed(", 2 threads\n")); }, one_step},
+      {"--device", "reference", [](const Grown& a, const Grown& g) {
+         CHECK(g.printed("swish, reference, "));
+         // float32 sums in another order, over one step: the loss agrees to 1e-4 of itself
+         CHECK(g.train[0].at("test_loss").get<double>() == doctest::Approx(a.train[0].at("test_loss").get<double>()).epsilon(1e-4));
+       }, one_step},
+  };
+  return all;
+}
+
+bool has_check() { return device_list().find("check") != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("options: each of cifar's shows its effect, and stands in config.json where the result depends on it") {
+  const std::set<std::string> not_in_config{"--data", "--loader-threads", "--checkpoint-minutes", "--threads", "--device"};
+  for (const Case& c : cases()) {
+    CAPTURE(c.option);
+    CAPTURE(c.value);
+    Arguments option = c.value.empty() ? Arguments{c.option} : Arguments{c.option, c.value}, without = c.besides;
+    if (c.option == "--rounds" || c.option == "--dataset") without = {};  // they stand among the others themselves
+    Arguments with = option;
+    for (std::size_t i = 0; i + 1 < c.besides.size(); i += 2)
+      if (c.besides[i] != c.option) with = with + Arguments{c.besides[i], c.besides[i + 1]};
+    Grown g = grown(with);
+    c.shows(base(without), g);
+    CHECK(g.config.contains(c.option.substr(2)) == (not_in_config.count(c.option) == 0));
+    if (g.config.contains(c.option.substr(2)) && c.option != "--widths") {
+      const Json& said = g.config.at(c.option.substr(2));
+      if (said.is_boolean()) CHECK(said == true);
+      else if (said.is_string()) CHECK(said == c.value);
+      else CHECK(said == std::stod(c.value));
+    }
+  }
+}
+
+TEST_CASE("options: --round paper keeps the neuron that fits to 0.99 of it, and drop does not") {
+  // Budgets of 0.995 of one channel, of each of the first group's layers in turn: at one of them the group's best neuron is the cut one.
+  Folder folder;
+  require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0"})));
+  auto network = load_network(read_safetensors(folder / "run/round-0.safetensors"), open_backend("reference"));
+  std::vector<double> e = marginal_energies(*network, Energy::exact);
+  double sum = 0;
+  for (int a = 0; a < 4; a++) sum += e[a] * double(network->axes()[a].width);
+  Index kept = 0;
+  for (int a = 0; a < 4; a++) {
+    std::ostringstream grow;
+    grow.precision(12);
+    grow << 0.995 * e[a] / sum;
+    for (const char* round : {"drop", "paper"}) {
+      Grown g = grown({"--grow", grow.str(), "--round", round});
+      if (!g.split[0].contains("spent")) continue;  // nothing to split
+      double spent = g.split[0].at("spent")[0], budget = g.split[0].at("budget")[0];
+      if (std::string(round) == "drop") CHECK(spent <= budget);
+      CHECK(spent <= budget / 0.99);
+      kept += spent > budget;
+    }
+  }
+  CHECK(kept >= 1);
+}
+
+TEST_CASE("options: whole training, RQ-SGD and a split pass under --device check, each operation compared with reference") {
+  if (!has_check()) return;  // a build without oneDNN
+  Grown g = grown({"--device", "check", "--first", "32", "--rq-epochs", "1"});
+  CHECK(g.split.size() == 1);
+  CHECK(g.printed("check"));
+}
+
+TEST_CASE("options: CIFAR-10 is read, trained on and grown") {
+  Grown g = grown({"--dataset", "cifar10", "--data", pictures() / "cifar10", "--first", "32", "--rq-epochs", "1", "--tune-epochs", "0"});
+  CHECK(g.printed("cifar10: 32 training and 10000 test pictures"));
+  CHECK(g.split.size() == 1);
+}
+
+TEST_CASE("options: without --out a run goes to runs/ and the data set's name") {
+  Folder folder;
+  Arguments arguments = tiny_growth("", {"--rounds", "0", "--epochs", "0"});
+  arguments.resize(arguments.size() - 2);  // --out stands last
+  Launch l{"cifar", arguments};
+  l.directory = folder.str();
+  require_done(launch(l));
+  CHECK(std::filesystem::exists(folder / "runs/fashion-mnist/round-0.safetensors"));
+}
+
+TEST_CASE("options: every option that cifar --help lists has a case") {
+  std::set<std::string> covered{"--out", "--round"};  // above
+  for (const Case& c : cases()) covered.insert(c.option);
+  check_all_covered("cifar", covered);
+}
+
+TEST_CASE("help: cifar shows each option's default, and beside those of the method the paper's value") {
+  check_defaults_shown("cifar");
+  const std::set<std::string> method{"Network:", "Training:", "Growth:", "RQ-SGD:"};
+  std::set<std::string> groups;
+  for (const Listed& option : listed_options("cifar")) {
+    groups.insert(option.group);
+    if (!method.count(option.group)) continue;
+    CAPTURE(option.text);
+    CHECK((option.text.find("paper") != std::string::npos || option.text.find("authors") != std::string::npos));
+  }
+  for (const std::string& group : method) CHECK(groups.count(group) == 1);
+}

@@ -1,0 +1,161 @@
+// Facts of the options of eval, inspect and bench, and of what these programs say.
+#include "nn/checkpoint.h"
+#include "tests/runners/options.h"
+
+using namespace fission;
+using namespace fission::test;
+
+namespace {
+
+Json json_of(const Ended& e) {
+  require_done(e);
+  CHECK(is_one_line(e.out));
+  return Json::parse(e.out);
+}
+
+Arguments eval_arguments(const Arguments& more = {}) {
+  Arguments a = Arguments{learned() + "/round-1.safetensors", "--threads", "1"} + more;
+  return std::find(more.begin(), more.end(), "--data") == more.end() ? a + Arguments{"--data", pictures() / "idx-more"} : a;
+}
+Json eval_json(const Arguments& more = {}) { return json_of(launch("eval", eval_arguments(more + Arguments{"--json"}))); }
+
+// one job of one small network, twice
+Arguments bench_arguments(const Arguments& more) {
+  const std::vector<Arguments> all{{"--widths", "0.125"}, {"--jobs", "eval"}, {"--batch", "2"}, {"--repeat", "1"}, {"--threads", "1"}};
+  Arguments a = more;
+  for (const Arguments& option : all)
+    if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
+  return a;
+}
+Json bench_json(const Arguments& more) { return json_of(launch("bench", bench_arguments(more + Arguments{"--json"}))); }
+
+}  // namespace
+
+TEST_CASE("growth: the tests' network learns the tests' pictures, so that what follows is about more than chance") {
+  Json last = of_stage(log_of(learned()), "tune").back();
+  CHECK(last.at("test_top1") > 0.2);  // one class of ten is 0.1; 80 pictures: 0.2 is 3 standard errors away
+}
+
+TEST_CASE("growth: the split of a trained network changes the loss as E4 predicts") {
+  Json split = of_stage(log_of(learned()), "split")[0];
+  double predicted = split.at("predicted_loss_change"), measured = split.at("measured_loss_change");
+  CHECK(predicted < 0);
+  // O(ε⁴) beside ε², and float32 losses of about 2 whose mean over 64 pictures is good to some 1e-7, of 1e-4
+  CHECK(measured == doctest::Approx(predicted).epsilon(0.05));
+}
+
+TEST_CASE("eval: top-1, top-5 and loss of a checkpoint are the last log line's, to the bit in the same batches") {
+  Json last = of_stage(log_of(learned()), "tune").back(), e = eval_json({"--batch", "16"});
+  CHECK(e.at("top1") == last.at("test_top1"));
+  CHECK(e.at("top5") == last.at("test_top5"));
+  CHECK(e.at("loss") == last.at("test_loss"));
+  CHECK(e.at("pictures") == 80);
+  CHECK(e.at("macs") == of_stage(log_of(learned()), "split")[0].at("macs"));
+}
+
+TEST_CASE("eval: checkpoints of every stage load: the seed, the split, the tuned, and the one to go on from") {
+  std::vector<Json> log = log_of(learned());
+  auto loss = [&](const std::string& name) {
+    const Arguments how{"--data", pictures() / "idx-more", "--batch", "16", "--threads", "1", "--json"};
+    return json_of(launch("eval", Arguments{learned() + "/" + name} + how)).at("loss");
+  };
+  CHECK(loss("round-0.safetensors") == of_stage(log, "train").back().at("test_loss"));
+  CHECK(loss("round-1-split.safetensors") == of_stage(log, "split").back().at("test_loss"));
+  CHECK(loss("round-1.safetensors") == of_stage(log, "tune").back().at("test_loss"));
+  CHECK(loss("checkpoint.safetensors") == of_stage(log, "tune").back().at("test_loss"));
+}
+
+TEST_CASE("eval: in prose it says the same as in JSON") {
+  Ended e = launch("eval", eval_arguments());
+  require_done(e);
+  CHECK(is_one_line(e.out));
+  CHECK(e.out.find("round-1.safetensors on fashion-mnist (test, 80 pictures): loss ") != std::string::npos);
+}
+
+TEST_CASE("options: every option of eval has its effect") {
+  Json base = eval_json();
+  // another order of float32 sums: 1e-5 of the loss
+  CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() == doctest::Approx(base.at("loss").get<double>()).epsilon(1e-5));
+  CHECK(eval_json({"--batch", "7"}).at("top1") == base.at("top1"));
+  CHECK(eval_json({"--split", "train"}).at("pictures") == 240);
+  CHECK(eval_json({"--data", pictures() / "idx-other"}).at("pictures") == 32);
+  CHECK(eval_json({"--dataset", "mnist"}).at("loss") != base.at("loss"));  // the same files under mnist's mean and deviation
+  CHECK(eval_json({"--dataset", "mnist"}).at("dataset") == "mnist");
+  CHECK(eval_json({"--device", "reference"}).at("loss").get<double>() == doctest::Approx(base.at("loss").get<double>()).epsilon(1e-4));
+  Arguments two = eval_arguments({"--json"});
+  two[2] = "2";
+  CHECK(json_of(launch("eval", two)).at("top1") == base.at("top1"));
+  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--threads", "5000"}), {"--threads"});
+  check_all_covered("eval", {"--dataset", "--data", "--split", "--batch", "--json", "--device", "--threads"});
+  check_defaults_shown("eval");
+}
+
+TEST_CASE("eval: a data set that the network doesn't fit is refused, and says what both are") {
+  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--dataset", "cifar10", "--data", pictures() / "cifar10"}),
+                {"round-1.safetensors: a network for 32x32x1 pictures of 10 classes; cifar10 has 32x32x3 of 10"});
+}
+
+TEST_CASE("inspect: JSON says the network, its MACs, parameters and history as the log does") {
+  std::string path = learned() + "/round-1.safetensors";
+  Json j = json_of(launch("inspect", {path, "--json"})), split = of_stage(log_of(learned()), "split")[0];
+  CHECK(j.at("model") == "mobilenet_v1");
+  CHECK(j.at("widths") == split.at("widths"));
+  CHECK(j.at("macs") == split.at("macs"));
+  CHECK(j.at("parameters") == split.at("parameters"));
+  CHECK(j.at("activation") == "swish");
+  CHECK(j.at("classes") == 10);
+  CHECK(j.at("dataset") == "fashion-mnist");
+  CHECK(j.at("seed") == "7");
+  CHECK(j.at("history").size() == 2);
+  CHECK(j.at("history")[1].at("predicted") == split.at("predicted_loss_change"));
+  CHECK(j.at("history")[1].at("tuned").at("top1") == of_stage(log_of(learned()), "tune").back().at("test_top1"));
+}
+
+TEST_CASE("inspect: prose has the widths of every axis, MACs with their convention, parameters, and the table of growth") {
+  Ended e = launch("inspect", {learned() + "/checkpoint.safetensors"});
+  require_done(e);
+  Json split = of_stage(log_of(learned()), "split")[0];
+  const std::string macs = text("MACs a picture: ", split.at("macs").get<Index>(), " (products of all convolutions and of the classifier;");
+  const std::string parameters = text("parameters: ", split.at("parameters").get<Index>(), "\n");
+  for (const std::string& part : Arguments{macs, parameters, " L00  ", "  layers.0.conv2d  ", " L13  layers.13.sp_conv.conv2d  ",
+                                           "round: 1\n", "stage: train\n"}) {
+    CAPTURE(part);
+    CHECK(e.out.find(part) != std::string::npos);
+  }
+  CHECK(table_of(e.out) == read_file(learned() + "/../table"));
+}
+
+TEST_CASE("options: every option of inspect has its effect") {
+  check_all_covered("inspect", {"--json"});  // above
+  check_defaults_shown("inspect");
+}
+
+TEST_CASE("options: every option of bench has its effect") {
+  Json base = bench_json({});
+  CHECK(base.at("job") == "eval");
+  CHECK(base.at("ms") > 0);
+  CHECK(base.at("batch") == 2);
+  CHECK(base.at("threads") == 1);
+  CHECK(base.at("size") == 32);
+  CHECK(bench_json({"--batch", "3"}).at("batch") == 3);
+  CHECK(bench_json({"--size", "16"}).at("macs_a_picture") < base.at("macs_a_picture"));
+  CHECK(bench_json({"--classes", "20"}).at("macs_a_picture").get<double>() == base.at("macs_a_picture").get<double>() + 10 * 128);
+  CHECK(bench_json({"--widths", "0.125+1"}).at("macs_a_picture") > base.at("macs_a_picture"));
+  CHECK(bench_json({"--threads", "2"}).at("threads") == 2);
+  CHECK(bench_json({"--device", "reference"}).at("macs_a_picture") == base.at("macs_a_picture"));
+  Ended jobs = launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
+  require_done(jobs);
+  std::istringstream lines(jobs.out);
+  std::string order;
+  for (std::string line; std::getline(lines, line);) {
+    Json j = Json::parse(line);
+    order += j.at("job").get<std::string>() + (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "") + " ";
+  }
+  CHECK(order == "train rq-paper rq-chain loader ");
+  Ended prose = launch("bench", bench_arguments({"--repeat", "3"}));
+  require_done(prose);
+  CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
+  check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})), {"--jobs 'sleep': expected some of limits, train"});
+  check_all_covered("bench", {"--batch", "--size", "--classes", "--widths", "--jobs", "--repeat", "--json", "--device", "--threads"});
+  check_defaults_shown("bench");
+}

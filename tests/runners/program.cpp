@@ -1,0 +1,113 @@
+#include "tests/runners/program.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+
+// Defined where a sanitizer is linked in, and null elsewhere
+extern "C" void __asan_init() __attribute__((weak));
+extern "C" void __tsan_init() __attribute__((weak));
+
+namespace fission {
+namespace test {
+namespace {
+
+constexpr double longest = 300;  // seconds; a program that hangs must not hang the tests
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> p;
+  for (std::string& s : strings) p.push_back(s.data());
+  p.push_back(nullptr);
+  return p;
+}
+
+struct Pipe {
+  int ends[2];
+  Pipe() { REQUIRE(::pipe2(ends, O_CLOEXEC) == 0); }
+  ~Pipe() {
+    close_end(0);
+    close_end(1);
+  }
+  void close_end(int i) {
+    if (ends[i] >= 0) ::close(ends[i]);
+    ends[i] = -1;
+  }
+};
+
+}  // namespace
+
+bool instrumented() { return __asan_init || __tsan_init; }
+
+Ended launch(const Launch& what) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::string> arguments = Arguments{what.program} + what.arguments, environment;
+  const std::string path = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / what.program).string();
+  const std::string crash = "FISSION_CRASH_AT=";
+  for (char** e = environ; *e; e++)
+    if (std::string(*e).rfind(crash, 0) != 0) environment.push_back(*e);
+  if (!what.crash_at.empty()) environment.push_back(crash + what.crash_at);
+  std::vector<char*> argv = pointers(arguments), envp = pointers(environment);
+
+  Pipe out, err;
+  auto start = Clock::now();
+  auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {  // only what is safe in the child of a process with threads
+    ::dup2(out.ends[1], STDOUT_FILENO);
+    ::dup2(err.ends[1], STDERR_FILENO);
+    if (what.largest_file) {
+      const rlimit limit{what.largest_file, what.largest_file};
+      ::signal(SIGXFSZ, SIG_IGN);
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (!what.directory.empty() && ::chdir(what.directory.c_str()) != 0) ::_exit(126);
+    ::execve(path.c_str(), argv.data(), envp.data());
+    ::_exit(127);
+  }
+  out.close_end(1);
+  err.close_end(1);
+
+  Ended ended;
+  bool killed = false;
+  double limit = what.kill_after > 0 ? what.kill_after : longest;
+  while (out.ends[0] >= 0 || err.ends[0] >= 0) {
+    const std::array<std::pair<Pipe*, std::string*>, 2> streams{{{&out, &ended.out}, {&err, &ended.err}}};
+    pollfd open[2] = {{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};  // −1 is passed over
+    double left = killed ? 1 : limit - seconds();
+    if (left <= 0) {
+      ::kill(child, SIGKILL);
+      killed = true;
+      ended.too_long = what.kill_after <= 0;
+      continue;
+    }
+    if (::poll(open, 2, int(left * 1000) + 1) < 0) continue;
+    for (int i = 0; i < 2; i++) {
+      if (!open[i].revents) continue;
+      char buffer[4096];
+      const ssize_t n = ::read(open[i].fd, buffer, sizeof buffer);
+      if (n > 0) streams[i].second->append(buffer, std::size_t(n));
+      else streams[i].first->close_end(0);
+    }
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  ended.seconds = seconds();
+  if (WIFEXITED(status)) ended.status = WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) ended.signal = WTERMSIG(status);
+  INFO(what.program, " wrote: ", ended.err);
+  REQUIRE_MESSAGE(ended.status != 127, path, " could not be run: build it (make all)");
+  REQUIRE_FALSE(ended.too_long);
+  return ended;
+}
+
+}  // namespace test
+}  // namespace fission

@@ -1,0 +1,39 @@
+// Runs the programs that were built beside the tests: arguments in; both outputs, and how it ended, out.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace fission {
+namespace test {
+
+using Arguments = std::vector<std::string>;
+inline Arguments operator+(Arguments a, const Arguments& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+struct Launch {
+  std::string program;             // "cifar"
+  Arguments arguments;
+  std::string crash_at = "";       // FISSION_CRASH_AT (nn/files.h); never handed on from the tests' own environment
+  std::uint64_t largest_file = 0;  // bytes: a write beyond them fails, as on a full disk; 0: no limit
+  std::string directory = "";      // to start in
+  double kill_after = 0;           // seconds until SIGKILL; 0: left alone
+};
+
+struct Ended {
+  std::string out, err;
+  int status = -1;      // of exit; −1 after a signal
+  int signal = 0;
+  bool too_long = false;  // it was ended because it took minutes
+  double seconds = 0;
+};
+
+Ended launch(const Launch& what);
+inline Ended launch(const std::string& program, const Arguments& arguments) { return launch(Launch{program, arguments}); }
+
+bool instrumented();  // built with a sanitizer, so several times slower: the tests that repeat repeat less
+
+}  // namespace test
+}  // namespace fission

@@ -1,0 +1,210 @@
+// Facts of going on after a stop (SIGKILL at any moment): the bits, the log and the table of a run that was left alone.
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <functional>
+#include <random>
+
+#include "tests/runners/growth.h"
+
+using namespace fission;
+using namespace fission::test;
+
+namespace {
+
+// Every stage twice; a checkpoint after each step
+Arguments two_rounds(const std::string& out, const std::string& momentum) {
+  return tiny_growth(out, {"--rounds", "2", "--epochs", "2", "--momentum", momentum, "--checkpoint-minutes", "0"});
+}
+
+// A run that was left alone, once for all tests
+struct Alone {
+  Folder folder;
+  Ended ended;
+  Contents files;
+  explicit Alone(const std::string& momentum)
+      : ended(launch("cifar", two_rounds(folder / "run", momentum))), files(contents(folder / "run")) {
+    require_done(ended);
+  }
+};
+const Alone& alone(const std::string& momentum = "zero") {
+  static const Alone zero("zero"), split("split");
+  return momentum == "zero" ? zero : split;
+}
+
+void check_like_alone(const std::string& out, const Ended& last, const std::string& momentum = "zero") {
+  require_done(last);
+  CHECK(differing(contents(out), alone(momentum).files) == "");
+  CHECK(table_of(last.out) == table_of(alone(momentum).ended.out));
+}
+
+// Where killed runs stood: "train 0" is round 0's training, "amid" it if the checkpoint lies within an epoch
+struct Seen {
+  std::set<std::string> places;
+  Index kills = 0, amid_write = 0, after_log = 0;
+  void look(const std::string& out) {
+    kills++;
+    Contents now = contents(out);
+    for (const auto& file : now) amid_write += file.first.find(".tmp") != std::string::npos;
+    if (!now.count("checkpoint.safetensors")) return;
+    TensorFile file = read_safetensors(out + "/checkpoint.safetensors");  // whole at every moment
+    std::string place = file.metadata_at("stage") + " " + file.metadata_at("round");
+    places.insert(place);
+    if (file.metadata_at("step") == "1" || file.metadata_at("step") == "2") places.insert("amid " + place);
+    after_log += log_of(out).size() > std::stoul(file.metadata_at("log_lines"));
+  }
+};
+
+// The same command until it ends by itself, killed each time where `next` says
+Seen kill_until_done(const std::string& out, const std::string& momentum, const std::function<std::string(Index launched)>& next) {
+  Seen seen;
+  for (Index i = 0; i < 300; i++) {
+    Ended e = launch(Launch{"cifar", two_rounds(out, momentum), next(i)});
+    if (e.signal == SIGKILL) {
+      seen.look(out);
+      continue;
+    }
+    check_like_alone(out, e, momentum);
+    return seen;
+  }
+  FAIL("300 launches did not end the run");
+  return seen;
+}
+
+// Any of the points, at a count from 1 to 7 (so that the work goes on), the same ones each time
+std::string drawn_point(std::uint64_t chain, Index i) {
+  Random random(chain, random_purpose::test);
+  const char* points[] = {"before-write", "before-rename", "after-rename", "after-log"};
+  std::uint32_t point = random.below(std::uint64_t(i), 4);
+  return text(points[point], ":", 1 + random.below(std::uint64_t(i), point == 3 ? 2 : 7, 1));
+}
+
+}  // namespace
+
+TEST_CASE("resume: killed at drawn points of writing, a run ends with the bits of one left alone, in every stage of both rounds") {
+  Seen all;
+  for (std::uint64_t chain = 1; chain <= (instrumented() ? 2u : 4u); chain++) {
+    CAPTURE(chain);
+    Folder folder;
+    Seen seen = kill_until_done(folder / "run", "zero", [&](Index i) { return drawn_point(chain, i); });
+    all.places.insert(seen.places.begin(), seen.places.end());
+    all.kills += seen.kills, all.amid_write += seen.amid_write, all.after_log += seen.after_log;
+  }
+  for (const char* place : {"amid train 0", "amid rayleigh 1", "train 1", "amid rayleigh 2", "train 2"}) {
+    CAPTURE(place);
+    CHECK(all.places.count(place) == 1);
+  }
+  CHECK(all.kills >= 10);
+  CHECK(all.amid_write >= 3);  // a temporary file was left, and is gone at the end
+  CHECK(all.after_log >= 1);   // between a log line and its checkpoint
+}
+
+TEST_CASE("resume: momentum that is carried through the split survives kills too") {
+  Folder folder;
+  Seen seen = kill_until_done(folder / "run", "split", [](Index i) { return drawn_point(11, i); });
+  CHECK(seen.kills >= 3);
+}
+
+TEST_CASE("resume: killed after each file that it writes, one by one, a run ends with the bits of one left alone") {
+  if (instrumented()) return;  // the drawn points above are the shorter form
+  Folder folder;
+  Contents before;
+  Index count = 1;
+  Seen seen = kill_until_done(folder / "run", "zero", [&](Index) {
+    Contents now = contents(folder / "run");
+    count = now == before ? count + 1 : 1;  // files between two checkpoints are written again: go one further
+    before = now;
+    return text("after-rename:", count);
+  });
+  CHECK(seen.kills >= 40);  // config.json, 24 steps, 5 stages of 3 files
+}
+
+TEST_CASE("resume: killed at random moments, a run ends with the bits of one left alone") {
+  const unsigned seed = std::random_device()();
+  CAPTURE(seed);
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> moment(0.01, alone().ended.seconds);
+  Folder folder;
+  Index kills = 0;
+  Ended e;
+  for (Index i = 0; i < (instrumented() ? 4 : 12) && e.status != 0; i++) {
+    Launch l{"cifar", two_rounds(folder / "run", "zero")};
+    l.kill_after = moment(random);
+    e = launch(l);
+    kills += e.signal == SIGKILL;
+  }
+  MESSAGE(kills, " kills at random moments");
+  check_like_alone(folder / "run", launch("cifar", two_rounds(folder / "run", "zero")));
+}
+
+TEST_CASE("resume: between due checkpoints a killed run goes on from its last stage") {
+  Folder folder;
+  Arguments command = tiny_growth(folder / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"});
+  Ended killed = launch(Launch{"cifar", command, "after-log:5"});  // training, two of RQ-SGD, the split, tuning's first epoch
+  CHECK(killed.signal == SIGKILL);
+  TensorFile file = read_safetensors(folder / "run/checkpoint.safetensors");
+  CHECK(file.metadata_at("stage") + file.metadata_at("round") + file.metadata_at("epoch") + file.metadata_at("step") == "train100");
+  CHECK(log_of(folder / "run").size() == 5);
+  Ended e = launch("cifar", command);
+  require_done(e);
+  CHECK(e.out.find("going on from " + folder / "run/checkpoint.safetensors: round 1, train, epoch 1, step 0") != std::string::npos);
+  Folder other;
+  Ended whole = launch("cifar", tiny_growth(other / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"}));
+  CHECK(differing(contents(folder / "run"), contents(other / "run")) == "");
+  CHECK(table_of(e.out) == table_of(whole.out));
+}
+
+TEST_CASE("resume: the finished run, run again, prints its table and changes nothing") {
+  Ended again = launch("cifar", two_rounds(alone().folder / "run", "zero"));
+  check_like_alone(alone().folder / "run", again);
+  CHECK(again.out.find("RQ-SGD epoch") == std::string::npos);
+}
+
+TEST_CASE("resume: another configuration for an existing run is refused, the differing options named, and nothing is touched") {
+  const Arguments changed{"--rounds", "3", "--epochs", "2", "--lr", "0.05", "--no-augment"};
+  check_refused(launch("cifar", tiny_growth(alone().folder / "run", changed)),
+                {alone().folder / "run holds another run: ", "--lr was 0.1, now 0.05", "--rounds was 2, now 3",
+                 "--no-augment was false, now true", "another --out"});
+  CHECK(differing(contents(alone().folder / "run"), alone().files) == "");
+}
+
+TEST_CASE("resume: another run's checkpoint under this run's name is refused, both named") {
+  Folder folder;
+  Ended killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:2"});
+  CHECK(killed.signal == SIGKILL);
+  for (const Arguments& other : {Arguments{"--seed", "8"}, Arguments{"--widths", "0.125"}, Arguments{"--activation", "relu"}}) {
+    CAPTURE(other[0]);
+    Folder elsewhere;
+    require_done(launch("cifar", tiny_growth(elsewhere / "run", Arguments{"--rounds", "0"} + other)));
+    std::string checkpoint = folder / "run/checkpoint.safetensors";
+    std::filesystem::copy_file(elsewhere / "run/checkpoint.safetensors", checkpoint, std::filesystem::copy_options::overwrite_existing);
+    Contents before = contents(folder / "run");
+    check_refused(launch("cifar", tiny_growth(folder / "run")), {checkpoint, "another run's checkpoint", "seed 7"});
+    CHECK(differing(contents(folder / "run"), before) == "");
+  }
+}
+
+TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and left as it is") {
+  Folder folder;
+  std::filesystem::copy(alone().folder / "run", folder / "run");
+  std::filesystem::resize_file(folder / "run/log.jsonl", std::filesystem::file_size(folder / "run/log.jsonl") - 1);
+  Contents before = contents(folder / "run");
+  check_refused(launch("cifar", two_rounds(folder / "run", "zero")), {"log.jsonl: line 10: missing, expected the 10 lines"});
+  CHECK(differing(contents(folder / "run"), before) == "");
+}
+
+TEST_CASE("resume: a checkpoint whose config.json is gone is refused") {
+  Folder folder;
+  std::filesystem::copy(learned(), folder / "run");
+  std::filesystem::remove(folder / "run/config.json");
+  check_refused(launch("cifar", tiny_growth(folder / "run")), {"a checkpoint without its config.json"});
+}
+
+TEST_CASE("seed: the same gives the same bits whatever the loader's threads, another gives others") {
+  Folder folder;
+  require_done(launch("cifar", tiny_growth(folder / "a")));
+  require_done(launch("cifar", tiny_growth(folder / "b", {"--loader-threads", "3"})));
+  require_done(launch("cifar", tiny_growth(folder / "c", {"--seed", "8"})));
+  CHECK(differing(contents(folder / "a"), contents(folder / "b")) == "");
+  CHECK(differing(contents(folder / "a"), contents(folder / "c")) == names(contents(folder / "a")));
+}

@@ -2,6 +2,7 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include "tensor/threads.h"
 #include "tests/runners/growth.h"
 
 namespace fission {
@@ -11,6 +12,15 @@ struct Listed {
   std::string name, group, text;  // text: the whole entry, from the name on
   bool takes_value() const { return text.size() > name.size() + 1 && text[name.size() + 1] != ' '; }
 };
+
+// How many threads a program has that was asked for two: one, in a build without OpenMP
+inline int two_threads() {
+  const int before = compute_threads();
+  set_compute_threads(2);
+  const int threads = compute_threads();
+  set_compute_threads(before);
+  return threads;
+}
 
 // What a program's --help lists, but --help itself
 inline std::vector<Listed> listed_options(const std::string& program) {

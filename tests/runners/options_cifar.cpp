@@ -174,7 +174,7 @@ const std::vector<Case>& cases() {
        }},
       {"--loader-threads", "2", nothing_differs},
       {"--checkpoint-minutes", "0", nothing_differs},  // how often: among the facts of resuming
-      {"--threads", "2", [](const Grown&, const Grown& g) { CHECK(g.printed(", 2 threads\n")); }, one_step},
+      {"--threads", "2", [](const Grown&, const Grown& g) { CHECK(g.printed(text(", ", two_threads(), " threads\n"))); }, one_step},
       {"--device", "reference", [](const Grown& a, const Grown& g) {
          CHECK(g.printed("swish, reference, "));
          // float32 sums in another order, over one step: the loss agrees to 1e-4 of itself

@@ -141,7 +141,7 @@ TEST_CASE("options: every option of bench has its effect") {
   CHECK(bench_json({"--size", "16"}).at("macs_a_picture") < base.at("macs_a_picture"));
   CHECK(bench_json({"--classes", "20"}).at("macs_a_picture").get<double>() == base.at("macs_a_picture").get<double>() + 10 * 128);
   CHECK(bench_json({"--widths", "0.125+1"}).at("macs_a_picture") > base.at("macs_a_picture"));
-  CHECK(bench_json({"--threads", "2"}).at("threads") == 2);
+  CHECK(bench_json({"--threads", "2"}).at("threads") == two_threads());
   CHECK(bench_json({"--device", "reference"}).at("macs_a_picture") == base.at("macs_a_picture"));
   Ended jobs = launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
   require_done(jobs);

@@ -53,6 +53,7 @@ Ended launch(const Launch& what) {
   const std::string crash = "FISSION_CRASH_AT=";
   for (char** e = environ; *e; e++)
     if (std::string(*e).rfind(crash, 0) != 0) environment.push_back(*e);
+  environment.push_back("OMP_WAIT_POLICY=passive");  // on a busy machine threads that spin wait for each other's turns
   if (!what.crash_at.empty()) environment.push_back(crash + what.crash_at);
   std::vector<char*> argv = pointers(arguments), envp = pointers(environment);
 

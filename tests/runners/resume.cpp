@@ -154,6 +154,16 @@ TEST_CASE("resume: between due checkpoints a killed run goes on from its last st
   CHECK(table_of(e.out) == table_of(whole.out));
 }
 
+TEST_CASE("resume: with two threads a killed run ends with the bits of one left alone with two threads") {
+  Folder folder;
+  Arguments killed = tiny_growth(folder / "killed", {"--threads", "2", "--checkpoint-minutes", "0"});
+  CHECK(launch(Launch{"cifar", killed, "before-rename:9"}).signal == SIGKILL);  // amid RQ-SGD
+  Ended e = launch("cifar", killed), whole = launch("cifar", tiny_growth(folder / "whole", {"--threads", "2", "--checkpoint-minutes", "0"}));
+  require_done(e);
+  CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
+  CHECK(table_of(e.out) == table_of(whole.out));
+}
+
 TEST_CASE("resume: the finished run, run again, prints its table and changes nothing") {
   Ended again = launch("cifar", two_rounds(alone().folder / "run", "zero"));
   check_like_alone(alone().folder / "run", again);

@@ -176,10 +176,9 @@ demo-short: ## the same, cut short: does it run at all?
 bench: ## time this machine: training and RQ-SGD steps
 	$(READY) $(BUILD)/bench
 	$(BUILD)/bench $(FLAGS)
-bench-torch: ## the same jobs in PyTorch
-	@for python in /usr/bin/python3 python3; do $$python -c 'import torch' 2>/dev/null && break; python=; done; \
-	if [ -z "$$python" ]; then echo 'bench-torch: no PyTorch (apt: python3-torch; or pip: torch)'; exit 2; fi; \
-	for job in train rq rq-unfold; do $$python tests/peers/bench_torch.py --only $$job $(FLAGS) || exit; done
+bench-torch: ## the same jobs here and in PyTorch, in turns
+	$(READY) $(BUILD)/bench
+	BUILD=$(BUILD) bash tests/peers/compare.sh $(FLAGS)
 cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
 cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
 cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the published binary files

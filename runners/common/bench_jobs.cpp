@@ -1,0 +1,145 @@
+#include "runners/common/bench_jobs.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "data/loader.h"
+#include "nn/training.h"
+#include "split/rayleigh.h"
+
+namespace fission {
+namespace {
+using Json = nlohmann::ordered_json;
+
+double milliseconds(Backend& backend, Index repeat, const std::function<void()>& job) {
+  std::vector<double> times;
+  for (Index i = 0; i < repeat + 2; i++) {  // two to warm up
+    auto start = std::chrono::steady_clock::now();
+    job();
+    backend.synchronize();
+    times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::sort(times.begin() + 2, times.end());
+  return times[2 + std::size_t(repeat) / 2];
+}
+
+Tensor noise(Backend& backend, const Shape& shape, std::uint64_t item) {
+  Random random(1, random_purpose::test, item);
+  std::vector<float> v(shape.numel());
+  for (std::size_t i = 0; i < v.size(); i++) v[i] = float(random.uniform(i) - 0.5);
+  return Tensor::from(backend, shape, v);
+}
+
+// GMAC/s of a large matrix product (a 1×1 convolution, forward), GB/s of a large copy (read + write)
+Json limits(Backend& backend) {
+  Tensor x = noise(backend, {1, 64, 64, 1024}, 1), w = noise(backend, {1024, 1, 1, 1024}, 2), big = ops::zeros(backend, {1 << 26}, DType::f32), to = big.clone();
+  double product = milliseconds(backend, 9, [&] { ops::conv2d(x, w, {}); });
+  double copy = milliseconds(backend, 9, [&] { ops::add_scaled(to, big, 1); });  // reads two, writes one
+  return {{"job", "limits"}, {"gmacs", 4096.0 * 1024 * 1024 / product / 1e6}, {"gbs", 3.0 * double(big.bytes()) / copy / 1e6}, {"threads", compute_threads()}};
+}
+
+std::vector<Index> widths_of(std::string text) {  // "0.5+5": five more channels everywhere, the widths that splitting makes
+  Index more = 0;
+  if (auto plus = text.find('+'); plus != std::string::npos) more = std::stoll(text.substr(plus + 1)), text.resize(plus);
+  auto w = parse_widths("mobilenet_v1", text);
+  for (Index& i : w) i += more;
+  return w;
+}
+
+// What the method cannot do without. MACs: training: forward, data and filter gradients (no data gradient of the first layer);
+// RQ: forward, data gradients, u and S·v for the dense layers; the chain's two depthwise convolutions more.
+// Bytes, 4 each, with one tensor a layer (the convolution's output y): forward write y, read it; backward read y, write and
+// read its gradient: 5 a value. RQ: u and g of each producer written and read: 4 more; the chain's tangent and h: 4 more a depthwise value.
+void floors(Json& j, const Network& n, const std::string& job, double batch) {
+  double dense = 0, depthwise = 0, dense_y = 0, depthwise_y = 0, first = 0;
+  for (const ConvBlock& b : n.blocks()) {
+    double y = double(b.positions * n.axes()[b.out_axis].width), macs = y * double(b.geometry.kernel * b.geometry.kernel) * double(b.depthwise ? 1 : b.in_channels);
+    (b.depthwise ? depthwise : dense) += macs, (b.depthwise ? depthwise_y : dense_y) += y;
+    if (b.in_axis < 0) first = macs;
+  }
+  double macs = 3 * (dense + depthwise) - first, bytes = 5 * 4 * (dense_y + depthwise_y);
+  if (job == "eval") macs = dense + depthwise, bytes = 2 * 4 * (dense_y + depthwise_y);
+  if (job == "rq-paper") macs = 4 * dense + 2 * depthwise - first, bytes += 4 * 4 * dense_y;
+  if (job == "rq-chain") macs = 4 * dense + 4 * depthwise - first, bytes += 4 * 4 * (dense_y + depthwise_y);
+  j["gmac"] = macs * batch / 1e9, j["gbyte"] = bytes * batch / 1e9;
+}
+
+// the convolutions of one training step alone, each on its own tensors
+double convolutions(Backend& backend, const Network& n, const BenchOptions& o) {
+  double total = 0;
+  Index side = o.size;
+  for (const ConvBlock& b : n.blocks()) {
+    Index out = b.geometry.out(side), width = n.axes()[b.out_axis].width;
+    Tensor x = noise(backend, {o.batch, side, side, b.in_channels}, 3), dy = noise(backend, {o.batch, out, out, width}, 4), w = b.w.value(), dw = w.like(), dx = x.like();
+    total += milliseconds(backend, 5, [&] {
+      if (b.depthwise) ops::depthwise(x, nullptr, w, b.geometry), ops::depthwise_backward(x, nullptr, w, dy, b.geometry, &dx, &dw);
+      else {
+        ops::conv2d(x, w, b.geometry), ops::conv2d_backward_filter(x, dy, b.geometry, dw);
+        if (b.in_axis >= 0) ops::conv2d_backward_data(dy, w, b.geometry, x.shape());
+      }
+    });
+    side = out;
+  }
+  return total;
+}
+
+}  // namespace
+
+Json measure(const std::string& job, const std::string& width, const BenchOptions& o) {
+  Backend& backend = o.device.open();
+  if (job == "limits") return limits(backend);
+  NetworkConfig config;
+  config.widths = widths_of(width), config.size = o.size, config.stem_stride = o.size <= 64 ? 1 : 2, config.classes = o.classes;
+  auto network = make_network(config, backend, DType::f32, 1);
+  data::Dataset pictures;
+  pictures.count = 8 * o.batch, pictures.height = pictures.width = o.size, pictures.channels = 3, pictures.classes = o.classes;
+  pictures.mean = {.4914, .4822, .4465}, pictures.std = {.2023, .1994, .2010};
+  Random random(1, random_purpose::test);
+  for (Index i = 0; i < pictures.count * pictures.bytes_a_picture(); i++) pictures.pictures.push_back(std::uint8_t(random.bits(i)));
+  for (Index i = 0; i < pictures.count; i++) pictures.labels.push_back(std::int32_t(random.below(i, o.classes, 1)));
+  PictureInput input(backend, DType::f32, pictures.mean, pictures.std);
+  data::LoaderOptions loader_options;
+  loader_options.batch = o.batch;
+  data::Loader loader(pictures, backend, loader_options);
+  Batch first = loader.next(0, 0), batch{first.pictures.clone(), first.labels.clone()};
+  Tensor x = input(batch);
+
+  TrainingSettings settings;
+  Sgd sgd(*network, settings.sgd);
+  Meter meter(backend, DType::f32);
+  RayleighSettings rayleigh;
+  rayleigh.probe.matrix = job == "rq-paper" ? Matrix::paper : Matrix::chain;
+  auto train = [&](const Tensor& in, const Tensor& labels) { train_step(*network, sgd, in, labels, settings, 0.1, meter); };
+  Index serial = 0;
+  std::function<void()> step;
+  std::unique_ptr<RayleighDescent> descent;
+  if (job == "train") step = [&] { train(x, batch.labels); };
+  else if (job == "loader") step = [&] {
+    Batch next = loader.next(serial / loader.steps(), serial % loader.steps());
+    serial++;
+    train(input(next), next.labels);
+  };
+  else if (job == "eval") step = [&] {
+    GradientMode none(Gradients::none);
+    network->set_training(false);
+    network->forward(Variable(x)).value();
+  };
+  else if (job == "rq-paper" || job == "rq-chain") {
+    descent = std::make_unique<RayleighDescent>(*network, rayleigh, 1, 1);
+    step = [&] { descent->step(x, batch.labels, 0); };
+  } else user_error("--jobs '", job, "': expected some of limits, train, rq-paper, rq-chain, eval, loader");
+  Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job}, {"model", "v1"}, {"width", width}, {"batch", o.batch}, {"size", o.size}, {"threads", compute_threads()}};
+  if (job.substr(0, 2) == "rq") j["curvature"] = job.substr(3);
+  j["ms"] = milliseconds(backend, o.repeat, step);
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  j["peak_mib"] = double(usage.ru_maxrss) / 1024, j["tensor_mib"] = double(backend.arena(Memory::device).statistics().peak) / (1 << 20);
+  if (job == "train") j["conv_ms"] = convolutions(backend, *network, o);
+  j["macs_a_picture"] = network->macs();
+  floors(j, *network, job, double(o.batch));
+  return j;
+}
+
+}  // namespace fission

@@ -1,0 +1,20 @@
+// What bench times: a training step (the very one the runners take), RQ-SGD steps by both matrices, evaluation, the loader;
+// and the machine's limits. Medians. Floors: arithmetic at the rate of a large matrix product, bytes at that of a large pass.
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "runners/common/program.h"
+
+namespace fission {
+
+struct BenchOptions {
+  Index batch = 128, size = 32, repeat = 9, classes = 10;
+  std::string widths = "seed,0.5,0.5+5,1.0", jobs = "limits,train,rq-paper,rq-chain,eval,loader";
+  bool json = false;
+  DeviceOptions device;
+};
+
+// One job of one list of widths, in this process: "ms", "peak_mib", "gmac" and "gbyte" (the floors' counts), …
+nlohmann::ordered_json measure(const std::string& job, const std::string& width, const BenchOptions& options);
+
+}  // namespace fission

@@ -1,6 +1,7 @@
 // Every operation, on every backend of this build, against the reference: through the check backend, over many
 // shapes and all switches. It fails if backend.h names an operation that was never run here, and each operation is
 // shown to be guarded by planting a mistake in it. The tolerance is the check backend's (tensor/check_backend.cpp).
+#include <algorithm>
 #include <fstream>
 #include <set>
 

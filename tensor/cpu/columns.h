@@ -1,6 +1,8 @@
 // Sums over pixels, for each channel: what batch norm and biases reduce. Float partial sums over at most 64 runs, then
 // double, both expanded; folded to channels where a group ends, and each thread's added in the order of the threads.
 #pragma once
+#include <algorithm>
+
 #include "tensor/cpu/loops.h"
 
 namespace fission::cpu {

@@ -5,6 +5,7 @@
 // that every tap reads memory in sequence whatever the stride: column x·s + kx lies in phase kx mod s at place x + kx div s.
 // Backward: each input pixel gathers the outputs it went to, d = dout[(iy+p−ky)/s, (ix+p−kx)/s] where those divide: da is
 // Σ w d, and dw += a d from the same values. Input columns go by phases too, and dout rows lie zero-padded in a ring.
+#include <algorithm>
 #include <cstring>
 
 #include "tensor/cpu/cpu_backend.h"

@@ -1,4 +1,5 @@
 // Softmax with cross-entropy, hits, and pooling.
+#include <algorithm>
 #include <cmath>
 
 #include "tensor/cpu/cpu_backend.h"

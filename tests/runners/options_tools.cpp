@@ -1,4 +1,6 @@
 // Facts of the options of eval, inspect and bench, and of what these programs say.
+#include <algorithm>
+
 #include "nn/checkpoint.h"
 #include "tests/runners/options.h"
 

@@ -1,4 +1,6 @@
 // What theory says of RQ-SGD: E10 and E11 reach the least eigenvalue; rates, reproducibility, means.
+#include <algorithm>
+
 #include "split/rayleigh.h"
 
 #include "tests/small_network.h"

@@ -1,5 +1,6 @@
 #include "tensor/allocator.h"
 
+#include <algorithm>
 #include <doctest/doctest.h>
 
 #include <cstdint>

@@ -48,12 +48,14 @@ inline void check_all_covered(const std::string& program, const std::set<std::st
   for (const std::string& option : covered) CHECK_MESSAGE(listed.count(option) == 1, program, " ", option, " is not in --help");
 }
 
-// Every option that takes a value shows its default: "--lr FLOAT=0.1", or says "default: …"
+// Every option that takes a value shows its default: "--lr FLOAT=0.1" (CLI11 2.2), "--lr FLOAT [0.1]" (2.4), or says "default: …"
 inline void check_defaults_shown(const std::string& program) {
   for (const Listed& option : listed_options(program)) {
     if (!option.takes_value()) continue;
     CAPTURE(option.text);
-    CHECK((option.text.find('=') != std::string::npos || option.text.find("default: ") != std::string::npos));
+    bool shown = false;
+    for (const char* sign : {"=", " [", "default: "}) shown = shown || option.text.find(sign) != std::string::npos;
+    CHECK(shown);
   }
 }
 

@@ -9,7 +9,7 @@ H := \#
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
-ifeq (,$(filter -j%,$(MAKEFLAGS)))
+ifeq (0,$(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)))
 MAKEFLAGS += -j$(shell nproc)
 endif
 ifneq (,$(filter-out 1 thread,$(SANITIZE)))
@@ -160,7 +160,8 @@ seams: ## check that device libraries stay behind tensor/, and that includes poi
 	sees split tensor autograd nn; sees runners tensor autograd nn split data; exit $$status
 
 # ---- What people run. Each sets the machine up, builds, and then runs.
-READY = @$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
+# The + hands make's job slots on: make sees a literal $(MAKE) in a recipe only.
+READY = +@$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
 	$(READY) all $(BUILD)/tests seams
 	$(BUILD)/tests $(FLAGS)

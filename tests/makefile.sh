@@ -85,6 +85,10 @@ fact 'a new source file is built and linked' 0 '→ build/hello' make
 rm tensor/two.cpp
 fact 'a removed one is linked no more' 0 '→ build/hello' make
 rm -f out.none
+cp runners/hello.cpp runners/cifar.cpp
+fact 'demo-short sets up, builds and runs' 0 '^build/cifar --dataset' make demo-short
+fact '... with all job slots' 1 '' grep -i 'warning' last
+rm runners/cifar.cpp
 fact 'clean removes it all' 0 'rm -rf build' make clean
 
 # --- deps

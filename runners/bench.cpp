@@ -74,15 +74,15 @@ int main(int argc, char** argv) {
     auto jobs = listed(o.jobs);
     for (const std::string& width : listed(o.widths))
       for (const std::string& job : jobs) {
-        if (job == "limits" && gmacs > 0) continue;
+        if (job == "limits" && gbs > 0) continue;
         Json j = in_child(job, width, o);
+        if (job == "limits") gmacs = j.at("gmacs"), gbs = j.at("gbs");
         if (o.json) {
           std::printf("%s\n", j.dump().c_str());
           std::fflush(stdout);
           continue;
         }
         if (job == "limits") {
-          gmacs = j.at("gmacs"), gbs = j.at("gbs");
           std::printf("machine: %.0f GMAC/s in a large matrix product, %.1f GB/s in a large pass over memory, %ld threads\n", gmacs, gbs, long(j.at("threads")));
           continue;
         }

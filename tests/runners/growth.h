@@ -110,7 +110,8 @@ inline const std::string& learned() {
   static const Folder folder;
   static const std::string out = [] {
     std::string place = folder / "run";
-    const Arguments more{"--data", pictures() / "idx-more", "--epochs", "16", "--tune-epochs", "4", "--check-pictures", "64"};
+    const Arguments more{"--no-augment", "--widths", "seed", "--data", pictures() / "idx-more", "--lr", "0.05", "--epochs", "8",
+                         "--tune-epochs", "2", "--check-pictures", "64"};
     Ended e = launch("cifar", tiny_growth(place, more));
     require_done(e);
     folder.write("table", Bytes(e.out.begin() + std::ptrdiff_t(e.out.size() - table_of(e.out).size()), e.out.end()));

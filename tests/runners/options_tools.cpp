@@ -35,7 +35,7 @@ Json bench_json(const Arguments& more) { return json_of(launch("bench", bench_ar
 
 TEST_CASE("growth: the tests' network learns the tests' pictures, so that what follows is about more than chance") {
   Json last = of_stage(log_of(learned()), "tune").back();
-  CHECK(last.at("test_top1") > 0.2);  // one class of ten is 0.1; 80 pictures: 0.2 is 3 standard errors away
+  CHECK(last.at("test_top1") > 0.2);  // chance is 0.1; measured over seeds and devices: 0.5 to 0.9
 }
 
 TEST_CASE("growth: the split of a trained network changes the loss as E4 predicts") {

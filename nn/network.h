@@ -1,6 +1,6 @@
 // Network: blocks over channel axes, all parameters in one flat buffer (weights first, then batch norm and biases),
 // running statistics in another; named tensors are views. Any list of widths makes a network of the same kind.
-// It refuses widths below 1 or above nothing it knows: caps are the selection's business.
+// It refuses widths below 1; the widest allowed are the selection's business.
 #pragma once
 #include <map>
 #include <memory>

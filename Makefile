@@ -23,7 +23,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100
+LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 study
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -187,6 +187,10 @@ cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the publis
 	  echo "  (the \"binary version\" on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked)"; exit 2; fi
 	$(READY) $(BUILD)/cifar
 	$(BUILD)/cifar --dataset $@ --data $(DATA) --out runs/$@ $(FLAGS)
+study: ## does energy-awareness pay? hours of paired growths on CIFAR-10, then a table; resumable: DATA=DIR
+	@[ -n "$(DATA)" ] || { echo "make $@ DATA=DIR: DIR holds CIFAR-10's binary files, as for make cifar10"; exit 2; }
+	$(READY) $(BUILD)/cifar
+	BUILD=$(BUILD) DATA=$(DATA) FLAGS="$(FLAGS)" bash runners/study.sh
 clean: ## remove what was built
 	rm -rf $(BUILD)
 help: ## this

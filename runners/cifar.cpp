@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
 
     data::Dataset train = data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
-    options.run.network.classes = train.classes, options.run.network.size = train.height, options.run.network.channels = train.channels;
+    options.fit(train);
 
     Backend& backend = options.device.open();
     Run run(options.run, options.how, options.config(), train, test, backend);

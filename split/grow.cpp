@@ -20,7 +20,7 @@ void grow(State& state, const GrowSettings& how, Workshop& work) {
     SplittingIndex index = descend(state, how, work);
 
     // 3. Select the splits that are worth most for the energy they add (E12).
-    Selection chosen = select(*state.network, index, how);
+    Selection chosen = select(*state.network, index, how, state.round);
     if (chosen.count() == 0) return nothing_to_split(state, work);
 
     // 4. Split: w_o ± ε v̂_o where it is made, copies after it, halves where it is used. Beside what E4 predicts, what it did.

@@ -2,6 +2,7 @@
 // repeat. grow() reads like the paper; what surrounds it (data, files, progress) is a Workshop's, so that the
 // same lines run anywhere. State is the position and everything needed to go on from it to the same bits.
 #pragma once
+#include <algorithm>
 #include <nlohmann/json_fwd.hpp>
 
 #include "nn/training.h"
@@ -12,13 +13,13 @@
 
 namespace fission {
 
-enum class Choice { energy, vanilla, vanilla_paper };
+enum class Choice { energy, vanilla, vanilla_paper, random };
 enum class Stage { train, rayleigh };  // train: the seed in round 0, fine-tuning after a split
 
 struct GrowSettings {
   Index rounds = 2;
   double grow = 0.3;        // τ_g = grow · Σ e: "what splitting this share of every layer would cost"
-  double target_macs = 0;   // 0: none
+  std::vector<double> target_macs;  // MACs that each round stays under, the last for all later ones; empty: no target
   Choice choice = Choice::energy;
   Energy energy = Energy::exact;
   EnergyScale scale = EnergyScale::none;
@@ -29,6 +30,7 @@ struct GrowSettings {
   TrainingSettings train, tune;
   RayleighSettings rayleigh;
   std::uint64_t seed = 1;
+  double target_of(Index round) const { return target_macs.empty() ? 0 : target_macs[std::min<std::size_t>(target_macs.size(), round) - 1]; }
 };
 
 struct RoundRecord {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tensor/check.h"
+#include "tensor/random.h"
 
 namespace fission {
 namespace {
@@ -35,6 +36,25 @@ std::vector<Candidate> sorted(const SelectionProblem& p, bool negative_only, Key
     }
   std::sort(order.begin(), order.end());
   return order;
+}
+
+// the first ⌊grow·n⌋ of `order` whose layers have room
+Selection take(const SelectionProblem& p, const std::vector<Candidate>& order, double grow, bool keep_caps) {
+  Selection s = nothing(p);
+  std::size_t n = 0;
+  for (const auto& layer : p.lambda) n += layer.size();
+  Index wanted = Index(std::floor(grow * double(n) * (1 + 1e-12)));
+  std::vector<Index> room = p.cap;
+  for (const Candidate& c : order) {
+    if (wanted == 0) break;
+    if (keep_caps && room[c.layer] == 0) continue;
+    s.split[c.layer][c.neuron] = 1;
+    s.objective += p.lambda[c.layer][c.neuron];
+    s.spent[p.group[c.layer]] += p.energy[c.layer];
+    room[c.layer]--, wanted--;
+  }
+  s.relaxed_objective = s.objective;
+  return s;
 }
 
 }  // namespace
@@ -87,21 +107,13 @@ Selection select_by_energy(const SelectionProblem& p, double grow, Rounding roun
 }
 
 Selection select_vanilla(const SelectionProblem& p, double grow, bool as_published) {
-  Selection s = nothing(p);
-  std::size_t n = 0;
-  for (const auto& layer : p.lambda) n += layer.size();
-  Index wanted = Index(std::floor(grow * double(n) * (1 + 1e-12)));
-  std::vector<Index> room = p.cap;
-  for (const Candidate& c : sorted(p, !as_published, [&](std::size_t l, std::size_t i) { return p.lambda[l][i]; })) {
-    if (wanted == 0) break;
-    if (!as_published && room[c.layer] == 0) continue;
-    s.split[c.layer][c.neuron] = 1;
-    s.objective += p.lambda[c.layer][c.neuron];
-    s.spent[p.group[c.layer]] += p.energy[c.layer];
-    room[c.layer]--, wanted--;
-  }
-  s.relaxed_objective = s.objective;
-  return s;
+  return take(p, sorted(p, !as_published, [&](std::size_t l, std::size_t i) { return p.lambda[l][i]; }), grow, !as_published);
+}
+
+Selection select_random(const SelectionProblem& p, double grow, std::uint64_t seed, std::uint64_t round) {
+  Random random(seed, random_purpose::selection, round);
+  std::uint64_t index = 0;
+  return take(p, sorted(p, false, [&](std::size_t, std::size_t) { return random.uniform(index++); }), grow, true);
 }
 
 }  // namespace fission

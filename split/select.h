@@ -36,5 +36,7 @@ struct Selection {
 Selection select_by_energy(const SelectionProblem& problem, double grow, Rounding rounding, double threshold = 0.99);
 // S2D's baseline: the ⌊grow·n⌋ least λ̂ of all n, no energy. as_published: λ̂ ≥ 0 too, and no caps.
 Selection select_vanilla(const SelectionProblem& problem, double grow, bool as_published);
+// The other baseline: ⌊grow·n⌋ of all n, drawn from (seed, round), whatever their λ̂; caps kept. More grow adds to the same draw.
+Selection select_random(const SelectionProblem& problem, double grow, std::uint64_t seed, std::uint64_t round);
 
 }  // namespace fission

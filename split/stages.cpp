@@ -92,7 +92,7 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   return descent.result();
 }
 
-Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how) {
+Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round) {
   std::vector<double> energy;
   for (double e : marginal_energies(network, how.energy)) energy.push_back(scaled(e, how.scale));
   std::vector<int> group;
@@ -100,8 +100,9 @@ Selection select(const Network& network, const SplittingIndex& index, const Grow
   for (const Axis& axis : network.axes()) group.push_back(axis.group), most.push_back(axis.max_width);
   SelectionProblem problem = make_problem(index.lambda, energy, group, most);
   auto choose = [&](double grow) {
-    return how.choice == Choice::energy ? select_by_energy(problem, grow, how.rounding, how.threshold)
-                                        : select_vanilla(problem, grow, how.choice == Choice::vanilla_paper);
+    if (how.choice == Choice::energy) return select_by_energy(problem, grow, how.rounding, how.threshold);
+    if (how.choice == Choice::random) return select_random(problem, grow, how.seed, std::uint64_t(round));
+    return select_vanilla(problem, grow, how.choice == Choice::vanilla_paper);
   };
   auto macs_after = [&](const Selection& s) {
     std::vector<Index> widths = network.widths(), grown = s.grown();
@@ -109,13 +110,14 @@ Selection select(const Network& network, const SplittingIndex& index, const Grow
     return network.macs(widths);
   };
   Selection chosen = choose(how.grow);
-  if (how.target_macs <= 0 || macs_after(chosen) <= how.target_macs) return chosen;
+  const double target = how.target_of(round);
+  if (target <= 0 || macs_after(chosen) <= target) return chosen;
   double low = 0, high = how.grow;  // bisect: the most that stays under the target
   chosen = choose(low);
   for (int i = 0; i < 60; i++) {
     double middle = (low + high) / 2;
     Selection attempt = choose(middle);
-    if (macs_after(attempt) <= how.target_macs) low = middle, chosen = std::move(attempt);
+    if (macs_after(attempt) <= target) low = middle, chosen = std::move(attempt);
     else high = middle;
   }
   return chosen;

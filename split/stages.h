@@ -6,7 +6,7 @@ namespace fission {
 
 void train(State& state, const GrowSettings& how, Workshop& work);               // ends with the test score in the round's record
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work);
-Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how);
+Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round);
 // Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's matrix, linear layers' truth 0
 RoundRecord record_split(const State& before, Network& after, const Selection& chosen, const SplittingIndex& index,
                          const GrowSettings& how, Workshop& work);

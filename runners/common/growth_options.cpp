@@ -17,6 +17,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   app.add_flag("--no-augment", no_augment, "no pad-crop-flip; the paper augments")->group("Data");
 
   option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 widths (8,8,16,…); the paper: its seed")->group("Network");
+  app.add_option("--start", start, "a trained network's file in place of --widths: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->group("Network");
   option("--activation", activation, "swish, relu; the paper: swish")->group("Network");
 
   option("--epochs", epochs, "of training the seed; the paper: 160")->check(at_least(0))->group("Training");
@@ -34,8 +35,8 @@ void GrowthOptions::add_to(CLI::App& app) {
 
   option("--rounds", how.rounds, "of splitting; the paper: 4 (ImageNet, MobileNetV1)")->check(at_least(0))->group("Growth");
   option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost; the paper: no one value")->check(CLI::Range(0.0, 1.0))->group("Growth");
-  option("--target-macs", how.target_macs, "stay just under so many MACs a picture; 0: no target, as the paper")->check(at_least(0))->group("Growth");
-  option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored); the paper: energy")->group("Growth");
+  app.add_option("--target-macs", how.target_macs, "stay just under so many MACs a picture; several, comma-separated: one a round; default, as the paper: no target")->delimiter(',')->check(at_least(1))->group("Growth");
+  option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored), random; the paper: energy")->group("Growth");
   option("--energy", energy, "exact (MACs that one more channel adds) or paper (the authors' count); the paper: paper")->group("Growth");
   option("--energy-scale", energy_scale, "none, sqrt or log of the energy; the paper: sqrt on CIFAR")->group("Growth");
   option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from 0.99 of it on)")->group("Growth");
@@ -73,7 +74,7 @@ T one_of(const char* option, const std::string& value, std::initializer_list<std
 void GrowthOptions::settle() {
   how.energy = parse_energy(energy), how.scale = parse_energy_scale(energy_scale);
   how.rounding = one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});
-  how.choice = one_of<Choice>("--selection", selection, {{"energy", Choice::energy}, {"vanilla", Choice::vanilla}, {"vanilla-paper", Choice::vanilla_paper}});
+  how.choice = one_of<Choice>("--selection", selection, {{"energy", Choice::energy}, {"vanilla", Choice::vanilla}, {"vanilla-paper", Choice::vanilla_paper}, {"random", Choice::random}});
   how.surgery.step = one_of<SplitStep>("--split-step", split_step, {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
   how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
   how.rayleigh.probe.matrix = parse_matrix(curvature);
@@ -87,12 +88,21 @@ void GrowthOptions::settle() {
   if (tune_lr >= 0) how.tune.schedule.lr = tune_lr;
   run.network.widths = parse_widths(run.network.model, widths);
   run.network.activation = parse_activation(activation);
+  if (!start.empty()) run.start = start, run.network = read_config(read_safetensors(start)), activation = name_of(run.network.activation);
   run.augment = !no_augment;
   if (run.directory.empty()) run.directory = "runs/" + dataset;
 }
 
+void GrowthOptions::fit(const data::Dataset& train) {
+  NetworkConfig& n = run.network;
+  if (!start.empty() && (n.classes != train.classes || n.size != train.height || n.channels != train.channels))
+    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ", n.classes, " classes; expected ", train.height, "x",
+               train.width, "x", train.channels, " and ", train.classes, ", as ", train.name, " has");
+  n.classes = train.classes, n.size = train.height, n.channels = train.channels;
+}
+
 nlohmann::ordered_json GrowthOptions::config() const {
-  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"widths", run.network.widths}, {"activation", activation},
+  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"widths", run.network.widths}, {"start", start}, {"activation", activation},
           {"epochs", how.train.schedule.epochs}, {"tune-epochs", how.tune.schedule.epochs}, {"batch", run.batch}, {"lr", lr},
           {"tune-lr", how.tune.schedule.lr}, {"schedule", schedule}, {"warmup", warmup}, {"momentum-factor", momentum_factor}, {"nesterov", nesterov},
           {"weight-decay", weight_decay}, {"smoothing", smoothing}, {"bn-batch", bn_batch}, {"rounds", how.rounds}, {"grow", how.grow},

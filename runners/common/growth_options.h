@@ -8,7 +8,7 @@
 namespace fission {
 
 struct GrowthOptions {
-  std::string dataset = "cifar10", data, widths = "seed", activation = "swish";
+  std::string dataset = "cifar10", data, widths = "seed", start, activation = "swish";
   Index first = 0;
   std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy", curvature = "chain", split_step = "exact";
   std::string schedule = "step", rq_loss = "training", momentum = "zero";
@@ -22,6 +22,7 @@ struct GrowthOptions {
 
   void add_to(CLI::App& app);
   void settle();                          // checks names, fills `how` and `run`; UserError
+  void fit(const data::Dataset& train);   // the network's classes, size and channels; UserError if --start's has others
   nlohmann::ordered_json config() const;  // everything that the result depends on, by option name
 };
 

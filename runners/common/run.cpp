@@ -105,12 +105,17 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
 State Run::begin() {
   if (exists(path("checkpoint.safetensors"))) return read_checkpoint();
   State state;
-  state.network = make_network(options_.network, backend_, DType::f32, how_.seed);
-  if (how_.target_macs > 0 && state.network->macs() > how_.target_macs)
-    user_error("--target-macs ", Index(how_.target_macs), ": expected at least the ", Index(state.network->macs()), " MACs of the seed network");
+  state.network = options_.start.empty() ? make_network(options_.network, backend_, DType::f32, how_.seed)
+                                         : load_network(read_safetensors(options_.start), backend_);
+  double least = state.network->macs();
+  for (double target : how_.target_macs) {
+    if (target < least) user_error("--target-macs ", Index(target), ": expected at least the ", Index(least), " MACs of the network before");
+    least = target;
+  }
   make_directories(options_.directory);
   write_file_atomically(path("config.json"), config_.dump(2) + "\n");
   state.enter(Stage::train, how_);
+  if (!options_.start.empty()) state.epoch = how_.train.schedule.epochs;  // that network's training is over
   log_ = std::make_unique<AppendLog>(path("log.jsonl"), 0);
   return state;
 }

@@ -16,6 +16,7 @@ namespace fission {
 struct RunOptions {
   std::string directory;
   NetworkConfig network;  // classes, size, channels: from the data
+  std::string start;      // a trained network's file: no training of a seed
   Index batch = 128, rq_batch = 64, check_pictures = 2048;
   bool augment = true;
   int loader_threads = 1;

@@ -139,6 +139,10 @@ const std::vector<Case>& cases() {
          choice_differs(a, g);
          CHECK(g.split[0].at("neurons") == 50);  // ⌊0.9 · 56⌋, those with a splitting index >= 0 among them
        }, {"--grow", "0.9"}},
+      {"--selection", "random", [](const Grown& a, const Grown& g) {
+         choice_differs(a, g);
+         CHECK(g.split[0].at("neurons") == 16);  // ⌊0.3 · 56⌋
+       }},
       {"--energy", "paper", budget_differs},
       {"--energy-scale", "sqrt", budget_differs},
       {"--energy-scale", "log", budget_differs},
@@ -205,6 +209,7 @@ TEST_CASE("options: each of cifar's shows its effect, and stands in config.json 
       const Json& said = g.config.at(c.option.substr(2));
       if (said.is_boolean()) CHECK(said == true);
       else if (said.is_string()) CHECK(said == c.value);
+      else if (said.is_array()) CHECK(said.at(0) == std::stod(c.value));
       else CHECK(said == std::stod(c.value));
     }
   }
@@ -235,6 +240,39 @@ TEST_CASE("options: --round paper keeps the neuron that fits to 0.99 of it, and 
   CHECK(kept >= 1);
 }
 
+TEST_CASE("options: --target-macs takes one number a round, and the last one for all later rounds") {
+  Grown g = grown({"--rounds", "3", "--grow", "1", "--target-macs", "150000,180000"});
+  REQUIRE(g.split.size() == 3);
+  CHECK(g.split[0].at("macs") <= 150000);
+  CHECK(g.split[1].at("macs") > 170000);
+  CHECK(g.split[1].at("macs") <= 180000);
+  CHECK(g.split[2].at("macs") <= 180000);
+  Folder folder;
+  check_refused(launch("cifar", tiny_growth(folder / "run", {"--target-macs", "180000,150000"})), {"--target-macs 150000", "180000"});
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST_CASE("options: --start grows a trained network on, as the run that trained it would have") {
+  Folder folder;
+  require_done(launch("cifar", tiny_growth(folder / "seed", {"--rounds", "0"})));
+  auto start = [&](const Arguments& more) {
+    Arguments a = tiny_growth(folder / "grown", more);
+    auto widths = std::find(a.begin(), a.end(), "--widths");
+    a.erase(widths, widths + 2);
+    return launch("cifar", a + Arguments{"--start", folder / "seed/round-0.safetensors"});
+  };
+  require_done(start({}));
+  Contents on = contents(folder / "grown"), whole = grown({}).files;
+  CHECK(on.at("round-1.safetensors") == whole.at("round-1.safetensors"));
+  CHECK(on.at("results.csv") == whole.at("results.csv"));
+  require_done(start({}));  // once more: it is done
+  CHECK(contents(folder / "grown") == on);
+  std::filesystem::remove_all(folder / "grown");
+  check_refused(start({"--dataset", "cifar10", "--data", pictures() / "cifar10"}), {"round-0.safetensors", "32x32x1", "32x32x3"});
+  check_refused(launch("cifar", tiny_growth(folder / "grown", {"--start", folder / "none"})), {"--widths"});
+  CHECK_FALSE(std::filesystem::exists(folder / "grown"));
+}
+
 TEST_CASE("options: whole training, RQ-SGD and a split pass under --device check, each operation compared with reference") {
   if (!has_check()) return;  // a build without oneDNN
   Grown g = grown({"--device", "check", "--first", "32", "--rq-epochs", "1"});
@@ -262,7 +300,7 @@ TEST_CASE("options: without --out a run goes to runs/ and the data set's name") 
 }
 
 TEST_CASE("options: every option that cifar --help lists has a case") {
-  std::set<std::string> covered{"--out", "--round"};  // above
+  std::set<std::string> covered{"--out", "--round", "--start"};  // above
   for (const Case& c : cases()) covered.insert(c.option);
   check_all_covered("cifar", covered);
 }

@@ -136,6 +136,18 @@ TEST_CASE("select: vanilla keeps caps and leaves λ̂ ≥ 0 alone; as published 
   CHECK(select_vanilla(p, 0.75, false).split == Split{{1, 0}, {0, 0}});
   CHECK(select_vanilla(p, 0.75, true).split == Split{{1, 1}, {1, 0}});
 }
+TEST_CASE("select: random takes ⌊grow·n⌋ by the seed and the round, whatever their λ̂, within the caps; more grow adds to the same draw") {
+  SelectionProblem p = problem({std::vector<double>(40, 1), std::vector<double>(60, -1)}, {1000, 1}, {}, {40, 5});
+  Selection few = select_random(p, 0.1, 3, 1), more = select_random(p, 0.4, 3, 1);
+  CHECK(few.count() == 10);
+  CHECK(more.grown()[1] == 5);  // of about 24 drawn, the cap's
+  CHECK(select_random(p, 0.1, 3, 1).split == few.split);
+  CHECK(select_random(p, 0.1, 3, 2).split != few.split);
+  CHECK(select_random(p, 0.1, 4, 1).split != few.split);
+  for (std::size_t l = 0; l < 2; l++)
+    for (std::size_t i = 0; i < few.split[l].size(); i++) CHECK(few.split[l][i] <= more.split[l][i]);
+  CHECK(select_random(p, 1, 3, 1).grown() == std::vector<Index>{40, 5});
+}
 
 TEST_CASE("energy: the exact one is the MACs of a network built with one more channel, minus now") {
   Small s;

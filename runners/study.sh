@@ -51,12 +51,12 @@ awk -F, -v rounds="$rounds" '
     for (i = 1; i in arms; i++) for (r = 0; r <= rounds; r++) { key = arms[i] "," r
       if (!(key in n) || (r == 0 && arms[i] != "seed")) continue
       mean_and_error(all[key], n[key])
-      printf "| %s | %d | %d | %.3f | %.2f%s |\n", arms[i], r, n[key], macs[key] / n[key] / 1e6, mean, n[key] > 1 ? sprintf(" ± %.2f", error) : "" }
+      printf "| %s | %d | %d | %.3f | %.2f%s |\n", arms[i], r, n[key], macs[key] / n[key] / 1e6, mean, (n[key] > 1 ? sprintf(" ± %.2f", error) : "") }
     print "\n| contrast, paired by seed network | round | pairs | mean difference in points | 95 % interval (t) | |\n|---|---|---|---|---|---|"
     for (i = 3; i <= 6; i++) for (r = 1; r <= rounds; r++) {
       m = 0; list = ""
       for (s = 1; s <= seeds; s++) if (("energy", s, r) in top1 && (arms[i], s, r) in top1) { m++; list = list " " (top1["energy", s, r] - top1[arms[i], s, r]) }
       if (m < 2) continue
       mean_and_error(list, m); h = t[m - 1] * error
-      printf "| energy − %s | %d | %d | %+.2f | %+.2f … %+.2f | %s |\n", arms[i], r, m, mean, mean - h, mean + h, (mean - h) * (mean + h) > 0 ? "resolved" : "not resolved" }
+      printf "| energy − %s | %d | %d | %+.2f | %+.2f … %+.2f | %s |\n", arms[i], r, m, mean, mean - h, mean + h, ((mean - h) * (mean + h) > 0 ? "resolved" : "not resolved") }
   }' "$OUT/rows.csv"

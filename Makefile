@@ -41,6 +41,7 @@ HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && 
 HAVE_CLI11    := $(call probe,CLI11,CLI/CLI.hpp,,-E)
 HAVE_JSON     := $(call probe,JSON,nlohmann/json.hpp,,-E)
 HAVE_DOCTEST  := $(call probe,DOCTEST,doctest/doctest.h,,-E)
+EIGEN_FLAGS   := -idirafter /usr/include/eigen3# where distributions put it; CPPFLAGS come first
 ifneq ($(PROBE),none)
 # ONEDNN_HOME means that one and no other: its header and its library are named by their paths.
 ONEDNN_LIB   := $(firstword $(wildcard $(ONEDNN_HOME:%=%/lib*/libdnnl.so) $(ONEDNN_HOME:%=%/lib*/libdnnl.a)) libdnnl.so)
@@ -52,8 +53,9 @@ HAVE_ONEDNN  := $(call probe,ONEDNN,$(ONEDNN_HOME:%=%/include/)oneapi/dnnl/dnnl.
 # ThreadSanitizer cannot see into libgomp and would report every parallel loop.
 HAVE_OPENMP  := $(if $(filter thread,$(SANITIZE)),,$(call probe,OPENMP,omp.h,return omp_get_max_threads() == 0;,-fopenmp))
 HAVE_ZLIB    := $(call probe,ZLIB,zlib.h,return zlibVersion() == nullptr;,-lz)
+HAVE_EIGEN   := $(call probe,EIGEN,Eigen/Eigenvalues,,-E $(EIGEN_FLAGS))
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB,$(if $(HAVE_$p),$p))
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB EIGEN,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -66,6 +68,7 @@ $(call report,DOCTEST,doctest,the tests cannot be built (doctest-dev; or CPPFLAG
 $(call report,ONEDNN,oneDNN,the CPU has the slow reference backend only (libdnnl-dev 2.6 to 3.x; or ONEDNN_HOME=DIR))
 $(call report,OPENMP,OpenMP,one thread only (libgomp comes with g++))
 $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
+$(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (libeigen3-dev; or CPPFLAGS=-IDIR with DIR/Eigen/Eigenvalues))
 $(info - CUDA: this version has no CUDA backend, nvcc is not looked for)
 endif
 ifneq (,$(MISSING))
@@ -84,7 +87,7 @@ TESTS    := $(wildcard tests/*.cpp tests/*/*.cpp)
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
-            $(if $(HAVE_ZLIB),-DFISSION_HAVE_ZLIB=1) -I. $(CPPFLAGS)
+            $(if $(HAVE_ZLIB),-DFISSION_HAVE_ZLIB=1) $(if $(HAVE_EIGEN),$(EIGEN_FLAGS) -DFISSION_HAVE_EIGEN=1) -I. $(CPPFLAGS)
 LINK     := $(CXX) $(CXXFLAGS) $(SANITIZERS) $(if $(HAVE_OPENMP),-fopenmp) $(LDFLAGS)
 LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) -lpthread
 
@@ -113,7 +116,7 @@ $(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
 
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
 REQUIRED := g++= libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp doctest-dev=doctest/doctest.h
-OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libstb-dev=stb/stb_image.h dataset-fashion-mnist=
+OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libeigen3-dev=Eigen/Eigenvalues libstb-dev=stb/stb_image.h dataset-fashion-mnist=
 define DEPS
 lacking() {
   for item; do
@@ -121,7 +124,7 @@ lacking() {
     case $$item in
       g++=) command -v $(firstword $(CXX)) >/dev/null ;;
       dataset-*) test -d /usr/share/datasets/fashion-mnist ;;
-      *) echo "$Hinclude <$${item$H*=}>" | $(CXX) -std=c++17 $(CPPFLAGS) $(ONEDNN_HOME:%=-I%/include) -E -x c++ - ;;
+      *) echo "$Hinclude <$${item$H*=}>" | $(CXX) -std=c++17 $(CPPFLAGS) $(ONEDNN_HOME:%=-I%/include) -idirafter /usr/include/eigen3 -E -x c++ - ;;
     esac >/dev/null 2>&1 || echo $${item%%=*}
   done
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include "nn/optimizer.h"
 #include "split/probe.h"
+#include "split/solver.h"
 
 namespace fission {
 
@@ -14,11 +15,6 @@ struct RayleighSettings {
   RmsPropSettings rmsprop;
   ProbeSettings probe;
   double lr_at(Index epoch) const;  // epoch from 0
-};
-
-struct SplittingIndex {
-  std::vector<std::vector<double>> lambda;  // [axis][neuron]: λ̂
-  Tensor v;                                 // (P): v̂, not normalised
 };
 
 class RayleighDescent {

@@ -1,5 +1,7 @@
 #include "tensor/threads.h"
 
+#include <exception>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -15,4 +17,18 @@ int compute_threads() { return omp_get_max_threads(); }
 void set_compute_threads(int) {}
 int compute_threads() { return 1; }
 #endif
+
+void parallel_for(Index n, const std::function<void(Index)>& f) {
+  std::exception_ptr thrown;  // none may leave a parallel region
+#pragma omp parallel for schedule(dynamic)
+  for (Index i = 0; i < n; i++) {
+    try {
+      f(i);
+    } catch (...) {
+#pragma omp critical
+      if (!thrown) thrown = std::current_exception();
+    }
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
 }  // namespace fission

@@ -1,7 +1,12 @@
 // How many threads a backend on the CPU computes with. Sums are split by thread: the same number gives the same bits.
 #pragma once
+#include <functional>
+
+#include "tensor/geometry.h"
 
 namespace fission {
 void set_compute_threads(int n);  // 0: all processors
 int compute_threads();
+// f(i) for all i < n, each by one thread, in any order; the first exception is thrown on
+void parallel_for(Index n, const std::function<void(Index)>& f);
 }  // namespace fission

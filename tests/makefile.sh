@@ -43,7 +43,8 @@ fact 'PROBE=none leaves oneDNN out, and says what is lost' 0 '^✗ oneDNN: .*ref
 fact 'PROBE=none leaves OpenMP out' 0 '^✗ OpenMP' cat last
 make -s PROBE=none probe >/dev/null
 fact 'PROBE=none leaves zlib out' 0 '^✗ zlib: .*refused' make probe PROBE=none
-fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|fopenmp|dnnl|-lz' build/compile.cmd build/link.cmd
+fact 'PROBE=none leaves Eigen out' 0 '^✗ Eigen: no exact splitting matrices' make probe PROBE=none
+fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|HAVE_EIGEN|fopenmp|dnnl|-lz' build/compile.cmd build/link.cmd
 fact 'a missing required header ends with status 2 and its name' 2 'needed: CLI11 JSON' make CPPFLAGS=-nostdinc++
 fact '... and says how to point to it' 2 '✗ CLI11: required .*CPPFLAGS=-I' make CPPFLAGS=-nostdinc++
 fact 'a missing compiler ends with status 2' 2 'COMPILER' make CXX=no-such-compiler
@@ -104,7 +105,7 @@ fact 'without a compiler, g++ is named too' 2 'needed: g\+\+$' with_fakes make d
 fake id 'echo 0'
 fake apt-get "echo \"\$@\" >>$work/apt.log"
 fact 'as root, deps calls apt-get' 2 'installing libcli11-dev' with_fakes make deps CPPFLAGS=-nostdinc
-fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libstb-dev( dataset-fashion-mnist)?$' grep install apt.log
+fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev( dataset-fashion-mnist)?$' grep install apt.log
 fake dpkg-query "echo 'install ok installed'"
 rm apt.log
 fact 'with nothing missing deps does nothing' 0 '' with_fakes make deps

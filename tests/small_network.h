@@ -14,6 +14,21 @@ inline Tensor random_flat(const Network& network, std::uint64_t item) {
   return make_real(network.backend(), {network.parameter_count()}, v, network.dtype());
 }
 
+// Batch norms with statistics and parameters drawn at random
+inline void randomise_norms(Network& network) {
+  for (std::size_t i = 0; i < network.stored().size(); i++) {
+    const Stored& s = network.stored()[i];
+    if (s.kind != Stored::vector) continue;
+    Random random(11, random_purpose::test, i);
+    std::vector<double> values(s.shape.numel());
+    bool variance = s.name.find("running_var") != std::string::npos, gamma = !variance && s.name.find(".weight") != std::string::npos;
+    for (std::size_t j = 0; j < values.size(); j++)
+      values[j] = variance ? 0.3 + 0.4 * random.uniform(j) : (gamma ? 1.3 : 0) + 0.3 * random.normal(j);
+    Tensor place = s.value;
+    place.copy_from(make_real(network.backend(), s.shape, values, network.dtype()));
+  }
+}
+
 struct Small {
   std::unique_ptr<Network> network;
   Tensor x, y;
@@ -22,17 +37,7 @@ struct Small {
     NetworkConfig c;
     c.widths = widths, c.classes = 4, c.size = 16, c.activation = activation;
     network = make_network(c, m.backend, m.type, 7);
-    for (std::size_t i = 0; i < network->stored().size(); i++) {
-      const Stored& s = network->stored()[i];
-      if (s.kind != Stored::vector) continue;
-      Random random(11, random_purpose::test, i);
-      std::vector<double> values(s.shape.numel());
-      bool variance = s.name.find("running_var") != std::string::npos, gamma = !variance && s.name.find(".weight") != std::string::npos;
-      for (std::size_t j = 0; j < values.size(); j++)
-        values[j] = variance ? 0.3 + 0.4 * random.uniform(j) : (gamma ? 1.3 : 0) + 0.3 * random.normal(j);
-      Tensor place = s.value;
-      place.copy_from(make_real(m.backend, s.shape, values, m.type));
-    }
+    randomise_norms(*network);
     std::vector<double> pictures(3 * 16 * 16 * 3);
     Random random(13, random_purpose::test);
     for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = random.normal(i);

@@ -1,4 +1,5 @@
 // ConvBlock: convolution (dense or depthwise, no bias) + batch norm + activation: the unit that splits (E5).
+// SkipConv: the 1×1 convolution of a skip path, bare. LinearLayer: the classifier.
 // Trace: what a forward pass went through, for those who watch gradients pass (split/probe).
 #pragma once
 #include <string>
@@ -46,6 +47,16 @@ struct ConvBlock {
     if (trace) trace->push_back({this, x, y, a});
     return a;
   }
+};
+
+// From a block's input to its output, where both are added: consumes the one axis, and its rows are copied, never moved
+// apart, when the other splits (the project convolution's rows are).
+struct SkipConv {
+  int in_axis = -1, out_axis = -1;
+  Index positions = 0;
+  int weight = -1;
+  Variable w;
+  Variable operator()(const Variable& x) const { return conv2d(x, w, {}); }
 };
 
 struct LinearLayer {

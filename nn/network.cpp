@@ -1,9 +1,7 @@
 #include "nn/network.h"
 
 #include <cmath>
-#include <sstream>
 
-#include "nn/mobilenet_v1.h"
 #include "tensor/random.h"
 
 namespace fission {
@@ -49,6 +47,14 @@ int Network::add_block(const std::string& conv, const std::string& bn, int in_ax
   return int(blocks_.size()) - 1;
 }
 
+void Network::add_skip(const std::string& name, int in_axis, int out_axis, Index side) {
+  SkipConv s;
+  s.in_axis = in_axis, s.out_axis = out_axis, s.positions = side * side;
+  s.weight = add_stored({name + ".weight", {axes_[out_axis].width, 1, 1, axes_[in_axis].width}, Stored::dense, {out_axis, Use::copied},
+                         {in_axis, Use::consumed}, true, 0, {}, {}});
+  skips_.push_back(s);
+}
+
 LinearLayer Network::add_linear(const std::string& name, int in_axis, Index outputs) {
   LinearLayer l;
   l.in_axis = in_axis, l.outputs = outputs;
@@ -79,6 +85,7 @@ void Network::allocate() {
     b.w = stored_[b.weight].variable, b.g = stored_[b.gamma].variable, b.b = stored_[b.beta].variable;
     b.norm.running_mean = stored_[b.running_mean].value, b.norm.running_var = stored_[b.running_var].value;
   }
+  for (SkipConv& s : skips_) s.w = stored_[s.weight].variable;
   std::vector<std::int32_t> rows;
   for (const Axis& axis : axes_) {
     const Stored& w = stored_[producer(axis).weight];
@@ -92,7 +99,7 @@ void Network::bind(LinearLayer& layer) const {
   layer.w = stored_[layer.weight].variable, layer.b = stored_[layer.bias].variable;
 }
 
-// ALGORITHM section 8: dense and pointwise normal, std √(2/(k·k·C_out)); depthwise and linear (and its bias) uniform ±1/√fan_in
+// Section 8 of the method, MobileNetV1: dense and pointwise normal, std √(2/(k·k·C_out)); depthwise and linear (and its bias) uniform ±1/√fan_in
 Network::Init Network::init_of(const Stored& s) const {
   switch (s.kind) {
     case Stored::dense: return {true, std::sqrt(2.0 / double(s.shape[1] * s.shape[2] * s.shape[0]))};
@@ -143,53 +150,9 @@ double Network::macs(const std::vector<Index>& widths) const {
     double in = b.depthwise ? 1 : b.in_axis < 0 ? double(config_.channels) : double(widths[b.in_axis]);
     total += in * double(widths[b.out_axis]) * double(b.geometry.kernel * b.geometry.kernel) * double(b.positions);
   }
+  for (const SkipConv& s : skips_) total += double(widths[s.in_axis]) * double(widths[s.out_axis]) * double(s.positions);
   for (const LinearLayer& l : linears_) total += double(widths[l.in_axis]) * double(l.outputs);
   return total;
-}
-
-std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype, std::uint64_t seed) {
-  if (config.model == "mobilenet_v1") return std::make_unique<MobileNetV1>(config, backend, dtype, seed);
-  user_error("[network] unknown model '", config.model, "'; there is: mobilenet_v1");
-}
-
-std::vector<Index> parse_widths(const std::string& model, const std::string& text) {
-  if (model != "mobilenet_v1") user_error("[network] unknown model '", model, "'; there is: mobilenet_v1");
-  const auto& full = MobileNetV1::full_widths();
-  if (text == "seed") return MobileNetV1::cifar_seed_widths();
-  if (text == "imagenet-seed") return MobileNetV1::imagenet_seed_widths();
-  auto refuse = [&]() -> std::vector<Index> {
-    user_error("--widths '", text, "': expected 'seed', 'imagenet-seed', a factor of the full widths such as 0.5, or ", full.size(),
-               " widths such as 8,8,16,…, each from 1 to 65536");
-  };
-  std::vector<Index> widths;
-  std::stringstream stream(text);
-  std::string item;
-  try {
-    if (text.find(',') == std::string::npos) {
-      std::size_t used = 0;
-      double factor = std::stod(text, &used);
-      if (used != text.size() || !(factor > 0 && factor <= 64)) return refuse();
-      for (Index w : full) widths.push_back(std::max<Index>(1, Index(double(w) * factor)));
-      return widths;
-    }
-    while (std::getline(stream, item, ',')) {
-      std::size_t used = 0;
-      widths.push_back(std::stoll(item, &used));
-      if (used != item.size() || widths.back() < 1 || widths.back() > 65536) return refuse();
-    }
-  } catch (const std::exception&) {
-    return refuse();
-  }
-  return widths.size() == full.size() && text.back() != ',' ? widths : refuse();
-}
-
-const char* name_of(Activation activation) {
-  return activation == Activation::swish ? "swish" : activation == Activation::relu ? "relu" : "none";
-}
-Activation parse_activation(const std::string& name) {
-  for (Activation a : {Activation::none, Activation::swish, Activation::relu})
-    if (name == name_of(a)) return a;
-  user_error("unknown activation '", name, "'; there are: swish, relu, none");
 }
 
 }  // namespace fission

@@ -15,7 +15,7 @@ struct NetworkConfig {
   std::string model = "mobilenet_v1";
   std::vector<Index> widths;  // one an axis
   Index classes = 10, size = 32, channels = 3;
-  Index stem_stride = 1;      // 1 on CIFAR, 2 on ImageNet
+  Index stem_stride = 1;      // of the first convolution: 1 on CIFAR, 2 on ImageNet; all other strides are the network's own
   Activation activation = Activation::swish;
 };
 
@@ -34,6 +34,7 @@ class Network {
 
   const std::vector<Axis>& axes() const { return axes_; }
   const std::vector<ConvBlock>& blocks() const { return blocks_; }
+  const std::vector<SkipConv>& skips() const { return skips_; }
   const ConvBlock& producer(const Axis& axis) const { return blocks_[axis.producer]; }
   const std::vector<Stored>& stored() const { return stored_; }
   std::vector<Index> widths() const { return config_.widths; }
@@ -63,6 +64,7 @@ class Network {
   // bn: name of its batch norm; in_axis −1: the picture
   int add_block(const std::string& conv, const std::string& bn, int in_axis, int out_axis, bool depthwise, Conv2dGeometry g,
                 Activation activation, Index& side);  // side: in, then out
+  void add_skip(const std::string& name, int in_axis, int out_axis, Index side);
   LinearLayer add_linear(const std::string& name, int in_axis, Index outputs);
   void allocate();  // after the last add_…: buffers, views, axes' chains
   void initialise(std::uint64_t seed);
@@ -74,6 +76,7 @@ class Network {
   virtual Init init_of(const Stored& s) const;
 
   std::vector<ConvBlock> blocks_;
+  std::vector<SkipConv> skips_;
 
  private:
   int add_stored(Stored s);
@@ -90,9 +93,9 @@ class Network {
   void bind(LinearLayer& layer) const;
 };
 
-// Makes the network that config.model names, initialised from the seed (ALGORITHM section 8).
+// nn/models.cpp: makes the network that config.model names, initialised from the seed (section 8 of the method).
 std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype, std::uint64_t seed);
-std::vector<Index> parse_widths(const std::string& model, const std::string& text);  // "seed" | factor | "8,8,16,…"; UserError
+std::vector<Index> parse_widths(const std::string& model, const std::string& text);  // "seed" | "imagenet-seed" | factor | "8,8,16,…"; UserError
 
 const char* name_of(Activation activation);
 Activation parse_activation(const std::string& name);  // UserError listing the names

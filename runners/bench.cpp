@@ -58,11 +58,12 @@ std::string number(double v, int digits) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Times training and RQ-SGD steps of MobileNetV1, and says how far they are from the machine's limits.", "bench"};
+  CLI::App app{"Times training and RQ-SGD steps of a MobileNet, and says how far they are from the machine's limits.", "bench"};
   BenchOptions o;
   app.add_option("--batch", o.batch, "pictures a step")->capture_default_str()->check(CLI::Range(1, 65536));
   app.add_option("--size", o.size, "side of the pictures; over 64 the first convolution has stride 2")->capture_default_str()->check(CLI::Range(16, 1024));
   app.add_option("--classes", o.classes, "of the classifier")->capture_default_str()->check(CLI::Range(2, 100000));
+  app.add_option("--model", o.model, "mobilenet_v1 or mobilenet_v2")->capture_default_str();
   app.add_option("--widths", o.widths, "comma-separated: seed, imagenet-seed, a factor, or one with +N: N more channels everywhere")->capture_default_str();
   app.add_option("--jobs", o.jobs, "comma-separated: limits, train, rq-paper, rq-chain, eval, loader")->capture_default_str();
   app.add_option("--repeat", o.repeat, "steps of which the median is taken")->capture_default_str()->check(CLI::Range(1, 10000));
@@ -92,6 +93,6 @@ int main(int argc, char** argv) {
                         number(arithmetic, 1), number(bytes, 1), gmacs > 0 ? percent(std::max(arithmetic, bytes) / ms) : "–",
                         number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
       }
-    if (!o.json) std::printf("MobileNetV1, batch %ld, %ldx%ld, medians of %ld steps\n%s", long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
+    if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
   });
 }

@@ -1,5 +1,5 @@
 // The reference numbers of tests/reference/ (its README says where they come from), and what the tests of them share:
-// their small MobileNetV1, their layouts (NCHW, OIHW) as ours, and comparison by max|x − y| / max|y|.
+// their small networks, their layouts (NCHW, OIHW) as ours, and comparison by max|x − y| / max|y|.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -27,11 +27,19 @@ inline std::vector<Machine> machines() { return {{open_backend("reference"), DTy
 
 inline std::string layer_name(std::size_t l) { return (l < 10 ? "L0" : "L") + std::to_string(l); }
 
+// the module that makes axis l: its convolution is NAME.conv2d, its batch norm NAME.bn
+inline std::string layer_module(const std::string& model, std::size_t l) {
+  if (model == "mobilenet_v1") return "layers." + std::to_string(l) + (l == 0 ? "" : ".sp_conv");
+  if (l == 0 || l == 34) return "features." + std::string(l == 0 ? "0" : "18") + ".sp_conv";
+  return "features." + std::to_string((l + 2) / 2) + (l % 2 == 0 ? ".t_pw_conv" : ".b_pw_conv");
+}
 inline NetworkConfig reference_config(const TensorFile& file) {
   NetworkConfig c;
-  c.widths.assign(14, 0);
-  for (std::size_t l = 0; l < c.widths.size(); l++)
-    c.widths[l] = file.at("param/layers." + std::to_string(l) + (l == 0 ? ".bn.weight" : ".sp_conv.bn.weight")).shape[0];
+  c.model = file.metadata_at("network");
+  bool v1 = c.model == "mobilenet_v1";
+  c.widths.assign(v1 ? 14 : 35, 0);
+  for (std::size_t l = 0; l < c.widths.size(); l++) c.widths[l] = file.at("param/" + layer_module(c.model, l) + ".bn.weight").shape[0];
+  if (!v1) c.classes = 1000, c.size = 64, c.stem_stride = 2;
   c.activation = parse_activation(file.metadata_at("activation"));
   return c;
 }

@@ -40,10 +40,10 @@ Json limits(Backend& backend) {
   return {{"job", "limits"}, {"gmacs", 4096.0 * 1024 * 1024 / product / 1e6}, {"gbs", 3.0 * double(big.bytes()) / copy / 1e6}, {"threads", compute_threads()}};
 }
 
-std::vector<Index> widths_of(std::string text) {  // "0.5+5": five more channels everywhere, the widths that splitting makes
+std::vector<Index> widths_of(const std::string& model, std::string text) {  // "0.5+5": five more channels everywhere, the widths that splitting makes
   Index more = 0;
   if (auto plus = text.find('+'); plus != std::string::npos) more = std::stoll(text.substr(plus + 1)), text.resize(plus);
-  auto w = parse_widths("mobilenet_v1", text);
+  auto w = parse_widths(model, text);
   for (Index& i : w) i += more;
   return w;
 }
@@ -59,10 +59,15 @@ void floors(Json& j, const Network& n, const std::string& job, double batch) {
     (b.depthwise ? depthwise : dense) += macs, (b.depthwise ? depthwise_y : dense_y) += y;
     if (b.in_axis < 0) first = macs;
   }
-  double macs = 3 * (dense + depthwise) - first, bytes = 5 * 4 * (dense_y + depthwise_y);
-  if (job == "eval") macs = dense + depthwise, bytes = 2 * 4 * (dense_y + depthwise_y);
-  if (job == "rq-paper") macs = 4 * dense + 2 * depthwise - first, bytes += 4 * 4 * dense_y;
-  if (job == "rq-chain") macs = 4 * dense + 4 * depthwise - first, bytes += 4 * 4 * (dense_y + depthwise_y);
+  double skip = 0, skip_y = 0;  // no u, no S·v
+  for (const SkipConv& s : n.skips()) {
+    double y = double(s.positions * n.axes()[s.out_axis].width);
+    skip += y * double(n.axes()[s.in_axis].width), skip_y += y;
+  }
+  double macs = 3 * (dense + depthwise + skip) - first, bytes = 5 * 4 * (dense_y + depthwise_y + skip_y);
+  if (job == "eval") macs = dense + depthwise + skip, bytes = 2 * 4 * (dense_y + depthwise_y + skip_y);
+  if (job == "rq-paper") macs = 4 * dense + 2 * (depthwise + skip) - first, bytes += 4 * 4 * dense_y;
+  if (job == "rq-chain") macs = 4 * dense + 4 * depthwise + 2 * skip - first, bytes += 4 * 4 * (dense_y + depthwise_y);
   j["gmac"] = macs * batch / 1e9, j["gbyte"] = bytes * batch / 1e9;
 }
 
@@ -82,6 +87,10 @@ double convolutions(Backend& backend, const Network& n, const BenchOptions& o) {
     });
     side = out;
   }
+  for (const SkipConv& s : n.skips()) {
+    Tensor x = noise(backend, {o.batch, s.positions, 1, n.axes()[s.in_axis].width}, 3), dy = noise(backend, {o.batch, s.positions, 1, n.axes()[s.out_axis].width}, 4), w = s.w.value(), dw = w.like();
+    total += milliseconds(backend, 5, [&] { ops::conv2d(x, w, {}), ops::conv2d_backward_filter(x, dy, {}, dw), ops::conv2d_backward_data(dy, w, {}, x.shape()); });
+  }
   return total;
 }
 
@@ -91,7 +100,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   Backend& backend = o.device.open();
   if (job == "limits") return limits(backend);
   NetworkConfig config;
-  config.widths = widths_of(width), config.size = o.size, config.stem_stride = o.size <= 64 ? 1 : 2, config.classes = o.classes;
+  config.model = o.model, config.widths = widths_of(o.model, width), config.size = o.size, config.stem_stride = o.size <= 64 ? 1 : 2, config.classes = o.classes;
   auto network = make_network(config, backend, DType::f32, 1);
   data::Dataset pictures;
   pictures.count = 8 * o.batch, pictures.height = pictures.width = o.size, pictures.channels = 3, pictures.classes = o.classes;
@@ -130,7 +139,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
     descent = std::make_unique<RayleighDescent>(*network, rayleigh, 1, 1);
     step = [&] { descent->step(x, batch.labels, 0); };
   } else user_error("--jobs '", job, "': expected some of limits, train, rq-paper, rq-chain, eval, loader");
-  Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job}, {"model", "v1"}, {"width", width}, {"batch", o.batch}, {"size", o.size}, {"threads", compute_threads()}};
+  Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job}, {"model", o.model.substr(o.model.size() - 2)}, {"width", width}, {"batch", o.batch}, {"size", o.size}, {"threads", compute_threads()}};
   if (job.substr(0, 2) == "rq") j["curvature"] = job.substr(3);
   j["ms"] = milliseconds(backend, o.repeat, step);
   rusage usage{};

@@ -9,7 +9,7 @@ namespace fission {
 
 struct BenchOptions {
   Index batch = 128, size = 32, repeat = 9, classes = 10;
-  std::string widths = "seed,0.5,0.5+5,1.0", jobs = "limits,train,rq-paper,rq-chain,eval,loader";
+  std::string model = "mobilenet_v1", widths = "seed,0.5,0.5+5,1.0", jobs = "limits,train,rq-paper,rq-chain,eval,loader";
   bool json = false;
   DeviceOptions device;
 };

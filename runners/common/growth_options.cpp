@@ -16,8 +16,9 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--first", first, "use only the first so many training pictures; 0: all")->check(at_least(0))->group("Data");
   app.add_flag("--no-augment", no_augment, "no pad-crop-flip; the paper augments")->group("Data");
 
-  option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 widths (8,8,16,…); the paper: its seed")->group("Network");
-  app.add_option("--start", start, "a trained network's file in place of --widths: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->group("Network");
+  option("--model", run.network.model, "mobilenet_v1 or mobilenet_v2 (here with stride 1 in the first convolution); the paper on CIFAR: mobilenet_v1")->group("Network");
+  option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 (V2: 35) widths (8,8,16,…); the paper: its seed")->group("Network");
+  app.add_option("--start", start, "a trained network's file in place of --model and --widths: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->excludes("--model")->group("Network");
   option("--activation", activation, "swish, relu; the paper: swish")->group("Network");
 
   option("--epochs", epochs, "of training the seed; the paper: 160")->check(at_least(0))->group("Training");
@@ -45,6 +46,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--momentum", momentum, "after a split: zero, or split (carried through the surgery); the paper: zero")->group("Growth");
 
   option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
+  option("--linear-curvature", linear_curvature, "second derivative of no activation (MobileNetV2's linear projections): one, so that they can be chosen at all, or zero, the truth; the paper: one")->group("RQ-SGD");
   option("--rq-epochs", how.rayleigh.epochs, "of the descent; the paper: 10")->check(at_least(1))->group("RQ-SGD");
   option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
   option("--rq-lr", how.rayleigh.lr, "learning rate, x 0.2 at every even epoch; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
@@ -78,6 +80,7 @@ void GrowthOptions::settle() {
   how.surgery.step = one_of<SplitStep>("--split-step", split_step, {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
   how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
   how.rayleigh.probe.matrix = parse_matrix(curvature);
+  how.rayleigh.probe.curvature.linear = one_of<double>("--linear-curvature", linear_curvature, {{"one", 1}, {"zero", 0}});
   how.rayleigh.probe.smoothing = one_of<bool>("--rq-loss", rq_loss, {{"training", true}, {"ce", false}}) ? smoothing : 0;
   TrainingSettings t;
   t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr, t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
@@ -102,12 +105,12 @@ void GrowthOptions::fit(const data::Dataset& train) {
 }
 
 nlohmann::ordered_json GrowthOptions::config() const {
-  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"widths", run.network.widths}, {"start", start}, {"activation", activation},
+  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start}, {"activation", activation},
           {"epochs", how.train.schedule.epochs}, {"tune-epochs", how.tune.schedule.epochs}, {"batch", run.batch}, {"lr", lr},
           {"tune-lr", how.tune.schedule.lr}, {"schedule", schedule}, {"warmup", warmup}, {"momentum-factor", momentum_factor}, {"nesterov", nesterov},
           {"weight-decay", weight_decay}, {"smoothing", smoothing}, {"bn-batch", bn_batch}, {"rounds", how.rounds}, {"grow", how.grow},
           {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
-          {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature},
+          {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature}, {"linear-curvature", linear_curvature},
           {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch}, {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss},
           {"relu-beta", how.rayleigh.probe.curvature.relu_beta}, {"seed", how.seed}, {"check-pictures", run.check_pictures}};
 }

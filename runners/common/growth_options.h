@@ -10,7 +10,7 @@ namespace fission {
 struct GrowthOptions {
   std::string dataset = "cifar10", data, widths = "seed", start, activation = "swish";
   Index first = 0;
-  std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy", curvature = "chain", split_step = "exact";
+  std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy", curvature = "chain", linear_curvature = "one", split_step = "exact";
   std::string schedule = "step", rq_loss = "training", momentum = "zero";
   Index epochs = 160, tune_epochs = -1;
   double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0, smoothing = 0;

@@ -46,15 +46,17 @@ const char* const weight = "layers.3.sp_conv.conv2d.weight";
 }  // namespace
 
 TEST_CASE("checkpoint: a network comes back from its file bit by bit, f32 and f64") {
-  for (const Machine& m : machines()) {
-    Scratch dir;
-    Small s(m, Activation::relu);
-    write_safetensors(dir / "n.ckpt", stored(s));
-    auto again = load_network(read_safetensors(dir / "n.ckpt"), m.backend, m.type);
-    CHECK(again->parameters().to_host() == s.network->parameters().to_host());
-    CHECK(again->statistics().to_host() == s.network->statistics().to_host());
-    CHECK(s.logits(*again).to_host() == s.logits(*s.network).to_host());
-  }
+  for (const Machine& m : machines())
+    for (const auto& widths : small_models) {
+      Scratch dir;
+      Small s(m, Activation::relu, widths);
+      write_safetensors(dir / "n.ckpt", stored(s));
+      auto again = load_network(read_safetensors(dir / "n.ckpt"), m.backend, m.type);
+      CHECK(again->config().model == s.network->config().model);
+      CHECK(again->parameters().to_host() == s.network->parameters().to_host());
+      CHECK(again->statistics().to_host() == s.network->statistics().to_host());
+      CHECK(s.logits(*again).to_host() == s.logits(*s.network).to_host());
+    }
 }
 TEST_CASE("checkpoint: the configuration comes back from the metadata") {
   NetworkConfig c;
@@ -72,20 +74,23 @@ TEST_CASE("checkpoint: the configuration comes back from the metadata") {
   CHECK(again.activation == Activation::relu);
 }
 TEST_CASE("checkpoint: dense filters are stored as (O,I,K,K), depthwise ones as (C,1,K,K)") {
-  Small s;
-  TensorFile file = stored(s);
-  for (const ConvBlock& b : s.network->blocks()) {
-    const Stored& w = s.network->stored()[b.weight];
-    std::vector<double> ours = w.value.to_host(), theirs = numbers(file, w.name);
-    Index k = b.geometry.kernel, o = b.depthwise ? w.shape[2] : w.shape[0], c = b.depthwise ? 1 : w.shape[3];
-    CHECK(file.at(w.name).shape == std::vector<std::int64_t>{o, c, k, k});
-    for (Index n = 0; n < o; n++)
-      for (Index i = 0; i < c; i++)
-        for (Index h = 0; h < k; h++)
-          for (Index v = 0; v < k; v++) {
-            double mine = b.depthwise ? ours[(h * k + v) * o + n] : ours[((n * k + h) * k + v) * c + i];
-            CHECK(theirs[((n * c + i) * k + h) * k + v] == mine);
-          }
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    TensorFile file = stored(s);
+    for (const Stored& w : s.network->stored()) {
+      bool depthwise = w.kind == Stored::depthwise;
+      if (!depthwise && w.kind != Stored::dense) continue;
+      std::vector<double> ours = w.value.to_host(), theirs = numbers(file, w.name);
+      Index k = w.shape[depthwise ? 0 : 1], o = depthwise ? w.shape[2] : w.shape[0], c = depthwise ? 1 : w.shape[3];
+      CHECK(file.at(w.name).shape == std::vector<std::int64_t>{o, c, k, k});
+      for (Index n = 0; n < o; n++)
+        for (Index i = 0; i < c; i++)
+          for (Index h = 0; h < k; h++)
+            for (Index v = 0; v < k; v++) {
+              double mine = depthwise ? ours[(h * k + v) * o + n] : ours[((n * k + h) * k + v) * c + i];
+              CHECK(theirs[((n * c + i) * k + h) * k + v] == mine);
+            }
+    }
   }
 }
 TEST_CASE("checkpoint: from_pytorch undoes to_pytorch for every stored tensor") {
@@ -97,7 +102,7 @@ TEST_CASE("checkpoint: from_pytorch undoes to_pytorch for every stored tensor") 
 }
 TEST_CASE("checkpoint: a flat buffer comes back bit by bit") {
   for (const Machine& m : machines()) {
-    Small s(m);
+    Small s(m, Activation::swish, small_v2);
     TensorFile file = stored(s);
     Tensor momentum = random_flat(*s.network, 3), again = s.network->like_parameters();
     store_flat(file, *s.network, "sgd/", momentum);

@@ -158,7 +158,7 @@ TEST_CASE("network: widths that make no network are refused with what was expect
   }
 }
 TEST_CASE("network: unknown models and activations are refused with the known") {
-  CHECK_THROWS_WITH_AS(parse_widths("resnet", "seed"), doctest::Contains("mobilenet_v1"), UserError);
+  CHECK_THROWS_WITH_AS(parse_widths("resnet", "seed"), doctest::Contains("mobilenet_v1, mobilenet_v2"), UserError);
   NetworkConfig c;
   c.model = "resnet";
   CHECK_THROWS_WITH_AS(make_network(c, open_backend("reference"), DType::f32, 0), doctest::Contains("'resnet'"), UserError);

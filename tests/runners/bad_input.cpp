@@ -168,7 +168,8 @@ TEST_CASE("bad options: unknown ones, values that are none, and values out of ra
   for (const Arguments& wrong : std::vector<Arguments>{
            {"--no-such-option"}, {"surplus"}, {"--epochs"}, {"--epochs", "many"}, {"--epochs", "-1"}, {"--epochs", "1.5"},
            {"--lr", "nan"}, {"--lr", "-1"}, {"--lr", "1e30"}, {"--lr", "inf"}, {"--grow", "1.5"}, {"--dataset", "imagenet"},
-           {"--widths", "4,4"}, {"--widths", "0"}, {"--activation", "tanh"}, {"--schedule", "linear"}, {"--selection", "best"},
+           {"--widths", "4,4"}, {"--widths", "0"}, {"--activation", "tanh"}, {"--model", "resnet"}, {"--model", "mobilenet_v2"},
+           {"--linear-curvature", "half"}, {"--schedule", "linear"}, {"--selection", "best"},
            {"--energy", "joule"}, {"--energy-scale", "cube"}, {"--round", "up"}, {"--split-step", "half"}, {"--momentum", "keep"},
            {"--curvature", "flat"}, {"--rq-loss", "mse"}, {"--device", "tpu"}, {"--device", "no-such-device"}, {"--seed", "-1"},
            {"--batch", "0"}, {"--rq-epochs", "0"}, {"--threads", "-1"}, {"--loader-threads", "0"}, {"--first", "1000"},
@@ -182,6 +183,7 @@ TEST_CASE("bad options: unknown ones, values that are none, and values out of ra
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--split", "validation"}), {"validation"});
   check_refused(launch("inspect", {}), {"checkpoint"});
   check_refused(launch("bench", {"--widths", "0.125,wide", "--jobs", "eval", "--batch", "1", "--json"}), {"wide"});
+  check_refused(launch("bench", {"--model", "resnet", "--widths", "0.125", "--jobs", "eval", "--json"}), {"'resnet'", "mobilenet_v2"});
 }
 
 TEST_CASE("bad place: a run's folder below a file is refused, and the file is as before") {

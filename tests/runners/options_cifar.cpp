@@ -72,6 +72,7 @@ void tuning_differs(const Grown& a, const Grown& b) {
 }
 void nothing_differs(const Grown& a, const Grown& b) { CHECK(differing(a.files, b.files) == ""); }
 
+const Arguments narrow{"--widths", "0.125"};  // of any model
 const Arguments no_rounds{"--rounds", "0"}, one_step{"--rounds", "0", "--first", "16"};
 
 const std::vector<Case>& cases() {
@@ -87,6 +88,12 @@ const std::vector<Case>& cases() {
          CHECK(g.metadata.at("widths") == "5,4,4,4,4,4,4,4,4,4,4,4,4,6");
          CHECK(g.printed("network: widths 5 4 4 4 4 4 4 4 4 4 4 4 4 6, "));
        }, no_rounds},
+      {"--model", "mobilenet_v2", [](const Grown&, const Grown& g) {
+         CHECK(g.metadata.at("model") == "mobilenet_v2");
+         CHECK(g.metadata.at("stem_stride") == "1");
+         CHECK(g.printed("network: widths 4 2 12 3 18 3 18 4 "));
+         CHECK(g.split.size() == 1);
+       }, narrow},
       {"--activation", "relu", [](const Grown& a, const Grown& g) {
          CHECK(g.metadata.at("activation") == "relu");
          training_differs(a, g);
@@ -159,6 +166,12 @@ const std::vector<Case>& cases() {
        }, {"--epsilon", "0.5"}},
       {"--momentum", "split", tuning_differs},
       {"--curvature", "paper", descent_differs},
+      {"--linear-curvature", "zero", [](const Grown& a, const Grown& g) {
+         descent_differs(a, g);
+         Index outputs = 0;  // made by linear projections: with their true curvature, 0, none is worth a split
+         for (std::size_t axis = 1; axis < 34; axis += 2) outputs += g.split[0].at("grown")[axis].get<Index>();
+         CHECK(outputs == 0);
+       }, narrow + Arguments{"--model", "mobilenet_v2"}},
       {"--rq-epochs", "3", [](const Grown&, const Grown& g) { CHECK(g.rq.size() == 3); }},
       {"--rq-batch", "24", descent_differs},
       {"--rq-lr", "0.01", [](const Grown& a, const Grown& g) {
@@ -275,9 +288,11 @@ TEST_CASE("options: --start grows a trained network on, as the run that trained 
 
 TEST_CASE("options: whole training, RQ-SGD and a split pass under --device check, each operation compared with reference") {
   if (!has_check()) return;  // a build without oneDNN
-  Grown g = grown({"--device", "check", "--first", "32", "--rq-epochs", "1"});
-  CHECK(g.split.size() == 1);
-  CHECK(g.printed("check"));
+  for (const char* model : {"mobilenet_v1", "mobilenet_v2"}) {
+    Grown g = grown({"--device", "check", "--first", "32", "--rq-epochs", "1", "--model", model, "--widths", "0.125"});
+    CHECK(g.split.size() == 1);
+    CHECK(g.printed("check"));
+  }
 }
 
 TEST_CASE("options: CIFAR-10 is read, trained on and grown") {

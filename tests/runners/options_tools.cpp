@@ -143,6 +143,8 @@ TEST_CASE("options: every option of bench has its effect") {
   CHECK(bench_json({"--size", "16"}).at("macs_a_picture") < base.at("macs_a_picture"));
   CHECK(bench_json({"--classes", "20"}).at("macs_a_picture").get<double>() == base.at("macs_a_picture").get<double>() + 10 * 128);
   CHECK(bench_json({"--widths", "0.125+1"}).at("macs_a_picture") > base.at("macs_a_picture"));
+  CHECK(base.at("model") == "v1");
+  CHECK(bench_json({"--model", "mobilenet_v2"}).at("model") == "v2");
   CHECK(bench_json({"--threads", "2"}).at("threads") == two_threads());
   CHECK(bench_json({"--device", "reference"}).at("macs_a_picture") == base.at("macs_a_picture"));
   Ended jobs = launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
@@ -158,6 +160,6 @@ TEST_CASE("options: every option of bench has its effect") {
   require_done(prose);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
   check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})), {"--jobs 'sleep': expected some of limits, train"});
-  check_all_covered("bench", {"--batch", "--size", "--classes", "--widths", "--jobs", "--repeat", "--json", "--device", "--threads"});
+  check_all_covered("bench", {"--model", "--batch", "--size", "--classes", "--widths", "--jobs", "--repeat", "--json", "--device", "--threads"});
   check_defaults_shown("bench");
 }

@@ -8,10 +8,11 @@ using namespace fission::testing;
 
 namespace {
 const std::vector<std::vector<Index>> width_lists = {
-    {3, 4, 3, 5, 4, 3, 4, 3, 3, 4, 3, 3, 4, 5}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7}};
+    {3, 4, 3, 5, 4, 3, 4, 3, 3, 4, 3, 3, 4, 5}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7},
+    small_v2, std::vector<Index>(35, 1)};
 
-std::vector<Small::Masks> masks(const Small& s) {
-  Small::Masks single = s.nobody(), neighbours = s.nobody(), last = s.nobody();
+std::vector<Masks> masks(const Small& s) {
+  Masks single = s.nobody(), neighbours = s.nobody(), last = s.nobody();
   single[0][0] = 1;
   neighbours[3].back() = 1, neighbours[4].front() = 1, neighbours[5].assign(neighbours[5].size(), 1);
   last.back().back() = 1;
@@ -26,30 +27,62 @@ TEST_CASE("surgery: at ε = 0 the logits stay, for every mask and list of widths
       Tensor v = random_flat(*s.network, 1);
       std::vector<double> before = s.logits(*s.network).to_host();
       int i = 0;
-      for (const Small::Masks& split : masks(s)) {
-        INFO(m.name(), ", first width ", widths[0], ", mask ", i++);
-        // f64: 14 layers of sums in another order; f32: the reference's table, max abs 3e-5, logits here are of size 1
+      for (const Masks& split : masks(s)) {
+        INFO(m.name(), ", ", s.network->config().model, ", first width ", widths[0], ", mask ", i++);
+        // f64: 14 or 52 layers of sums in another order; f32: the reference's table, max abs 3e-5, logits here are of size 1
         CHECK(relative(s.logits(*split_network(*s.network, split, v, {0, SplitStep::exact})), before) < m.tolerance(3e-5, 1e-12));
       }
     }
 }
+TEST_CASE("surgery: three splits in a row at ε = 0 leave the logits, of every model") {
+  for (const Machine& m : machines())
+    for (const auto& widths : small_models) {
+      Small s(m, Activation::swish, widths);
+      INFO(m.name(), ", ", s.network->config().model);
+      std::vector<double> before = s.logits(*s.network).to_host();
+      auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
+      for (std::uint64_t round : {2, 3}) grown = split_network(*grown, random_masks(*grown, round), random_flat(*grown, round), {0, SplitStep::exact});
+      CHECK(grown->widths()[0] > widths[0]);
+      CHECK(relative(s.logits(*grown), before) < m.tolerance(3e-5, 1e-12));  // as above
+    }
+}
+TEST_CASE("surgery: a skip path's rows are copied without a step, its columns halved") {
+  Small s(machines()[0], Activation::swish, small_v2);
+  for (const SkipConv& skip : s.network->skips()) {
+    Masks split = s.nobody();
+    split[skip.in_axis][0] = split[skip.out_axis][1] = 1;
+    auto grown = split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
+    std::size_t in = std::size_t(s.network->axes()[skip.in_axis].width), out = std::size_t(s.network->axes()[skip.out_axis].width);
+    std::vector<double> w = s.network->stored()[skip.weight].value.to_host(), now = grown->stored()[skip.weight].value.to_host();
+    REQUIRE(now.size() == (in + 1) * (out + 1));
+    for (std::size_t o = 0; o <= out; o++)
+      for (std::size_t i = 0; i <= in; i++) {
+        double old = w[(o == out ? 1 : o) * in + (i == in ? 0 : i)];
+        CHECK(now[o * (in + 1) + i] == (i == 0 || i == in ? 0.5 * old : old));
+      }
+  }
+}
 TEST_CASE("surgery: nobody split is the same network, to the bit, whatever ε") {
-  Small s;
-  auto same = split_network(*s.network, s.nobody(), random_flat(*s.network, 1), {0.1, SplitStep::exact});
-  CHECK(same->parameters().to_host() == s.network->parameters().to_host());
-  CHECK(same->statistics().to_host() == s.network->statistics().to_host());
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    auto same = split_network(*s.network, s.nobody(), random_flat(*s.network, 1), {0.1, SplitStep::exact});
+    CHECK(same->parameters().to_host() == s.network->parameters().to_host());
+    CHECK(same->statistics().to_host() == s.network->statistics().to_host());
+  }
 }
 TEST_CASE("surgery: ε → −ε only swaps the copies: the loss stays") {
-  Small s;
-  Tensor v = random_flat(*s.network, 1);
-  double plus = s.loss(*split_network(*s.network, s.some(1), v, {0.05, SplitStep::exact}));
-  double minus = s.loss(*split_network(*s.network, s.some(1), v, {-0.05, SplitStep::exact}));
-  CHECK(std::abs(plus - s.loss(*s.network)) > 1e-6);
-  CHECK(std::abs(plus - minus) < 1e-13);  // rounding of losses of size 1
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    Tensor v = random_flat(*s.network, 1);
+    double plus = s.loss(*split_network(*s.network, s.some(1), v, {0.05, SplitStep::exact}));
+    double minus = s.loss(*split_network(*s.network, s.some(1), v, {-0.05, SplitStep::exact}));
+    CHECK(std::abs(plus - s.loss(*s.network)) > 1e-6);
+    CHECK(std::abs(plus - minus) < 1e-13);  // rounding of losses of size 1
+  }
 }
 TEST_CASE("surgery: new channels come after the old ones, in the order of the old indices") {
   Small s;
-  Small::Masks split = s.nobody();
+  Masks split = s.nobody();
   split[3] = {1, 0, 0, 1, 1};
   auto grown = split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
   const ConvBlock &old = s.network->producer(s.network->axes()[3]), &now = grown->producer(grown->axes()[3]);
@@ -60,7 +93,7 @@ TEST_CASE("surgery: new channels come after the old ones, in the order of the ol
 }
 TEST_CASE("surgery: a split row goes to w + εv̂ and w − εv̂ with v̂ of length 1, the others stay") {
   Small s;
-  Small::Masks split = s.nobody();
+  Masks split = s.nobody();
   split[1] = {0, 0, 1, 0};
   Tensor v = random_flat(*s.network, 1);
   auto grown = split_network(*s.network, split, v, {0.1, SplitStep::exact});
@@ -81,7 +114,7 @@ TEST_CASE("surgery: the length of v̂ is of no account") {
 }
 TEST_CASE("surgery: neurons that do not split need no direction") {
   Small s;
-  Small::Masks split = s.nobody();
+  Masks split = s.nobody();
   split[2][1] = 1;
   Tensor v = random_flat(*s.network, 1), alone = s.network->like_parameters();
   const Stored& w = neurons(*s.network, 2);
@@ -92,7 +125,7 @@ TEST_CASE("surgery: neurons that do not split need no direction") {
 }
 TEST_CASE("surgery: both steps are one where no two neighbouring layers split") {
   Small s;
-  Small::Masks split = s.nobody();
+  Masks split = s.nobody();
   split[2][0] = split[6][1] = split[13][2] = 1;
   Tensor v = random_flat(*s.network, 1);
   CHECK(split_network(*s.network, split, v, {0.1, SplitStep::exact})->parameters().to_host() ==
@@ -109,21 +142,23 @@ TEST_CASE("surgery: the grown network starts in evaluation mode with no gradient
 TEST_CASE("surgery: masks of other sizes are refused") {
   Small s;
   Tensor v = random_flat(*s.network, 1);
-  Small::Masks few = s.nobody(), thin = s.nobody();
+  Masks few = s.nobody(), thin = s.nobody();
   few.pop_back(), thin[4].pop_back();
   CHECK_THROWS_WITH_AS(split_network(*s.network, few, v, {}), doctest::Contains("13 masks, 14 axes"), InvariantError);
   CHECK_THROWS_WITH_AS(split_network(*s.network, thin, v, {}), doctest::Contains("axis L04 has 4 channels, its mask 3"), InvariantError);
 }
 
 TEST_CASE("surgery: a buffer is carried as the weights are, ε apart") {
-  Small s;
-  auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
-  CHECK(split_buffer(*s.network, *grown, s.some(1), s.network->parameters()).to_host() == grown->parameters().to_host());
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
+    CHECK(split_buffer(*s.network, *grown, s.some(1), s.network->parameters()).to_host() == grown->parameters().to_host());
+  }
 }
 TEST_CASE("surgery: a carried buffer's linear form of the weights is the old one where only inputs double") {
   // what a consumer adds up is kept: the sum of the classifier's columns over each old channel's copies
   Small s;
-  Small::Masks split = s.nobody();
+  Masks split = s.nobody();
   split[13] = {1, 0, 0, 1, 0};
   Tensor buffer = random_flat(*s.network, 4);
   auto grown = split_network(*s.network, split, buffer, {0, SplitStep::exact});

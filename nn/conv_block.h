@@ -36,6 +36,7 @@ struct ConvBlock {
   Activation activation = Activation::none;
   int in_axis = -1, out_axis = -1;  // in_axis −1: the picture's colours
   Index in_channels = 0;            // as built
+  Index side = 0;                   // of its input picture
   Index positions = 0;              // output positions H'·W' of one picture
   int weight = -1, gamma = -1, beta = -1, running_mean = -1, running_var = -1;  // indices of Stored
   Variable w, g, b;                 // weight, γ, β
@@ -53,7 +54,7 @@ struct ConvBlock {
 // apart, when the other splits (the project convolution's rows are).
 struct SkipConv {
   int in_axis = -1, out_axis = -1;
-  Index positions = 0;
+  Index side = 0;          // of the picture, in and out
   int weight = -1;
   Variable w;
   Variable operator()(const Variable& x) const { return conv2d(x, w, {}); }

@@ -26,6 +26,7 @@ int Network::add_block(const std::string& conv, const std::string& bn, int in_ax
   ConvBlock b;
   b.name = conv, b.depthwise = depthwise, b.geometry = g, b.activation = activation, b.in_axis = in_axis, b.out_axis = out_axis;
   b.in_channels = in_axis < 0 ? config_.channels : axes_[in_axis].width;
+  b.side = side;
   FISSION_CHECK(g.out(side) > 0, "[network] ", conv, ": no output position from a side of ", side);
   side = g.out(side);
   b.positions = side * side;
@@ -49,7 +50,7 @@ int Network::add_block(const std::string& conv, const std::string& bn, int in_ax
 
 void Network::add_skip(const std::string& name, int in_axis, int out_axis, Index side) {
   SkipConv s;
-  s.in_axis = in_axis, s.out_axis = out_axis, s.positions = side * side;
+  s.in_axis = in_axis, s.out_axis = out_axis, s.side = side;
   s.weight = add_stored({name + ".weight", {axes_[out_axis].width, 1, 1, axes_[in_axis].width}, Stored::dense, {out_axis, Use::copied},
                          {in_axis, Use::consumed}, true, 0, {}, {}});
   skips_.push_back(s);
@@ -143,15 +144,33 @@ void Network::finish_step() {
     }
 }
 
-double Network::macs(const std::vector<Index>& widths) const {
+std::vector<LayerShape> Network::layer_shapes(const std::vector<Index>& widths) const {
   FISSION_CHECK(widths.size() == axes_.size(), "[macs] ", widths.size(), " widths, ", axes_.size(), " axes");
+  std::vector<LayerShape> shapes;
+  for (const ConvBlock& b : blocks_)
+    shapes.push_back({b.depthwise ? LayerShape::depthwise : LayerShape::dense, b.geometry.kernel, b.geometry.stride, b.side, b.positions,
+                      b.in_axis < 0 ? config_.channels : widths[b.in_axis], widths[b.out_axis]});
+  for (const SkipConv& k : skips_) shapes.push_back({LayerShape::dense, 1, 1, k.side, k.side * k.side, widths[k.in_axis], widths[k.out_axis]});
+  for (const LinearLayer& l : linears_) shapes.push_back({LayerShape::linear, 1, 1, 1, 1, widths[l.in_axis], l.outputs});
+  return shapes;
+}
+
+double Network::macs(const std::vector<Index>& widths) const {
   double total = 0;
-  for (const ConvBlock& b : blocks_) {
-    double in = b.depthwise ? 1 : b.in_axis < 0 ? double(config_.channels) : double(widths[b.in_axis]);
-    total += in * double(widths[b.out_axis]) * double(b.geometry.kernel * b.geometry.kernel) * double(b.positions);
+  for (const LayerShape& layer : layer_shapes(widths)) total += layer.macs();
+  return total;
+}
+
+Index Network::parameter_count(const std::vector<Index>& widths) const {
+  FISSION_CHECK(widths.size() == axes_.size(), "[parameter_count] ", widths.size(), " widths, ", axes_.size(), " axes");
+  Index total = 0;
+  for (const Stored& s : stored_) {
+    if (!s.parameter) continue;
+    Index elements = s.shape.numel();
+    for (int axis : {s.first.axis, s.last.axis})
+      if (axis >= 0) elements = elements / axes_[axis].width * widths[axis];
+    total += elements;
   }
-  for (const SkipConv& s : skips_) total += double(widths[s.in_axis]) * double(widths[s.out_axis]) * double(s.positions);
-  for (const LinearLayer& l : linears_) total += double(widths[l.in_axis]) * double(l.outputs);
   return total;
 }
 

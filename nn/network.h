@@ -19,6 +19,15 @@ struct NetworkConfig {
   Activation activation = Activation::swish;
 };
 
+// What the cost of a layer depends on: one picture, at some widths.
+struct LayerShape {
+  enum Kind { dense, depthwise, linear } kind;
+  Index kernel, stride, side;  // side: of its input; linear: 1, 1, 1
+  Index positions;             // of its output
+  Index in, out;
+  double macs() const { return double(kind == depthwise ? 1 : in) * double(out) * double(kernel * kernel) * double(positions); }
+};
+
 class Network {
  public:
   virtual ~Network() = default;
@@ -56,6 +65,8 @@ class Network {
   // activation, pooling. For any widths of this kind of network.
   double macs(const std::vector<Index>& widths) const;
   double macs() const { return macs(config_.widths); }
+  std::vector<LayerShape> layer_shapes(const std::vector<Index>& widths) const;  // every convolution, then the classifier
+  Index parameter_count(const std::vector<Index>& widths) const;
   Index parameter_count() const { return parameters_.numel(); }
 
  protected:

@@ -2,15 +2,12 @@
 
 #include <cmath>
 
+#include "split/energy_picojoules.h"
+#include "split/energy_table.h"
+
 namespace fission {
 
-const char* name_of(Energy e) { return e == Energy::exact ? "exact" : "paper"; }
 const char* name_of(EnergyScale s) { return s == EnergyScale::none ? "none" : s == EnergyScale::sqrt ? "sqrt" : "log"; }
-Energy parse_energy(const std::string& name) {
-  for (Energy e : {Energy::exact, Energy::paper})
-    if (name == name_of(e)) return e;
-  user_error("unknown energy '", name, "'; there are: exact (ΔMACs), paper (the authors' count)");
-}
 EnergyScale parse_energy_scale(const std::string& name) {
   for (EnergyScale s : {EnergyScale::none, EnergyScale::sqrt, EnergyScale::log})
     if (name == name_of(s)) return s;
@@ -20,10 +17,33 @@ EnergyScale parse_energy_scale(const std::string& name) {
 double scaled(double e, EnergyScale scale) {
   return scale == EnergyScale::none ? e : scale == EnergyScale::sqrt ? std::sqrt(e) : std::log(e);
 }
+std::string scaled_unit(const EnergyModel& model, EnergyScale scale) {
+  return (scale == EnergyScale::none ? "" : scale == EnergyScale::sqrt ? "√" : "ln ") + model.unit;
+}
+
+EnergyModel parse_energy(const std::string& name) {
+  if (name == "exact")
+    return {name, "MACs", "products of all convolutions and of the classifier",
+            [](const Network& n, const std::vector<Index>& widths) { return n.macs(widths); }};
+  if (name == "paper") return {name, "MACs", "the authors' count of arXiv 1910.03103", {}};
+  if (name == "parameters")
+    return {name, "parameters", "weights, batch norms' scales and shifts, the classifier's bias",
+            [](const Network& n, const std::vector<Index>& widths) { return double(n.parameter_count(widths)); }};
+  if (name == "picojoules")
+    return {name, "pJ", "Horowitz 2014, 45 nm, 32-bit floats, each parameter once from DRAM",
+            [](const Network& n, const std::vector<Index>& widths) { return picojoules(n.layer_shapes(widths), n.parameter_count(widths)).sum(); }};
+  if (name.rfind("table:", 0) == 0) {
+    EnergyTable table = read_energy_table(name.substr(6));
+    return {name, table.unit, table.source,
+            [table](const Network& n, const std::vector<Index>& widths) { return table.cost(n.layer_shapes(widths)); }, table.fingerprint};
+  }
+  user_error("unknown energy '", name, "'; there are: exact (MACs), paper (the authors' count), parameters, picojoules, table:FILE");
+}
 
 namespace {
 // Section 6, MobileNetV1: first layer 27 r₀² + r₁²; layer ℓ: r_ℓ² (width_{ℓ−1} + 9) + r_{ℓ+1}²; the last has `classes`
-// in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output.
+// in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It charges the depthwise filter BEFORE the layer, and 1 a
+// position for the next block: no network's whole cost has these differences.
 std::vector<double> authors_count(const Network& network) {
   const auto& axes = network.axes();
   if (network.config().model != "mobilenet_v1") user_error("--energy paper: the authors' count of ", network.config().model, " is not there yet");
@@ -38,15 +58,27 @@ std::vector<double> authors_count(const Network& network) {
 }
 }  // namespace
 
-std::vector<double> marginal_energies(const Network& network, Energy energy) {
-  if (energy == Energy::paper) return authors_count(network);
+std::vector<double> marginal_energies(const Network& network, const EnergyModel& model) {
+  if (!model.cost) return authors_count(network);
   std::vector<double> e;
   std::vector<Index> widths = network.widths();
-  double now = network.macs();
+  double now = model.cost(network, widths);
   for (std::size_t l = 0; l < widths.size(); l++) {
     widths[l]++;
-    e.push_back(network.macs(widths) - now);
+    e.push_back(model.cost(network, widths) - now);
     widths[l]--;
+  }
+  return e;
+}
+
+std::vector<double> scaled_energies(const Network& network, const EnergyModel& model, EnergyScale scale) {
+  std::vector<double> e = marginal_energies(network, model);
+  for (std::size_t l = 0; l < e.size(); l++) {
+    double least = scale == EnergyScale::log ? 1 : 0;  // ln e is an energy only for e > 1
+    if (!(e[l] > least))
+      user_error("--energy ", model.name, ", --energy-scale ", name_of(scale), ": one more channel on axis ", network.axes()[l].name, " (",
+                 network.axes()[l].width, " now) costs ", e[l], " ", model.unit, "; expected more than ", least);
+    e[l] = scaled(e[l], scale);
   }
   return e;
 }

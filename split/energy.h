@@ -1,9 +1,10 @@
-// What one more channel on an axis costs: e of E12 (section 6 of arXiv 1910.03103).
-//   exact  ΔMACs = MACs of the network with one more channel there − MACs now (Network::macs's convention)
-//   paper  the authors' count for MobileNetV1: it charges the depthwise filter before the layer, and 1 a position for
-//          the next block; reference numbers and published selections use it
-// scale: none | sqrt (authors, CIFAR) | log (natural; authors, ImageNet), applied to e.
+// What one more channel on an axis costs: e of E12 (section 6 of arXiv 1910.03103). A model prices the whole network at
+// any widths, and the marginal is the price with one more channel there − the price now. --energy names it:
+//   exact | parameters | picojoules (energy_picojoules.h) | table:FILE (energy_table.h)
+//   paper: the authors' count, a marginal only; reference numbers and published selections use it
+// It refuses marginals that are not positive, or that the scale (none | sqrt: authors, CIFAR | log: ImageNet) makes so.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,15 +12,21 @@
 
 namespace fission {
 
-enum class Energy { exact, paper };
-enum class EnergyScale { none, sqrt, log };
-const char* name_of(Energy e);
-const char* name_of(EnergyScale s);
-Energy parse_energy(const std::string& name);            // UserError
-EnergyScale parse_energy_scale(const std::string& name);  // UserError
+struct EnergyModel {
+  std::string name, unit, source;  // as --energy has it; of a cost; where its numbers are from
+  std::function<double(const Network&, const std::vector<Index>& widths)> cost;  // of one picture; paper has none
+  std::string fingerprint = {};    // of a file that the costs come from
+};
+EnergyModel parse_energy(const std::string& name);  // UserError
 
-// e for each axis, in MACs a picture (before the scale)
-std::vector<double> marginal_energies(const Network& network, Energy energy);
+enum class EnergyScale { none, sqrt, log };
+const char* name_of(EnergyScale s);
+EnergyScale parse_energy_scale(const std::string& name);  // UserError
 double scaled(double e, EnergyScale scale);
+std::string scaled_unit(const EnergyModel& model, EnergyScale scale);  // "√MACs"
+
+// e for each axis
+std::vector<double> marginal_energies(const Network& network, const EnergyModel& model);
+std::vector<double> scaled_energies(const Network& network, const EnergyModel& model, EnergyScale scale);  // UserError
 
 }  // namespace fission

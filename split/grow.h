@@ -21,7 +21,7 @@ struct GrowSettings {
   double grow = 0.3;        // τ_g = grow · Σ e: "what splitting this share of every layer would cost"
   std::vector<double> target_macs;  // MACs that each round stays under, the last for all later ones; empty: no target
   Choice choice = Choice::energy;
-  Energy energy = Energy::exact;
+  EnergyModel energy = parse_energy("exact");
   EnergyScale scale = EnergyScale::none;
   Rounding rounding = Rounding::drop;
   double threshold = 0.99;  // of Rounding::paper

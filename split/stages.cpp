@@ -93,8 +93,7 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
 }
 
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round) {
-  std::vector<double> energy;
-  for (double e : marginal_energies(network, how.energy)) energy.push_back(scaled(e, how.scale));
+  std::vector<double> energy = scaled_energies(network, how.energy, how.scale);
   std::vector<int> group;
   std::vector<Index> most;
   for (const Axis& axis : network.axes()) group.push_back(axis.group), most.push_back(axis.max_width);

@@ -233,7 +233,7 @@ TEST_CASE("options: --round paper keeps the neuron that fits to 0.99 of it, and 
   Folder folder;
   require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0"})));
   auto network = load_network(read_safetensors(folder / "run/round-0.safetensors"), open_backend("reference"));
-  std::vector<double> e = marginal_energies(*network, Energy::exact);
+  std::vector<double> e = marginal_energies(*network, parse_energy("exact"));
   double sum = 0;
   for (int a = 0; a < 4; a++) sum += e[a] * double(network->axes()[a].width);
   Index kept = 0;

@@ -125,7 +125,7 @@ TEST_CASE("energy: the paper's count is the authors' for seed and large MobileNe
   each_instance([](const Instance& i, const Library& library) {
     if (i.file.metadata_at("network") != "mobilenet_v1" || (i.prefix != "seed_g0.25/" && i.prefix != "large_g0.15/")) return;
     auto network = make_network(config_of(library, i.widths), open_backend("reference"), DType::f32, 0);
-    std::vector<double> e = marginal_energies(*network, Energy::paper);
+    std::vector<double> e = marginal_energies(*network, parse_energy("paper"));
     CHECK(e == i.number("flops_inc_per_layer"));
     for (double& x : e) x = scaled(x, library.scale);
     CHECK(relative(e, i.number("cost_per_layer")) < 1e-14);

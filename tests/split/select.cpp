@@ -1,8 +1,7 @@
 // E12 on instances small enough to see through, and against all subsets; what energies are.
 #include "split/select.h"
 
-#include "split/energy.h"
-#include "tests/small_network.h"
+#include "tests/reference_file.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -147,28 +146,4 @@ TEST_CASE("select: random takes ⌊grow·n⌋ by the seed and the round, whateve
   for (std::size_t l = 0; l < 2; l++)
     for (std::size_t i = 0; i < few.split[l].size(); i++) CHECK(few.split[l][i] <= more.split[l][i]);
   CHECK(select_random(p, 1, 3, 1).grown() == std::vector<Index>{40, 5});
-}
-
-TEST_CASE("energy: the exact one is the MACs of a network built with one more channel, minus now") {
-  Small s;
-  std::vector<double> e = marginal_energies(*s.network, Energy::exact);
-  NetworkConfig c = s.network->config();
-  for (std::size_t l = 0; l < c.widths.size(); l++) {
-    c.widths[l]++;
-    CHECK(e[l] == make_network(c, s.network->backend(), s.network->dtype(), 0)->macs() - s.network->macs());
-    c.widths[l]--;
-  }
-}
-TEST_CASE("energy: scales are √ and the natural logarithm") {
-  CHECK(scaled(49, EnergyScale::none) == 49);
-  CHECK(scaled(49, EnergyScale::sqrt) == 7);
-  CHECK(scaled(std::exp(1.0), EnergyScale::log) == doctest::Approx(1).epsilon(1e-15));
-}
-TEST_CASE("energy: names are read back, and unknown ones are refused with the known") {
-  for (Energy e : {Energy::exact, Energy::paper}) CHECK(parse_energy(name_of(e)) == e);
-  for (EnergyScale e : {EnergyScale::none, EnergyScale::sqrt, EnergyScale::log}) CHECK(parse_energy_scale(name_of(e)) == e);
-  for (Matrix m : {Matrix::chain, Matrix::paper}) CHECK(parse_matrix(name_of(m)) == m);
-  CHECK_THROWS_WITH_AS(parse_energy("joule"), doctest::Contains("'joule'"), UserError);
-  CHECK_THROWS_WITH_AS(parse_energy_scale("ln"), doctest::Contains("none, sqrt, log"), UserError);
-  CHECK_THROWS_WITH_AS(parse_matrix("exact"), doctest::Contains("chain"), UserError);
 }

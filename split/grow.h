@@ -25,6 +25,7 @@ struct GrowSettings {
   EnergyScale scale = EnergyScale::none;
   Rounding rounding = Rounding::drop;
   double threshold = 0.99;  // of Rounding::paper
+  Index multiple = 1;       // new widths are multiples of it
   bool carry_momentum = false;
   SurgerySettings surgery;
   TrainingSettings train, tune;

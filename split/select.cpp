@@ -48,9 +48,7 @@ Selection take(const SelectionProblem& p, const std::vector<Candidate>& order, d
   for (const Candidate& c : order) {
     if (wanted == 0) break;
     if (keep_caps && room[c.layer] == 0) continue;
-    s.split[c.layer][c.neuron] = 1;
-    s.objective += p.lambda[c.layer][c.neuron];
-    s.spent[p.group[c.layer]] += p.energy[c.layer];
+    s.take(p, c.layer, c.neuron);
     room[c.layer]--, wanted--;
   }
   s.relaxed_objective = s.objective;
@@ -71,11 +69,13 @@ SelectionProblem make_problem(const std::vector<std::vector<double>>& lambda, co
   return p;
 }
 
-Index Selection::count() const {
-  Index n = 0;
-  for (Index g : grown()) n += g;
-  return n;
+void Selection::take(const SelectionProblem& p, std::size_t layer, std::size_t neuron) {
+  split[layer][neuron] = 1;
+  order.push_back({layer, neuron});
+  objective += p.lambda[layer][neuron];
+  spent[p.group[layer]] += p.energy[layer];
 }
+Index Selection::count() const { return Index(order.size()); }
 std::vector<Index> Selection::grown() const {
   std::vector<Index> n;
   for (const auto& layer : split) n.push_back(Index(std::count(layer.begin(), layer.end(), char(1))));
@@ -97,9 +97,7 @@ Selection select_by_energy(const SelectionProblem& p, double grow, Rounding roun
     s.relaxed_objective += beta * lambda;
     if (beta < 1) closed[g] = 1;
     if (beta < 1 && !(rounding == Rounding::paper && beta >= threshold)) continue;
-    s.split[c.layer][c.neuron] = 1;
-    s.objective += lambda;
-    s.spent[g] += e;
+    s.take(p, c.layer, c.neuron);
     left[g] = std::max(0.0, left[g] - e);
     room[c.layer]--;
   }
@@ -114,6 +112,64 @@ Selection select_random(const SelectionProblem& p, double grow, std::uint64_t se
   Random random(seed, random_purpose::selection, round);
   std::uint64_t index = 0;
   return take(p, sorted(p, false, [&](std::size_t, std::size_t) { return random.uniform(index++); }), grow, true);
+}
+
+Selection in_multiples(const SelectionProblem& p, const Selection& chosen, Index multiple) {
+  if (multiple == 1) return chosen;
+  Selection s = nothing(p);
+  s.budget = chosen.budget, s.relaxed_objective = chosen.relaxed_objective;
+  std::vector<Index> grown = chosen.grown();
+  for (std::size_t l = 0; l < grown.size(); l++) {
+    Index width = Index(p.lambda[l].size()), down = (width + grown[l]) / multiple * multiple;
+    grown[l] = std::max<Index>(0, down - width);
+  }
+  std::vector<Index> kept(grown.size(), 0);
+  for (const auto& taken : chosen.order)
+    if (kept[taken.first] < grown[taken.first]) s.take(p, taken.first, taken.second), kept[taken.first]++;
+  while (true) {
+    Candidate best{0, 0, 0};
+    std::vector<Candidate> step;
+    for (std::size_t l = 0; l < grown.size(); l++) {
+      Index width = Index(p.lambda[l].size()), more = multiple - (width + kept[l]) % multiple;
+      double energy = double(more) * p.energy[l];
+      if (kept[l] + more > std::min(width, p.cap[l]) || s.spent[p.group[l]] + energy > s.budget[p.group[l]] * (1 + 1e-12)) continue;
+      std::vector<Candidate> left;
+      for (std::size_t i = 0; i < p.lambda[l].size(); i++)
+        if (!s.split[l][i] && p.lambda[l][i] < 0) left.push_back({p.lambda[l][i], l, i});
+      if (Index(left.size()) < more) continue;
+      std::sort(left.begin(), left.end());
+      left.resize(std::size_t(more));
+      double sum = 0;
+      for (const Candidate& c : left) sum += c.key;
+      if (sum / energy < best.key) best.key = sum / energy, step = left;
+    }
+    if (step.empty()) return s;
+    for (const Candidate& c : step) s.take(p, c.layer, c.neuron), kept[c.layer]++;
+  }
+}
+
+std::string why_nobody(const SelectionProblem& p, const Selection& s, const std::string& unit) {
+  std::vector<std::string> why;
+  for (std::size_t g = 0; g < s.budget.size(); g++) {
+    bool negative = false, room = false;
+    double best = 0, cost = 0;  // the first neuron that would have been taken
+    for (std::size_t l = 0; l < p.lambda.size(); l++)
+      for (double lambda : p.lambda[l]) {
+        if (p.group[l] != int(g) || lambda >= 0) continue;
+        negative = true;
+        if (p.cap[l] == 0) continue;
+        room = true;
+        if (lambda / p.energy[l] < best) best = lambda / p.energy[l], cost = p.energy[l];
+      }
+    why.push_back(!negative ? text("no splitting index is negative")
+                  : !room   ? text("every layer with a negative splitting index is at its widest")
+                            : text("the budget of ", s.budget[g], " ", unit, " buys none: the first neuron costs ", cost));
+  }
+  bool same = std::all_of(why.begin(), why.end(), [&](const std::string& w) { return w == why[0]; });
+  if (same) return why[0];
+  std::string all;
+  for (std::size_t g = 0; g < why.size(); g++) all += text(g ? "; " : "", "group ", g, ": ", why[g]);
+  return all;
 }
 
 }  // namespace fission

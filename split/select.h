@@ -25,9 +25,12 @@ enum class Rounding { drop, paper };  // the fractional β: dropped (never over 
 
 struct Selection {
   std::vector<std::vector<char>> split;     // [layer][neuron]
+  std::vector<std::pair<std::size_t, std::size_t>> order;  // layer and neuron, as they were taken
   std::vector<double> budget, spent;        // of each group, in the unit of energy
   double objective = 0;                     // Σ λ̂ over the chosen
   double relaxed_objective = 0;             // of the relaxation: a bound
+  std::string why_none;                     // if it is nobody
+  void take(const SelectionProblem& problem, std::size_t layer, std::size_t neuron);
   Index count() const;
   std::vector<Index> grown() const;         // channels added to each layer
 };
@@ -38,5 +41,14 @@ Selection select_by_energy(const SelectionProblem& problem, double grow, Roundin
 Selection select_vanilla(const SelectionProblem& problem, double grow, bool as_published);
 // The other baseline: ⌊grow·n⌋ of all n, drawn from (seed, round), whatever their λ̂; caps kept. More grow adds to the same draw.
 Selection select_random(const SelectionProblem& problem, double grow, std::uint64_t seed, std::uint64_t round);
+
+// The same with each new width that grows a multiple: a layer's last taken neurons are left out, down to the multiple
+// (or to no growth); then what is free of each group's budget buys whole steps up to a next multiple, of λ̂ < 0 and
+// within caps, the step with the most negative Σλ̂/Σe first. Never over a budget that was kept. The baselines, which have
+// no budget, are only rounded down.
+Selection in_multiples(const SelectionProblem& problem, const Selection& chosen, Index multiple);
+
+// Why select_by_energy chose nobody, of each group: no λ̂ < 0, no room, or a budget too small (then in this unit)
+std::string why_nobody(const SelectionProblem& problem, const Selection& chosen, const std::string& unit);
 
 }  // namespace fission

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
-
-#include "tensor/check.h"
 
 namespace fission {
 namespace {
@@ -30,7 +27,6 @@ struct Rest {
   std::vector<double> energies{0}, worths{0};  // of the first so many items
   std::vector<std::size_t> of;                 // their classes
 };
-using Counts = std::vector<std::size_t>;
 
 class Group {
  public:
@@ -54,7 +50,7 @@ class Group {
     offer(0, nullptr, all, whole);
     if (whole == all.of.size()) return;  // everything fits
     double price = (all.worths[whole + 1] - all.worths[whole]) / (all.energies[whole + 1] - all.energies[whole]);
-    for (std::size_t limit : {1000, 30000, 300000}) {
+    for (std::size_t limit : {std::size_t(1000), std::size_t(300000)}) {
       narrow(price);
       bound_ = std::max(best_worth_, search(limit));
       if (bound_ == best_worth_) return;
@@ -62,12 +58,9 @@ class Group {
   }
   double worth() const { return best_worth_; }
   double bound() const { return bound_; }
-  void mark(Selection& s, int group) const {
+  void mark(const SelectionProblem& p, Selection& s) const {
     for (std::size_t c = 0; c < classes_.size(); c++)
-      for (std::size_t i = 0; i < best_[c]; i++) {
-        s.split[classes_[c].items[i].layer][classes_[c].items[i].neuron] = 1;
-        s.spent[group] += classes_[c].energy;
-      }
+      for (std::size_t i = 0; i < best_[c]; i++) s.take(p, classes_[c].items[i].layer, classes_[c].items[i].neuron);
   }
 
  private:
@@ -165,15 +158,19 @@ class Group {
 
   std::vector<Class> classes_;
   double budget_, relaxed_ = 0, bound_ = 0, best_worth_ = 0;
-  Counts best_;
+  std::vector<std::size_t> best_;  // the counts of the best choice known
   std::vector<std::vector<State>> lists_;
 };
 
 }  // namespace
 
 Optimum select_optimal(const SelectionProblem& p, double grow) {
+  Selection rounded = select_by_energy(p, grow, Rounding::drop);
   Optimum optimum;
-  Selection& s = optimum.chosen = select_by_energy(p, grow, Rounding::drop);  // budgets and the relaxation
+  Selection& s = optimum.chosen;
+  s.budget = rounded.budget, s.relaxed_objective = rounded.relaxed_objective;
+  s.spent.assign(s.budget.size(), 0);
+  for (const auto& layer : p.lambda) s.split.emplace_back(layer.size(), 0);
   for (std::size_t g = 0; g < s.budget.size(); g++) {
     std::vector<Class> classes;
     for (std::size_t l = 0; l < p.lambda.size(); l++) {
@@ -187,18 +184,11 @@ Optimum select_optimal(const SelectionProblem& p, double grow) {
       if (same == classes.end()) same = classes.insert(same, {p.energy[l], {}, {}});
       same->items.insert(same->items.end(), items.begin(), items.end());
     }
-    for (std::size_t l = 0; l < p.lambda.size(); l++)
-      if (p.group[l] == int(g)) std::fill(s.split[l].begin(), s.split[l].end(), char(0));
     Group group(std::move(classes), s.budget[g] * (1 + 1e-12));
     group.solve();
-    s.spent[g] = 0;
-    group.mark(s, int(g));
+    group.mark(p, s);
     optimum.bound -= group.bound();
   }
-  s.objective = 0;
-  for (std::size_t l = 0; l < p.lambda.size(); l++)
-    for (std::size_t i = 0; i < p.lambda[l].size(); i++)
-      if (s.split[l][i]) s.objective += p.lambda[l][i];
   return optimum;
 }
 

@@ -92,36 +92,6 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   return descent.result();
 }
 
-Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round) {
-  std::vector<double> energy = scaled_energies(network, how.energy, how.scale);
-  std::vector<int> group;
-  std::vector<Index> most;
-  for (const Axis& axis : network.axes()) group.push_back(axis.group), most.push_back(axis.max_width);
-  SelectionProblem problem = make_problem(index.lambda, energy, group, most);
-  auto choose = [&](double grow) {
-    if (how.choice == Choice::energy) return select_by_energy(problem, grow, how.rounding, how.threshold);
-    if (how.choice == Choice::random) return select_random(problem, grow, how.seed, std::uint64_t(round));
-    return select_vanilla(problem, grow, how.choice == Choice::vanilla_paper);
-  };
-  auto macs_after = [&](const Selection& s) {
-    std::vector<Index> widths = network.widths(), grown = s.grown();
-    for (std::size_t l = 0; l < widths.size(); l++) widths[l] += grown[l];
-    return network.macs(widths);
-  };
-  Selection chosen = choose(how.grow);
-  const double target = how.target_of(round);
-  if (target <= 0 || macs_after(chosen) <= target) return chosen;
-  double low = 0, high = how.grow;  // bisect: the most that stays under the target
-  chosen = choose(low);
-  for (int i = 0; i < 60; i++) {
-    double middle = (low + high) / 2;
-    Selection attempt = choose(middle);
-    if (macs_after(attempt) <= target) low = middle, chosen = std::move(attempt);
-    else high = middle;
-  }
-  return chosen;
-}
-
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
                       const PictureInput& input) {
   const Tensor& rows = network.neuron_rows();
@@ -167,7 +137,9 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
     for (std::size_t i = 0; i < chosen.split[l].size(); i++)
       if (chosen.split[l][i]) by_lambda += half_square * index.lambda[l][i];
   work.log(Json{{"round", r.round}, {"stage", "split"}, {"neurons", r.neurons_split}, {"grown", chosen.grown()}, {"widths", r.widths}, {"macs", r.macs},
-                {"parameters", r.parameters}, {"budget", chosen.budget}, {"spent", chosen.spent}, {"loss", old_loss},
+                {"parameters", r.parameters}, {"budget", chosen.budget}, {"spent", chosen.spent},
+                {"energy_unit", scaled_unit(how.energy, how.scale)}, {"energy_source", how.energy.source}, {"sum_of_lambdas", chosen.objective},
+                {"bound_of_sum", chosen.relaxed_objective}, {"loss", old_loss},
                 {"predicted_loss_change", r.predicted}, {"measured_loss_change", r.measured}, {"loss_change_by_lambda", by_lambda},
                 {"test_loss", r.split.loss}, {"test_top1", r.split.top1}, {"test_top5", r.split.top5}});
   return r;
@@ -187,9 +159,8 @@ void finish(State& state, Workshop& work) {
   work.save(state);
 }
 
-void nothing_to_split(State& state, Workshop& work) {
-  work.log(Json{{"round", state.round}, {"stage", "split"}, {"neurons", 0},
-                {"why", "no neuron is worth its energy: every splitting index is >= 0, every layer is at its widest, or the budget buys none"}});
+void nothing_to_split(State& state, const Selection& nobody, Workshop& work) {
+  work.log(Json{{"round", state.round}, {"stage", "split"}, {"neurons", 0}, {"why", nobody.why_none}});
   state.round--;
   finish(state, work);
 }

@@ -6,13 +6,14 @@ namespace fission {
 
 void train(State& state, const GrowSettings& how, Workshop& work);               // ends with the test score in the round's record
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work);
+// E12 with the settings' energies, or a baseline; in multiples; under the round's target (select_stage.cpp). Nobody: says why.
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round);
 // Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's matrix, linear layers' truth 0
 RoundRecord record_split(const State& before, Network& after, const Selection& chosen, const SplittingIndex& index,
                          const GrowSettings& how, Workshop& work);
 void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen, const GrowSettings& how);
 void finish(State& state, Workshop& work);
-void nothing_to_split(State& state, Workshop& work);
+void nothing_to_split(State& state, const Selection& nobody, Workshop& work);
 
 // Σ over the chosen neurons of v̂ᵀS v̂ (unit v̂), over one epoch of the source
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,

@@ -38,9 +38,10 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost; the paper: no one value")->check(CLI::Range(0.0, 1.0))->group("Growth");
   app.add_option("--target-macs", how.target_macs, "stay just under so many MACs a picture; several, comma-separated: one a round; default, as the paper: no target")->delimiter(',')->check(at_least(1))->group("Growth");
   option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored), random; the paper: energy")->group("Growth");
-  option("--energy", energy, "exact (MACs that one more channel adds) or paper (the authors' count); the paper: paper")->group("Growth");
+  option("--energy", energy, "of a neuron, what one more channel adds: exact (MACs), paper (the authors' count), parameters, picojoules (45 nm, Horowitz 2014), table:FILE (split/energy_table.h); the paper: paper")->group("Growth");
   option("--energy-scale", energy_scale, "none, sqrt or log of the energy; the paper: sqrt on CIFAR")->group("Growth");
   option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from 0.99 of it on)")->group("Growth");
+  option("--multiple", how.multiple, "new widths are multiples of 1, 4 or 8: rounded down, and what that frees buys whole steps; the paper: 1")->check(CLI::IsMember({1, 4, 8}))->group("Growth");
   option("--epsilon", how.surgery.epsilon, "the copies' distance from the neuron; the paper: 0.01")->check(at_least(0))->group("Growth");
   option("--split-step", split_step, "exact (a step of epsilon in function space) or paper (columns of v copied whole)")->group("Growth");
   option("--momentum", momentum, "after a split: zero, or split (carried through the surgery); the paper: zero")->group("Growth");
@@ -105,14 +106,16 @@ void GrowthOptions::fit(const data::Dataset& train) {
 }
 
 nlohmann::ordered_json GrowthOptions::config() const {
-  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start}, {"activation", activation},
+  nlohmann::ordered_json c{{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start}, {"activation", activation},
           {"epochs", how.train.schedule.epochs}, {"tune-epochs", how.tune.schedule.epochs}, {"batch", run.batch}, {"lr", lr},
           {"tune-lr", how.tune.schedule.lr}, {"schedule", schedule}, {"warmup", warmup}, {"momentum-factor", momentum_factor}, {"nesterov", nesterov},
           {"weight-decay", weight_decay}, {"smoothing", smoothing}, {"bn-batch", bn_batch}, {"rounds", how.rounds}, {"grow", how.grow},
           {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
-          {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature}, {"linear-curvature", linear_curvature},
+          {"multiple", how.multiple}, {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature}, {"linear-curvature", linear_curvature},
           {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch}, {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss},
           {"relu-beta", how.rayleigh.probe.curvature.relu_beta}, {"seed", how.seed}, {"check-pictures", run.check_pictures}};
+  if (!how.energy.fingerprint.empty()) c["energy-table"] = how.energy.fingerprint;  // the same file, not only its name
+  return c;
 }
 
 }  // namespace fission

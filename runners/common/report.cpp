@@ -28,7 +28,12 @@ std::string duration(double seconds) {
   return buffer;
 }
 std::string in_millions(double value) { return formatted(value < 1e6 ? "%.4f M" : value < 1e8 ? "%.3f M" : "%.1f M", value / 1e6); }
-std::string compact(double value) { return formatted("%.9g", value); }
+std::string compact(double value, int digits) {
+  std::ostringstream out;
+  out.precision(digits);
+  out << value;
+  return out.str();
+}
 std::string percent(double share) { return formatted("%.2f %%", 100 * share); }
 std::string joined(const std::vector<Index>& widths) {
   std::string s;

@@ -112,6 +112,7 @@ State Run::begin() {
     if (target < least) user_error("--target-macs ", Index(target), ": expected at least the ", Index(least), " MACs of the network before");
     least = target;
   }
+  scaled_energies(*state.network, how_.energy, how_.scale);  // a table that lacks its layers is refused now, not after the training
   make_directories(options_.directory);
   write_file_atomically(path("config.json"), config_.dump(2) + "\n");
   state.enter(Stage::train, how_);
@@ -185,7 +186,13 @@ void Run::log(const Json& line) {
   if (line.contains("why")) {
     std::printf("round %.0f: nothing to split: %s\n", number("round"), line.at("why").get<std::string>().c_str());
   } else if (line.at("stage") == "split") {
-    std::printf("split %.0f neurons, now %s MACs: loss %+.4e predicted (E4), %+.4e measured; test %s\n", number("neurons"),
+    std::string energy;  // spent, and of which budget, of each group; the baselines have none
+    for (std::size_t g = 0; g < line.at("spent").size(); g++) {
+      double budget = line.at("budget")[g];
+      energy += (g ? " + " : "") + compact(line.at("spent")[g], 4) + (budget > 0 ? " of " + compact(budget, 4) : "");
+    }
+    std::printf("split %.0f neurons for %s %s (%s), now %s MACs: loss %+.4e predicted (E4), %+.4e measured; test %s\n", number("neurons"),
+                energy.c_str(), line.at("energy_unit").get<std::string>().c_str(), line.at("energy_source").get<std::string>().c_str(),
                 in_millions(number("macs")).c_str(), number("predicted_loss_change"), number("measured_loss_change"), percent(number("test_top1")).c_str());
   } else if (line.at("stage") == "rq") {
     std::printf("round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e; %.0f pictures/s\n", number("round"),

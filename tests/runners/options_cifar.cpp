@@ -1,6 +1,7 @@
 // Facts of cifar's options: every one changes what it says, and nothing that it should not.
 #include "nn/checkpoint.h"
 #include "split/energy.h"
+#include "tests/energy_table.h"
 #include "tests/runners/options.h"
 
 using namespace fission;
@@ -65,6 +66,12 @@ void budget_differs(const Grown& a, const Grown& b) {
   CHECK(same(a.rq, b.rq, "sum_of_negative_lambdas"));
   CHECK_FALSE(same(a.split, b.split, "budget"));
 }
+template <const char* const& unit>
+void energy_in(const Grown& a, const Grown& b) {
+  budget_differs(a, b);
+  CHECK(b.split[0].at("energy_unit") == unit);
+  CHECK(b.printed(text(" ", unit, " (", b.split[0].at("energy_source").get<std::string>(), "), now ")));
+}
 void tuning_differs(const Grown& a, const Grown& b) {
   CHECK(same(a.split, b.split, "grown"));
   CHECK(same(a.split, b.split, "test_loss"));
@@ -73,6 +80,25 @@ void tuning_differs(const Grown& a, const Grown& b) {
 void nothing_differs(const Grown& a, const Grown& b) { CHECK(differing(a.files, b.files) == ""); }
 
 const Arguments narrow{"--widths", "0.125"};  // of any model
+const char* const macs = "MACs";
+const char* const parameters = "parameters";
+const char* const picojoules = "pJ";
+const char* const kilo_macs = "kMACs";
+const char* const root_macs = "√MACs";
+const char* const log_macs = "ln MACs";
+
+// a table of the tiny growth's layers: their products
+const std::string& energy_file() {
+  static const Folder folder;
+  static const std::string path = [] {
+    NetworkConfig c;
+    c.widths.assign(14, 4), c.size = 28, c.channels = 1;
+    std::string table = testing::table_of(*make_network(c, open_backend("reference"), DType::f32, 0), {1, 64}, testing::kilo_macs);
+    return folder.write("energy.csv", Bytes(table.begin(), table.end()));
+  }();
+  return path;
+}
+
 const Arguments no_rounds{"--rounds", "0"}, one_step{"--rounds", "0", "--first", "16"};
 
 const std::vector<Case>& cases() {
@@ -150,9 +176,23 @@ const std::vector<Case>& cases() {
          choice_differs(a, g);
          CHECK(g.split[0].at("neurons") == 16);  // ⌊0.3 · 56⌋
        }},
-      {"--energy", "paper", budget_differs},
-      {"--energy-scale", "sqrt", budget_differs},
-      {"--energy-scale", "log", budget_differs},
+      {"--energy", "paper", energy_in<macs>},
+      {"--energy", "parameters", energy_in<parameters>},
+      {"--energy", "picojoules", energy_in<picojoules>},
+      {"--energy", "table:" + energy_file(), [](const Grown& a, const Grown& g) {
+         energy_in<kilo_macs>(a, g);
+         CHECK(same(a.split, g.split, "grown"));  // the same products, in thousands
+         CHECK(g.config.at("energy-table").get<std::string>().size() == 16);
+         CHECK_FALSE(a.config.contains("energy-table"));
+       }},
+      {"--energy-scale", "sqrt", energy_in<root_macs>},
+      {"--energy-scale", "log", energy_in<log_macs>},
+      {"--multiple", "4", [](const Grown& a, const Grown& g) {
+         choice_differs(a, g);
+         Index grew = 0;
+         for (Index w : g.split[0].at("widths")) grew += w == 8, CHECK((w == 7 || w == 8));
+         CHECK(grew > 0);
+       }, {"--widths", "7,7,7,7,7,7,7,7,7,7,7,7,7,7"}},
       {"--epsilon", "0", [](const Grown& a, const Grown& g) {
          CHECK(same(a.split, g.split, "grown"));
          CHECK(g.split[0].at("predicted_loss_change") == 0);
@@ -251,6 +291,28 @@ TEST_CASE("options: --round paper keeps the neuron that fits to 0.99 of it, and 
     }
   }
   CHECK(kept >= 1);
+}
+
+TEST_CASE("options: an energy table that lacks a layer, or is another file than the run's, ends with a line that says so") {
+  Folder folder;
+  const std::string whole = read_file(energy_file()), small = whole.substr(0, whole.rfind("linear,"));
+  auto with = [&](const std::string& table) {
+    folder.write("energy.csv", Bytes(table.begin(), table.end()));
+    return launch("cifar", tiny_growth(folder / "run", {"--energy", "table:" + (folder / "energy.csv")}));
+  };
+  check_refused(with(small.substr(0, small.rfind("linear,"))), {"energy.csv: needed: linear 1x1", "4 channels in, 10 out; the file has dense 3x3"});
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  require_done(with(whole));
+  check_refused(with(whole + "# more\n"), {"holds another run: --energy-table was "});
+}
+
+TEST_CASE("options: a budget that buys nobody ends the growth in order, and says so") {
+  Grown g = grown({"--grow", "0.000001", "--rounds", "3"});
+  REQUIRE(g.split.size() == 1);
+  CHECK(g.split[0].at("neurons") == 0);
+  CHECK(g.printed("round 1: nothing to split: the budget of "));
+  CHECK(g.printed(" MACs buys none: the first neuron costs "));
+  CHECK(g.files.count("round-0.safetensors") == 1);
 }
 
 TEST_CASE("options: --target-macs takes one number a round, and the last one for all later rounds") {

@@ -128,7 +128,18 @@ TEST_CASE("inspect: prose has the widths of every axis, MACs with their conventi
 }
 
 TEST_CASE("options: every option of inspect has its effect") {
-  check_all_covered("inspect", {"--json"});  // above
+  const std::string path = learned() + "/round-1.safetensors";
+  Json exact = json_of(launch("inspect", {path, "--json"})), pj = json_of(launch("inspect", {path, "--json", "--energy", "picojoules"}));
+  CHECK(exact.at("energy").at("cost") == exact.at("macs"));
+  CHECK(exact.at("energy").at("one_more_channel").size() == 14);
+  CHECK(pj.at("energy").at("unit") == "pJ");
+  CHECK(pj.at("energy").at("cost").get<double>() > 4.6 * exact.at("macs").get<double>());
+  CHECK_FALSE(json_of(launch("inspect", {path, "--json", "--energy", "paper"})).at("energy").contains("cost"));  // a marginal only
+  Ended prose = launch("inspect", {path, "--energy", "picojoules"});
+  CHECK(prose.out.find(" pJ (Horowitz 2014, 45 nm") != std::string::npos);
+  CHECK(prose.out.find("pJ that one more channel adds") != std::string::npos);
+  check_refused(launch("inspect", {path, "--energy", "joule"}), {"'joule'"});
+  check_all_covered("inspect", {"--json", "--energy"});
   check_defaults_shown("inspect");
 }
 

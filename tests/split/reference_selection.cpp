@@ -6,6 +6,7 @@
 
 #include "split/energy.h"
 #include "split/select.h"
+#include "split/select_optimal.h"
 #include "tests/reference_file.h"
 
 using namespace fission;
@@ -110,6 +111,14 @@ TEST_CASE("select: dropping the fraction loses at most 0.36 % against the exact 
     double objective = select_by_energy(i.problem, i.grow, Rounding::drop).objective, best = i.number("objective")[4];
     CHECK(objective >= best * (1 + 1e-9));      // both negative
     CHECK(objective <= best * (1 - 0.0036));
+  });
+}
+TEST_CASE("select: the 0/1 optimum is the reference's in all 15, and proven") {
+  each_instance([](const Instance& i, const Library&) {
+    Optimum o = select_optimal(i.problem, i.grow);
+    CHECK(o.proven());
+    CHECK(o.chosen.objective == doctest::Approx(i.number("objective")[4]).epsilon(1e-6));  // proven there to 1e-6
+    CHECK(o.chosen.objective <= i.number("objective")[4] * (1 - 1e-9));                    // and none of theirs is better
   });
 }
 TEST_CASE("select: vanilla as published is the authors', λ̂ ≥ 0 and all") {

@@ -50,7 +50,7 @@ class Group {
     offer(0, nullptr, all, whole);
     if (whole == all.of.size()) return;  // everything fits
     double price = (all.worths[whole + 1] - all.worths[whole]) / (all.energies[whole + 1] - all.energies[whole]);
-    for (std::size_t limit : {std::size_t(1000), std::size_t(300000)}) {
+    for (std::size_t limit : {std::size_t(1000), std::size_t(30000)}) {
       narrow(price);
       bound_ = std::max(best_worth_, search(limit));
       if (bound_ == best_worth_) return;

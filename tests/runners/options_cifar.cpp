@@ -66,8 +66,7 @@ void budget_differs(const Grown& a, const Grown& b) {
   CHECK(same(a.rq, b.rq, "sum_of_negative_lambdas"));
   CHECK_FALSE(same(a.split, b.split, "budget"));
 }
-template <const char* const& unit>
-void energy_in(const Grown& a, const Grown& b) {
+void energy_in(const char* unit, const Grown& a, const Grown& b) {
   budget_differs(a, b);
   CHECK(b.split[0].at("energy_unit") == unit);
   CHECK(b.printed(text(" ", unit, " (", b.split[0].at("energy_source").get<std::string>(), "), now ")));
@@ -80,19 +79,13 @@ void tuning_differs(const Grown& a, const Grown& b) {
 void nothing_differs(const Grown& a, const Grown& b) { CHECK(differing(a.files, b.files) == ""); }
 
 const Arguments narrow{"--widths", "0.125"};  // of any model
-const char* const macs = "MACs";
-const char* const parameters = "parameters";
-const char* const picojoules = "pJ";
-const char* const kilo_macs = "kMACs";
-const char* const root_macs = "√MACs";
-const char* const log_macs = "ln MACs";
 
 // a table of the tiny growth's layers: their products
 const std::string& energy_file() {
   static const Folder folder;
   static const std::string path = [] {
     NetworkConfig c;
-    c.widths.assign(14, 4), c.size = 28, c.channels = 1;
+    c.widths.assign(14, 4), c.size = 32, c.channels = 1;
     std::string table = testing::table_of(*make_network(c, open_backend("reference"), DType::f32, 0), {1, 64}, testing::kilo_macs);
     return folder.write("energy.csv", Bytes(table.begin(), table.end()));
   }();
@@ -176,21 +169,24 @@ const std::vector<Case>& cases() {
          choice_differs(a, g);
          CHECK(g.split[0].at("neurons") == 16);  // ⌊0.3 · 56⌋
        }},
-      {"--energy", "paper", energy_in<macs>},
-      {"--energy", "parameters", energy_in<parameters>},
-      {"--energy", "picojoules", energy_in<picojoules>},
+      {"--energy", "paper", [](const Grown& a, const Grown& g) { energy_in("MACs", a, g); }},
+      {"--energy", "parameters", [](const Grown& a, const Grown& g) { energy_in("parameters", a, g); }},
+      {"--energy", "picojoules", [](const Grown& a, const Grown& g) { energy_in("pJ", a, g); }},
       {"--energy", "table:" + energy_file(), [](const Grown& a, const Grown& g) {
-         energy_in<kilo_macs>(a, g);
+         energy_in("kMACs", a, g);
          CHECK(same(a.split, g.split, "grown"));  // the same products, in thousands
          CHECK(g.config.at("energy-table").get<std::string>().size() == 16);
          CHECK_FALSE(a.config.contains("energy-table"));
        }},
-      {"--energy-scale", "sqrt", energy_in<root_macs>},
-      {"--energy-scale", "log", energy_in<log_macs>},
+      {"--energy-scale", "sqrt", [](const Grown& a, const Grown& g) { energy_in("√MACs", a, g); }},
+      {"--energy-scale", "log", [](const Grown& a, const Grown& g) { energy_in("ln MACs", a, g); }},
       {"--multiple", "4", [](const Grown& a, const Grown& g) {
          choice_differs(a, g);
          Index grew = 0;
-         for (Index w : g.split[0].at("widths")) grew += w == 8, CHECK((w == 7 || w == 8));
+         for (Index w : g.split[0].at("widths")) {
+           CHECK((w == 7 || w == 8));
+           grew += w == 8;
+         }
          CHECK(grew > 0);
        }, {"--widths", "7,7,7,7,7,7,7,7,7,7,7,7,7,7"}},
       {"--epsilon", "0", [](const Grown& a, const Grown& g) {
@@ -307,10 +303,10 @@ TEST_CASE("options: an energy table that lacks a layer, or is another file than 
 }
 
 TEST_CASE("options: a budget that buys nobody ends the growth in order, and says so") {
-  Grown g = grown({"--grow", "0.000001", "--rounds", "3"});
+  Grown g = grown({"--grow", "0.001", "--rounds", "3"});
   REQUIRE(g.split.size() == 1);
   CHECK(g.split[0].at("neurons") == 0);
-  CHECK(g.printed("round 1: nothing to split: the budget of "));
+  CHECK(g.printed("round 1: nothing to split: group 0: the budget of "));
   CHECK(g.printed(" MACs buys none: the first neuron costs "));
   CHECK(g.files.count("round-0.safetensors") == 1);
 }

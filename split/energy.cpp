@@ -41,12 +41,28 @@ EnergyModel parse_energy(const std::string& name) {
 }
 
 namespace {
+// Section 6, MobileNetV2, r the side of a layer's output: stem (27 + 1) r²; expansion r² c_in + r_next²; output r² (c_in + width
+// of the next expansion, or of the head); head r² c_in + classes. No skip convolution, no 3×3.
+std::vector<double> authors_count_v2(const Network& network) {
+  const auto& axes = network.axes();
+  std::vector<double> e;
+  auto squared_side = [&](std::size_t l) { return double(network.producer(axes[l]).positions); };
+  for (std::size_t l = 0; l < axes.size(); l++) {
+    double before = squared_side(l) * (l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width));
+    bool stem = l == 0, head = l + 1 == axes.size(), output = l % 2 == 1;
+    e.push_back(before + (stem     ? squared_side(0)
+                          : head   ? double(network.config().classes)
+                          : output ? squared_side(l) * double(axes[l + 1].width)
+                                   : squared_side(l + 1)));
+  }
+  return e;
+}
 // Section 6, MobileNetV1: first layer 27 r₀² + r₁²; layer ℓ: r_ℓ² (width_{ℓ−1} + 9) + r_{ℓ+1}²; the last has `classes`
 // in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It charges the depthwise filter BEFORE the layer, and 1 a
 // position for the next block: no network's whole cost has these differences.
 std::vector<double> authors_count(const Network& network) {
   const auto& axes = network.axes();
-  if (network.config().model != "mobilenet_v1") user_error("--energy paper: the authors' count of ", network.config().model, " is not there yet");
+  if (network.config().model == "mobilenet_v2") return authors_count_v2(network);
   std::vector<double> e;
   auto squared_side = [&](std::size_t l) { return double(network.producer(axes[l]).positions); };
   for (std::size_t l = 0; l < axes.size(); l++) {

@@ -61,7 +61,7 @@ void floors(Json& j, const Network& n, const std::string& job, double batch) {
   }
   double skip = 0, skip_y = 0;  // no u, no S·v
   for (const SkipConv& s : n.skips()) {
-    double y = double(s.positions * n.axes()[s.out_axis].width);
+    double y = double(s.side * s.side * n.axes()[s.out_axis].width);
     skip += y * double(n.axes()[s.in_axis].width), skip_y += y;
   }
   double macs = 3 * (dense + depthwise + skip) - first, bytes = 5 * 4 * (dense_y + depthwise_y + skip_y);
@@ -88,7 +88,7 @@ double convolutions(Backend& backend, const Network& n, const BenchOptions& o) {
     side = out;
   }
   for (const SkipConv& s : n.skips()) {
-    Tensor x = noise(backend, {o.batch, s.positions, 1, n.axes()[s.in_axis].width}, 3), dy = noise(backend, {o.batch, s.positions, 1, n.axes()[s.out_axis].width}, 4), w = s.w.value(), dw = w.like();
+    Tensor x = noise(backend, {o.batch, s.side, s.side, n.axes()[s.in_axis].width}, 3), dy = noise(backend, {o.batch, s.side, s.side, n.axes()[s.out_axis].width}, 4), w = s.w.value(), dw = w.like();
     total += milliseconds(backend, 5, [&] { ops::conv2d(x, w, {}), ops::conv2d_backward_filter(x, dy, {}, dw), ops::conv2d_backward_data(dy, w, {}, x.shape()); });
   }
   return total;

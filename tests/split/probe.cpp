@@ -129,7 +129,8 @@ TEST_CASE("probe: a really split neuron changes the loss by ε²/2 vᵀSv: the r
     each_neuron(s, [&](const Masks& one) {
       double epsilon = smaller(s, 2e-2, 4), tenth = epsilon / 10;
       double coarse = s.ratio(v, one, epsilon) - 1, fine = s.ratio(v, one, tenth) - 1;
-      double rounding = 1e-15 / (tenth * tenth / 2 * std::abs(s.form(v, one, Matrix::chain)));  // of two losses of size 1, against the change
+      // of two losses of size 1, after 27 or 62 convolutions, against the change
+      double rounding = (widths == small_v1 ? 1e-15 : 5e-15) / (tenth * tenth / 2 * std::abs(s.form(v, one, Matrix::chain)));
       CHECK(std::abs(coarse) < 0.2);
       CHECK(std::abs(fine - coarse / 100) < 0.03 * std::abs(coarse) / 100 + rounding);
     });

@@ -29,7 +29,8 @@ struct GrowSettings {
   bool carry_momentum = false;
   SurgerySettings surgery;
   TrainingSettings train, tune;
-  RayleighSettings rayleigh;
+  Solver solver = Solver::rq_sgd;
+  RayleighSettings rayleigh;  // for Lanczos: its epochs are passes, its probe; the rest is RQ-SGD's
   std::uint64_t seed = 1;
   double target_of(Index round) const { return target_macs.empty() ? 0 : target_macs[std::min<std::size_t>(target_macs.size(), round) - 1]; }
 };
@@ -45,7 +46,7 @@ struct RoundRecord {
 struct State {
   std::unique_ptr<Network> network;
   std::unique_ptr<Sgd> optimizer;             // in Stage::train; kept through Stage::rayleigh if its momentum is to be carried
-  std::unique_ptr<RayleighDescent> descent;   // in Stage::rayleigh
+  std::unique_ptr<SplittingSolver> descent;   // in Stage::rayleigh
   std::unique_ptr<Meter> meter;
   Index round = 0;                            // of the split that is being prepared or tuned; 0: the seed
   Stage stage = Stage::train;

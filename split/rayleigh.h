@@ -17,21 +17,19 @@ struct RayleighSettings {
   double lr_at(Index epoch) const;  // epoch from 0
 };
 
-class RayleighDescent {
+class RayleighDescent : public SplittingSolver {
  public:
-  // directions: drawn from (seed, round) by U(−0.1, 0.1)
   RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed, std::uint64_t round);
-  void begin_epoch();                                                    // the means start anew
-  Tensor step(const Tensor& x, const Tensor& labels, Index epoch);       // returns the loss (1)
-  SplittingIndex result() const;                                         // of the steps since begin_epoch()
-
-  // What a checkpoint keeps: names and tensors; each (P), or (R) for sum_r; and the number of steps in the means.
-  std::vector<std::pair<std::string, Tensor>> state();
-  Index steps_in_mean = 0;
+  void begin_epoch() override;                                                 // the means start anew
+  Tensor step(const Tensor& x, const Tensor& labels, Index epoch) override;    // products() of this batch, then update()
+  void update(Index epoch);
+  void end_epoch(Index) override {}
+  SplittingIndex result() const override;                                      // of the in_mean steps since begin_epoch()
+  std::vector<std::pair<std::string, Tensor>> state() override;
   Tensor& v() { return v_; }
   const Tensor& quotients() const { return quotient_; }  // (R): R(v) of the last step, before its update
   const Tensor& gradient() const { return gradient_; }   // (P): E11 of the last step
-  const Tensor& products() const { return s_v_; }        // (P): S·v of the last step
+  Tensor& products() { return s_v_; }                    // (P): S·v of the last step
 
  private:
   Network& network_;

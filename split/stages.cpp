@@ -45,7 +45,7 @@ void State::enter(Stage next, const GrowSettings& how) {
   if (next == Stage::train) optimizer = std::make_unique<Sgd>(*network, (round == 0 ? how.train : how.tune).sgd);
   if (next == Stage::rayleigh) {
     if (!how.carry_momentum) optimizer.reset();
-    descent = std::make_unique<RayleighDescent>(*network, how.rayleigh, how.seed, std::uint64_t(round));
+    descent = make_solver(how.solver, *network, how.rayleigh, how.seed, std::uint64_t(round));
   }
 }
 
@@ -74,18 +74,26 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
 
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   BatchSource& source = work.training(state.round, Stage::rayleigh);
-  RayleighDescent& descent = *state.descent;
+  SplittingSolver& descent = *state.descent;
   while (state.epoch < how.rayleigh.epochs) {
     if (state.step == 0) descent.begin_epoch();
     run_epoch(state, work, source, [&](const Batch& batch) {
       Tensor loss = descent.step(work.input()(batch), batch.labels, state.epoch);
       state.meter->add_loss(loss, batch.labels.numel());
     });
+    descent.end_epoch(state.epoch);
+    SplittingIndex now = descent.result();
     double least = 0, sum = 0;
-    for (const auto& layer : descent.result().lambda)
+    for (const auto& layer : now.lambda)
       for (double l : layer) least = std::min(least, l), sum += std::min(l, 0.0);
-    work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", how.rayleigh.epochs},
-                  {"lr", how.rayleigh.lr_at(state.epoch)}, {"loss", state.meter->read().loss}, {"least_lambda", least}, {"sum_of_negative_lambdas", sum}});
+    Json line{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", how.rayleigh.epochs}};
+    if (how.solver == Solver::rq_sgd) line["lr"] = how.rayleigh.lr_at(state.epoch);
+    line["loss"] = state.meter->read().loss, line["least_lambda"] = least, line["sum_of_negative_lambdas"] = sum;
+    std::vector<double> residuals;
+    for (const auto& layer : now.residual) residuals.insert(residuals.end(), layer.begin(), layer.end());
+    std::sort(residuals.begin(), residuals.end());
+    if (!residuals.empty()) line["largest_residual"] = residuals.back(), line["median_residual"] = residuals[residuals.size() / 2];
+    work.log(line);
     // the means of the last epoch are the result, so the next begin_epoch() waits until there is a next epoch
     next_epoch(state);
   }

@@ -1,5 +1,7 @@
 #include "runners/common/growth_options.h"
 
+#include "tensor/eigen.h"
+
 namespace fission {
 
 void GrowthOptions::add_to(CLI::App& app) {
@@ -48,7 +50,8 @@ void GrowthOptions::add_to(CLI::App& app) {
 
   option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
   option("--linear-curvature", linear_curvature, "second derivative of no activation (MobileNetV2's linear projections): one, so that they can be chosen at all, or zero, the truth; the paper: one")->group("RQ-SGD");
-  option("--rq-epochs", how.rayleigh.epochs, "of the descent; the paper: 10")->check(at_least(1))->group("RQ-SGD");
+  option("--solver", solver, "rq-sgd, or lanczos (whole passes over one fixed augmentation, residuals stated; needs Eigen); the paper: rq-sgd")->group("RQ-SGD");
+  option("--rq-epochs", how.rayleigh.epochs, "of the descent, or Lanczos's passes; the paper: 10")->check(at_least(1))->group("RQ-SGD");
   option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
   option("--rq-lr", how.rayleigh.lr, "learning rate, x 0.2 at every even epoch; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
   option("--rq-loss", rq_loss, "training (label smoothing included) or ce (plain cross-entropy, as the authors)")->group("RQ-SGD");
@@ -80,6 +83,8 @@ void GrowthOptions::settle() {
   how.choice = one_of<Choice>("--selection", selection, {{"energy", Choice::energy}, {"vanilla", Choice::vanilla}, {"vanilla-paper", Choice::vanilla_paper}, {"random", Choice::random}});
   how.surgery.step = one_of<SplitStep>("--split-step", split_step, {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
   how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
+  how.solver = one_of<Solver>("--solver", solver, {{"rq-sgd", Solver::rq_sgd}, {"lanczos", Solver::lanczos}});
+  if (how.solver == Solver::lanczos) require_eigen("--solver lanczos");
   how.rayleigh.probe.matrix = parse_matrix(curvature);
   how.rayleigh.probe.curvature.linear = one_of<double>("--linear-curvature", linear_curvature, {{"one", 1}, {"zero", 0}});
   how.rayleigh.probe.smoothing = one_of<bool>("--rq-loss", rq_loss, {{"training", true}, {"ce", false}}) ? smoothing : 0;
@@ -111,7 +116,7 @@ nlohmann::ordered_json GrowthOptions::config() const {
           {"tune-lr", how.tune.schedule.lr}, {"schedule", schedule}, {"warmup", warmup}, {"momentum-factor", momentum_factor}, {"nesterov", nesterov},
           {"weight-decay", weight_decay}, {"smoothing", smoothing}, {"bn-batch", bn_batch}, {"rounds", how.rounds}, {"grow", how.grow},
           {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
-          {"multiple", how.multiple}, {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature}, {"linear-curvature", linear_curvature},
+          {"multiple", how.multiple}, {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature}, {"solver", solver}, {"linear-curvature", linear_curvature},
           {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch}, {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss},
           {"relu-beta", how.rayleigh.probe.curvature.relu_beta}, {"seed", how.seed}, {"check-pictures", run.check_pictures}};
   if (!how.energy.fingerprint.empty()) c["energy-table"] = how.energy.fingerprint;  // the same file, not only its name

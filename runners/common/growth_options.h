@@ -11,7 +11,7 @@ struct GrowthOptions {
   std::string dataset = "cifar10", data, widths = "seed", start, activation = "swish";
   Index first = 0;
   std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy", curvature = "chain", linear_curvature = "one", split_step = "exact";
-  std::string schedule = "step", rq_loss = "training", momentum = "zero";
+  std::string schedule = "step", solver = "rq-sgd", rq_loss = "training", momentum = "zero";
   Index epochs = 160, tune_epochs = -1;
   double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0, smoothing = 0;
   bool nesterov = false, no_augment = false;

@@ -127,6 +127,8 @@ BatchSource& Run::training(Index round, Stage stage) {
     data::LoaderOptions o;
     o.batch = stage == Stage::rayleigh ? options_.rq_batch : options_.batch;
     o.seed = how_.seed, o.stage = key, o.augment = options_.augment, o.threads = options_.loader_threads;
+    o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
+    if (o.fixed_key) std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
     training_loader_.reset();
     training_loader_ = std::make_unique<data::Loader>(train_, backend_, o);
     loader_key_ = key;
@@ -164,7 +166,7 @@ void Run::after_step(State& s) {
   double rate = progress_.rate();
   char line[200];
   std::snprintf(line, sizeof line, "  round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f pictures/s, %s left at this rate", long(s.round),
-                s.stage == Stage::rayleigh ? "RQ-SGD" : s.round ? "fine-tuning" : "training", long(s.epoch + 1), long(epochs), long(s.step),
+                s.stage == Stage::rayleigh ? (how_.solver == Solver::lanczos ? "Lanczos" : "RQ-SGD") : s.round ? "fine-tuning" : "training", long(s.epoch + 1), long(epochs), long(s.step),
                 long(source.steps()), rate, rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
   progress_.show(line);
   auto now = std::chrono::steady_clock::now();
@@ -194,6 +196,10 @@ void Run::log(const Json& line) {
     std::printf("split %.0f neurons for %s %s (%s), now %s MACs: loss %+.4e predicted (E4), %+.4e measured; test %s\n", number("neurons"),
                 energy.c_str(), line.at("energy_unit").get<std::string>().c_str(), line.at("energy_source").get<std::string>().c_str(),
                 in_millions(number("macs")).c_str(), number("predicted_loss_change"), number("measured_loss_change"), percent(number("test_top1")).c_str());
+  } else if (line.contains("largest_residual")) {
+    std::printf("round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e, residuals: largest %.1e, median %.1e; %.0f pictures/s\n",
+                number("round"), number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), number("largest_residual"),
+                number("median_residual"), progress_.rate());
   } else if (line.at("stage") == "rq") {
     std::printf("round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e; %.0f pictures/s\n", number("round"),
                 number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), progress_.rate());
@@ -237,7 +243,7 @@ void Run::write_checkpoint(const State& s) {
   store_tensor(file, "meter/hits", s.meter->hits());
   if (s.optimizer) store_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
-    m["rq_steps_in_mean"] = std::to_string(s.descent->steps_in_mean);
+    m["rq_steps_in_mean"] = std::to_string(s.descent->in_mean);
     for (auto& entry : s.descent->state()) {
       if (entry.second.shape() == s.network->parameters().shape()) store_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else store_tensor(file, "rq/" + entry.first, entry.second);
@@ -268,7 +274,7 @@ State Run::read_checkpoint() {
   if (s.stage == Stage::rayleigh && how_.carry_momentum) s.optimizer = std::make_unique<Sgd>(*s.network, how_.tune.sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
-    s.descent->steps_in_mean = whole(file, "rq_steps_in_mean");
+    s.descent->in_mean = whole(file, "rq_steps_in_mean");
     for (auto& entry : s.descent->state()) {
       if (entry.second.shape() == s.network->parameters().shape()) load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else load_tensor(file, "rq/" + entry.first, entry.second);

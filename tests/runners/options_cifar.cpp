@@ -1,6 +1,7 @@
 // Facts of cifar's options: every one changes what it says, and nothing that it should not.
 #include "nn/checkpoint.h"
 #include "split/energy.h"
+#include "tensor/eigen.h"
 #include "tests/energy_table.h"
 #include "tests/runners/options.h"
 
@@ -208,6 +209,14 @@ const std::vector<Case>& cases() {
          for (std::size_t axis = 1; axis < 34; axis += 2) outputs += g.split[0].at("grown")[axis].get<Index>();
          CHECK(outputs == 0);
        }, narrow + Arguments{"--model", "mobilenet_v2"}},
+      {"--solver", have_eigen() ? "lanczos" : "rq-sgd", [](const Grown& a, const Grown& g) {
+         if (!have_eigen()) return;
+         descent_differs(a, g);
+         for (const Json& pass : g.rq) CHECK(pass.at("largest_residual") >= pass.at("median_residual"));
+         CHECK(g.rq[1].at("loss") == g.rq[0].at("loss"));  // the same pictures in each pass
+         CHECK(g.ended.out.find("Lanczos: 2 passes over the same pictures, augmentation key: seed 7, stage 3") != std::string::npos);
+         CHECK(g.ended.out.find("round 1 Lanczos pass 2 of 2: ") != std::string::npos);
+       }},
       {"--rq-epochs", "3", [](const Grown&, const Grown& g) { CHECK(g.rq.size() == 3); }},
       {"--rq-batch", "24", descent_differs},
       {"--rq-lr", "0.01", [](const Grown& a, const Grown& g) {

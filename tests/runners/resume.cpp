@@ -5,6 +5,7 @@
 #include <functional>
 #include <random>
 
+#include "tensor/eigen.h"
 #include "tests/runners/growth.h"
 
 using namespace fission;
@@ -160,6 +161,22 @@ TEST_CASE("resume: with two threads a killed run ends with the bits of one left 
   CHECK(launch(Launch{"cifar", killed, "before-rename:9"}).signal == SIGKILL);  // amid RQ-SGD
   Ended e = launch("cifar", killed), whole = launch("cifar", tiny_growth(folder / "whole", {"--threads", "2", "--checkpoint-minutes", "0"}));
   require_done(e);
+  CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
+  CHECK(table_of(e.out) == table_of(whole.out));
+}
+
+TEST_CASE("resume: killed after every fourth file, a run with Lanczos ends with the bits of one left alone") {
+  if (!have_eigen()) return;
+  Folder folder;
+  auto command = [&](const char* name) {
+    return tiny_growth(folder / name, {"--solver", "lanczos", "--rq-epochs", "3", "--checkpoint-minutes", "0"});
+  };
+  Ended whole = launch("cifar", command("whole"));
+  Seen seen;
+  Ended e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
+  for (Index i = 0; i < 20 && e.signal == SIGKILL; i++) seen.look(folder / "killed"), e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
+  require_done(e);
+  CHECK(seen.places.count("amid rayleigh 1") == 1);
   CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
 }

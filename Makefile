@@ -2,6 +2,7 @@
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
 #                        PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
 DEMO_FLAGS  = --dataset fashion-mnist --epochs 6 --tune-epochs 4 --rq-epochs 2 --rounds 2 --grow 0.5 --out runs/demo
+AUDIT_FLAGS = --dataset fashion-mnist --epochs 2 --rounds 0 --out $(BUILD)/audited
 SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short
 
 , := ,
@@ -23,7 +24,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 study
+LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 study audit mutants
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -190,6 +191,14 @@ cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the publis
 	  echo "  (the \"binary version\" on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked)"; exit 2; fi
 	$(READY) $(BUILD)/cifar
 	$(BUILD)/cifar --dataset $@ --data $(DATA) --out runs/$@ $(FLAGS)
+audit: ## train a small network, check every equation on it, then everything against the authors' numbers
+	$(READY) $(BUILD)/cifar $(BUILD)/audit
+	$(BUILD)/cifar $(AUDIT_FLAGS)
+	$(BUILD)/audit $(BUILD)/audited/round-0.safetensors $(FLAGS)
+	for file in tests/reference/*.safetensors; do $(BUILD)/audit --reference $$file || exit; done
+mutants: ## change each line that carries an equation, one at a time: do the tests notice?
+	$(READY) all $(BUILD)/tests
+	BUILD=$(BUILD) bash tests/mutants.sh
 study: ## does energy-awareness pay? hours of paired growths on CIFAR-10, then a table; resumable: DATA=DIR
 	@[ -n "$(DATA)" ] || { echo "make $@ DATA=DIR: DIR holds CIFAR-10's binary files, as for make cifar10"; exit 2; }
 	$(READY) $(BUILD)/cifar

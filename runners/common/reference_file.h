@@ -1,0 +1,50 @@
+// Files of reference numbers, made by the authors' implementation: a network's parameters under param/, inputs, and what
+// came out, in PyTorch's layouts (NCHW, OIHW); metadata says kind, network and activation, shapes say the widths.
+// It refuses a missing tensor, another number of elements, a NaN, an unknown kind or network: one line, file and tensor.
+#pragma once
+#include "nn/checkpoint.h"
+
+namespace fission {
+
+// Where the same numbers are computed again, and how closely they must agree.
+struct Machine {
+  Backend& backend;
+  DType type;
+  bool exact() const { return type == DType::f64; }
+  double tolerance(double f32, double f64 = 1e-9) const { return exact() ? f64 : f32; }
+  std::string name() const { return backend.name() + " " + name_of(type); }
+};
+
+class ReferenceFile {
+ public:
+  explicit ReferenceFile(TensorFile file);  // looks for NaN in all of it
+  const TensorFile& file() const { return file_; }
+  bool has(const std::string& name) const { return file_.has(name); }
+  std::string metadata(const std::string& key) const { return file_.metadata_at(key); }
+  std::vector<double> numbers(const std::string& name) const { return file_.at(name).as_doubles(); }
+  std::vector<double> numbers(const std::string& name, Index count) const;  // UserError unless there are so many
+  std::vector<std::string> prefixes(const std::string& suffix) const;       // of all names that end so, each with its "/"
+
+  NetworkConfig config() const;
+  std::unique_ptr<Network> network(const Machine& m) const;
+  Index batches() const;                                                  // of inputs
+  Tensor pictures(const Machine& m, Index batch = 0) const;               // (N,H,W,C)
+  Tensor labels(const Machine& m, Index batch = 0) const;                 // (N)
+  Tensor directions(const Network& network, const std::string& prefix) const;  // a flat buffer from one tensor an axis
+  std::vector<double> of_layer(const Network& network, const std::string& prefix, std::size_t layer, Index a_neuron = 0) const;
+  //   all its neurons' numbers, `a_neuron` of each; 0: as many as a neuron has weights
+
+ private:
+  TensorFile file_;
+  std::string inputs() const { return has("inputs") ? "inputs" : "input"; }
+};
+
+std::string layer_name(std::size_t layer);                                // "L07"
+const Stored& neurons(const Network& network, std::size_t axis);
+std::vector<double> of_axis(const Network& network, std::size_t axis, const Tensor& flat);  // as the files have it (OIHW)
+
+double largest(const std::vector<double>& v);
+double distance(const std::vector<double>& x, const std::vector<double>& y);  // max|x − y|; NaN counts as infinitely far
+double relative(const std::vector<double>& x, const std::vector<double>& y);  // max|x − y| / max|y|
+
+}  // namespace fission

@@ -38,34 +38,39 @@ void refused(const std::string& contents, const std::string& part) {
 }  // namespace
 
 TEST_CASE("energy: every model's marginal is the cost of a network built with one more channel, minus now") {
-  Small s;
-  Table table(table_of(*s.network, points, curved));
-  for (const std::string& name : {std::string("exact"), std::string("parameters"), std::string("picojoules"), table.option()}) {
-    EnergyModel model = parse_energy(name);
-    std::vector<double> e = marginal_energies(*s.network, model);
-    std::vector<Index> widths = s.network->widths();
-    REQUIRE(e.size() == widths.size());
-    double now = model.cost(*s.network, widths);
-    for (std::size_t l = 0; l < widths.size(); l++) {
-      INFO(name, " axis ", l);
-      widths[l]++;
-      auto wider = built(*s.network, widths);
-      CHECK(e[l] == model.cost(*wider, wider->widths()) - now);
-      if (name == "exact") CHECK(e[l] == wider->macs() - s.network->macs());
-      if (name == "parameters") CHECK(e[l] == double(wider->parameter_count() - s.network->parameter_count()));
-      widths[l]--;
+  for (const auto& small : small_models) {
+    Small s(machines()[0], Activation::swish, small);
+    Table table(table_of(*s.network, points, curved));
+    for (const std::string& name : {std::string("exact"), std::string("parameters"), std::string("picojoules"), table.option()}) {
+      EnergyModel model = parse_energy(name);
+      std::vector<double> e = marginal_energies(*s.network, model);
+      std::vector<Index> widths = s.network->widths();
+      REQUIRE(e.size() == widths.size());
+      double now = model.cost(*s.network, widths);
+      for (std::size_t l = 0; l < widths.size(); l++) {
+        INFO(name, " axis ", l);
+        widths[l]++;
+        auto wider = built(*s.network, widths);
+        CHECK(e[l] == model.cost(*wider, wider->widths()) - now);
+        if (name == "exact") CHECK(e[l] == wider->macs() - s.network->macs());
+        if (name == "parameters") CHECK(e[l] == double(wider->parameter_count() - s.network->parameter_count()));
+        widths[l]--;
+      }
     }
   }
 }
 TEST_CASE("energy: a network prices any widths as one that is built with them") {
-  Small s;
-  std::vector<Index> others{5, 1, 7, 2, 9, 3, 3, 8, 1, 4, 6, 2, 5, 3};
-  auto other = built(*s.network, others);
-  CHECK(s.network->parameter_count(others) == other->parameter_count());
-  CHECK(s.network->parameter_count(s.network->widths()) == s.network->parameter_count());
-  CHECK(s.network->macs(others) == other->macs());
-  for (const char* name : {"exact", "parameters", "picojoules"})
-    CHECK(parse_energy(name).cost(*s.network, others) == parse_energy(name).cost(*other, others));
+  for (const auto& small : small_models) {
+    Small s(machines()[0], Activation::swish, small);
+    std::vector<Index> others = small;
+    for (std::size_t l = 0; l < others.size(); l++) others[l] = 1 + Index(4 * l) % 9;
+    auto other = built(*s.network, others);
+    CHECK(s.network->parameter_count(others) == other->parameter_count());
+    CHECK(s.network->parameter_count(s.network->widths()) == s.network->parameter_count());
+    CHECK(s.network->macs(others) == other->macs());
+    for (const char* name : {"exact", "parameters", "picojoules"})
+      CHECK(parse_energy(name).cost(*s.network, others) == parse_energy(name).cost(*other, others));
+  }
 }
 TEST_CASE("energy: picojoules are products, DRAM and SRAM, by hand for two layers") {
   // 3×3 of 2 → 4 channels, 8×8 → 4×4; classifier 4 → 5; 100 parameters

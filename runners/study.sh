@@ -7,7 +7,7 @@
 set -eu -o pipefail
 cifar=${BUILD:-build}/cifar OUT=${OUT:-runs/study} SEEDS=${SEEDS:-5} FEW=${FEW:-2} EPOCHS=${EPOCHS:-10} TUNE=${TUNE:-5} RQ=${RQ:-2}
 TARGETS=${TARGETS:-820000,1230000,1850000} SCALED=${SCALED:-0.185} JOBS=${JOBS:-1} THREADS=${THREADS:-1}
-rounds=$(tr -cd , <<<"$TARGETS" | wc -c) rounds=$((rounds + 1))
+rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 
 declare -A arm=(
   [energy]=''                                   # this project's defaults: E12 with exact ΔMACs, the chain's matrix

@@ -73,7 +73,7 @@ void audit_select(Findings& f, const ReferenceFile& file) {
     if (prefix.empty() || prefix.back() != '/') continue;
     Instance i(file, prefix);
     Selection s = select_by_energy(i.problem, i.grow, Rounding::paper, threshold), dropped = select_by_energy(i.problem, i.grow, Rounding::drop);
-    Numbers objective = i.numbers("objective", 5), budget = file.numbers(prefix + "group_budget");
+    Numbers objective = i.numbers("objective", 5), budget = i.numbers("group_budget", Index(s.budget.size()));
     const std::string what = text(prefix.substr(0, prefix.size() - 1), ", ", i.neurons, " neurons: ");
     f.equal("E12", what + "neurons selected otherwise than by the authors", i.differing(s, "mask_highs"), 0);
     f.equal("E12", what + "layers of another new width", i.widths_off(s, "new_cfg_highs"), 0);

@@ -82,7 +82,7 @@ Tensor ReferenceFile::labels(const Machine& m, Index index) const {
   Index n = shape[shape.size() - 4], classes = config().classes;
   std::vector<double> all = numbers("labels", n * batches());
   for (double label : all)
-    if (!(label >= 0 && label < double(classes))) user_error(file_.path, ": tensor 'labels': a label ", label, ", expected 0 to ", classes - 1);
+    if (!(label >= 0 && label < double(classes) && label == double(Index(label)))) user_error(file_.path, ": tensor 'labels': a label ", label, ", expected 0 to ", classes - 1);
   return Tensor::from(m.backend, {n}, std::vector<std::int32_t>(all.begin() + index * n, all.begin() + (index + 1) * n));
 }
 

@@ -1,0 +1,177 @@
+// Facts of the audit: what holds is said to hold, what does not is not, and broken references are named.
+#include <functional>
+
+#include "nn/safetensors.h"
+#include "tensor/eigen.h"
+#include "tests/runners/options.h"
+
+using namespace fission;
+using namespace fission::test;
+
+namespace {
+
+std::vector<Json> lines_of(const Ended& e) {
+  std::vector<Json> lines;
+  std::istringstream in(e.out);
+  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+const Json* find(const std::vector<Json>& lines, const std::string& part) {
+  for (const Json& l : lines)
+    if (l.contains("what") && l.at("what").get<std::string>().find(part) != std::string::npos) return &l;
+  return nullptr;
+}
+
+// few pictures and passes; what `more` says of an option holds
+Ended audit(const Arguments& more) {
+  const std::vector<Arguments> all{{"--data", pictures() / "idx-more"}, {"--few", "3"}, {"--batches", "3"}, {"--batch", "8"}, {"--passes", "3"},
+                                   {"--rq-batch", "8"}, {"--neurons", "2"}, {"--threads", "1"}};
+  Arguments a = Arguments{learned() + "/round-1.safetensors"} + more;
+  for (const Arguments& option : all)
+    if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
+  return launch("audit", a);
+}
+const std::vector<Json>& base() {
+  static const std::vector<Json> lines = lines_of(audit({"--json"}));
+  return lines;
+}
+
+Ended audit_reference(const std::string& path) { return launch("audit", {"--reference", path, "--json", "--threads", "1"}); }
+// the same with one thing changed
+Ended audit_changed(const std::string& name, const std::function<void(TensorFile&)>& change) {
+  Folder folder;
+  TensorFile file = read_safetensors("tests/reference/" + name + ".safetensors");
+  change(file);
+  write_safetensors(folder / "changed.safetensors", file);
+  return audit_reference(folder / "changed.safetensors");
+}
+template <class T>
+void put(StoredTensor& t, std::size_t i, T value) {
+  std::vector<T> v = t.values<T>();
+  v.at(i) = value;
+  t = StoredTensor::of(t.shape, v);
+}
+
+}  // namespace
+
+TEST_CASE("audit: a trained network keeps to every equation, in prose and in JSON") {
+  if (!have_eigen()) return check_refused(audit({}), {"Eigen"});
+  for (const Json& l : base())
+    if (l.contains("holds")) CHECK_MESSAGE((l.at("holds") == true || l.at("what").get<std::string>().find("Lanczos") == 0), l.dump());
+  CHECK(base().back().at("held").get<int>() > 15);
+  for (const char* equation : {"E1", "E2", "E4", "E6", "E6c", "E10", "E11", "E12"})
+    CHECK_MESSAGE(std::any_of(base().begin(), base().end(), [&](const Json& l) { return l.contains("equation") && l.at("equation") == equation; }), equation);
+  Ended prose = audit({"--passes", "40"});  // a basis as large as any neuron has weights: Lanczos is exact
+  require_done(prose);
+  CHECK(prose.out.find("✓ E6c") != std::string::npos);
+  CHECK(prose.out.find("✗") == std::string::npos);
+  CHECK(prose.out.find(", 0 do not") != std::string::npos);
+}
+
+TEST_CASE("options: every option of audit has its effect") {
+  if (!have_eigen()) return;
+  auto what = [&](const Arguments& more, const std::string& part) {
+    std::vector<Json> lines = lines_of(audit(more + Arguments{"--json"}));
+    const Json* l = find(lines, part);
+    CHECK_MESSAGE(l, part);
+    return l ? l->dump() : "";
+  };
+  auto differs = [&](const Arguments& more, const std::string& part) {
+    const Json* l = find(base(), part);
+    REQUIRE(l);
+    CHECK(what(more, part) != l->dump());
+  };
+  differs({"--few", "2"}, "matrix, float64");
+  differs({"--batches", "2"}, "Lanczos: worst neuron");
+  differs({"--batch", "6"}, "Lanczos: worst neuron");
+  differs({"--rq-batch", "4"}, "RQ-SGD: worst neuron");
+  differs({"--seed", "2"}, "float64, worst");
+  differs({"--no-augment"}, "float64, worst");
+  differs({"--grow", "0.6"}, "Lanczos: of the neurons");
+  differs({"--epsilon", "0.005"}, "predicted and measured");
+  what({"--passes", "2"}, "RQ-SGD, 2 passes");
+  what({"--work", "1e7"}, "layers that the oracle leaves out");
+  what({"--memory", "100000"}, "layers that the oracle leaves out");
+  check_refused(audit({"--work", "1"}), {"--work"});
+  auto split = [&](const Arguments& more) {
+    Index n = 0;
+    for (const Json& l : lines_of(audit(more + Arguments{"--json"}))) n += l.contains("what") && l.at("what").get<std::string>().find("fitted order") != std::string::npos;
+    return n;
+  };
+  CHECK(split({"--neurons", "1"}) == 1);
+  CHECK(split({"--neurons", "3"}) == 3);
+  check_refused(audit({"--dataset", "cifar10", "--data", pictures() / "cifar10"}), {"32x32x1", "32x32x3"});
+  check_refused(launch("audit", {}), {"checkpoint"});
+  check_refused(launch("audit", {"x", "--reference", "y"}), {"--reference"});
+  check_refused(audit({"--few", "0"}), {"--few"});
+  check_all_covered("audit", {"--reference", "--dataset", "--data", "--few", "--batches", "--batch", "--passes", "--rq-batch", "--neurons", "--grow", "--epsilon",
+                              "--relu-beta", "--work", "--memory", "--seed", "--no-augment", "--json", "--device", "--threads"});
+}
+TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
+  if (!have_eigen()) return;
+  Folder folder;
+  require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
+  auto exact = [&](const char* beta) {
+    Ended e = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "2", "--batches", "1", "--batch", "4", "--passes", "1",
+                               "--neurons", "1", "--threads", "1", "--json", "--relu-beta", beta});
+    std::vector<Json> lines = lines_of(e);
+    const Json* l = find(lines, "paper's matrix, float64");
+    REQUIRE(l);
+    CHECK(l->at("holds") == true);
+    return l->at("figure").get<double>();
+  };
+  CHECK(exact("1") != exact("3"));
+}
+
+TEST_CASE("audit: every file of the authors' numbers holds") {
+  for (const char* name : {"rq_step_small", "rq_step_small_relu", "exact_eigen_small", "train_step_small", "split_apply_small", "split_apply_mbv2_small",
+                           "mbv2_small", "rq_sgd_trajectory", "select_cifar100"}) {
+    if (instrumented() && std::string(name) != "rq_step_small") continue;
+    if (std::string(name) == "exact_eigen_small" && !have_eigen()) continue;
+    Ended e = audit_reference(text("tests/reference/", name, ".safetensors"));
+    CAPTURE(name);
+    require_done(e);
+    CHECK(lines_of(e).back().at("failed") == 0);
+  }
+}
+TEST_CASE("audit: one wrong number of the authors' is found, and the status is 1") {
+  const std::pair<const char*, const char*> wrong[] = {{"rq_step_small", "b/f64/sv/L03"}, {"rq_step_small", "b/f64/rq_grad/L13"}, {"rq_step_small", "b/f64/logits"},
+                                                       {"split_apply_small", "eps1e-2/f64/new_param/layers.4.bn1.bias"}, {"select_cifar100", "seed_g0.7/objective"}};
+  for (const auto& [name, tensor] : wrong) {
+    Ended e = audit_changed(name, [&, t = tensor](TensorFile& f) { put(f.tensors.at(t), 0, f.tensors.at(t).values<double>()[0] * 1.01 + 1e-3); });
+    CAPTURE(tensor);
+    CHECK(e.status == 1);
+    CHECK(lines_of(e).back().at("failed").get<int>() >= 1);
+  }
+  Ended mask = audit_changed("select_cifar100", [](TensorFile& f) {
+    StoredTensor& t = f.tensors.at("seed_g0.25/mask_highs");
+    std::vector<double> v = t.as_doubles();
+    v[5] = 1 - v[5];
+    t = StoredTensor::of(t.shape, v);
+  });
+  CHECK(mask.status == 1);
+}
+TEST_CASE("audit: a reference file with a missing tensor, another shape, a NaN, or of an unknown kind is named, status 2") {
+  auto remove = [](const char* name) { return [name](TensorFile& f) { f.tensors.erase(name); }; };
+  check_refused(audit_changed("rq_step_small", remove("b/f64/sv/L03")), {"changed.safetensors", "b/f64/sv/L03"});
+  check_refused(audit_changed("rq_step_small", remove("param/linear.weight")), {"changed.safetensors", "param/linear.weight"});
+  check_refused(audit_changed("rq_step_small", remove("input")), {"changed.safetensors", "input"});
+  check_refused(audit_changed("rq_step_small", remove("labels")), {"changed.safetensors", "labels"});
+  check_refused(audit_changed("select_cifar100", remove("seed_g0.25/lambda")), {"changed.safetensors", "seed_g0.25/lambda"});
+  auto reshape = [](const char* name, std::vector<std::int64_t> shape) {
+    return [name, shape](TensorFile& f) {
+      Index n = 1;
+      for (auto d : shape) n *= d;
+      f.tensors.at(name) = StoredTensor::of(shape, std::vector<double>(std::size_t(n), 0.5));
+    };
+  };
+  check_refused(audit_changed("rq_step_small", reshape("v/L03", {2, 2})), {"v/L03", "4 numbers"});
+  check_refused(audit_changed("rq_step_small", reshape("b/f64/rq/L03", {1})), {"b/f64/rq/L03"});
+  check_refused(audit_changed("rq_step_small", reshape("labels", {4})), {"labels"});
+  check_refused(audit_changed("select_cifar100", reshape("seed_g0.25/cost_per_layer", {3})), {"seed_g0.25/cost_per_layer"});
+  check_refused(audit_changed("rq_step_small", [](TensorFile& f) { put(f.tensors.at("b/f64/sv/L03"), 1, double(NAN)); }), {"b/f64/sv/L03", "NaN"});
+  check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata["kind"] = "guess"; }), {"'guess'", "rq_step"});
+  check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata["network"] = "vgg"; }), {"'vgg'", "mobilenet_v1"});
+  check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata.erase("activation"); }), {"activation"});
+  check_refused(audit_reference("no/such/file"), {"no/such/file"});
+}

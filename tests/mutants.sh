@@ -5,10 +5,10 @@
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 build=${BUILD:-build} tree=$build/mutants
-[ -x "$build/tests" ] || { echo "mutants: build/tests is not there (make all)" >&2; exit 2; }
+[ -x "$build/tests" ] || { echo "mutants: $build/tests is not there (make mutants builds it)" >&2; exit 2; }
 rm -rf "$tree" && mkdir -p "$tree/build"
 cp -a Makefile tensor autograd nn split data runners tests "$tree"
-cp -a "$build"/{obj,probe.mk,tests} "$tree/build"  # with their times: only what a mutant changes is compiled again
+find "$build" -maxdepth 1 -mindepth 1 \( -name obj -o -type f \) -exec cp -a -t "$tree/build" {} +  # with their times: only what a mutant changes is compiled again
 tests_of() {  # the names of an equation's tests as a doctest filter, in which a comma would end a name
   awk -F'|' -v e="$1" '{ gsub(/^ +| +$/, "", $2) } $2 == e { print $NF == "" ? $(NF - 1) : $NF }' split/EQUATIONS.md | grep -o '"[^"]*"' | tr -d '"' | tr ',' '?' | paste -sd,
 }
@@ -20,7 +20,7 @@ while IFS=$'\t' read -r equation file old new; do
   rest=${text#*"$old"}
   if [ "$rest" = "$text" ] || [ "${rest#*"$old"}" != "$rest" ]; then echo "mutants: $file: '$old' does not stand there once" >&2; exit 2; fi
   printf '%s\n' "${text%%"$old"*}$new$rest" >"$tree/$file"
-  make -s -C "$tree" BUILD=build build/tests >"$tree/log" 2>&1 || { tail -n 5 "$tree/log"; echo "mutants: $equation, $file: '$new' does not compile" >&2; exit 2; }
+  make -s -C "$tree" BUILD=build all build/tests >"$tree/log" 2>&1 || { tail -n 5 "$tree/log"; echo "mutants: $equation, $file: '$new' does not compile" >&2; exit 2; }
   filter=$(tests_of "$equation")
   if (cd "$tree" && build/tests -tc="$filter" >log 2>&1); then
     survivors+=("$equation $file: $old → $new")

@@ -93,6 +93,10 @@ void NetworkAudit::solvers() {
     if (rq) findings_.told("E10", name + ": rank correlation overall", overall);
     else findings_.at_least("E10", name + ": rank correlation overall", overall, 0.99);
     findings_.told("E10", name + ": worst neuron, |λ̂ − λ_min| over the layer's largest |λ_min|, in " + worst_layer, worst);
+    double residual = 0;
+    for (int l : axes)
+      if (!found.residual.empty()) residual = std::max(residual, largest(found.residual[std::size_t(l)]) / largest(truth.lambda[std::size_t(l)]));
+    if (!found.residual.empty()) findings_.told("E10", name + ": worst neuron's own residual ‖Sv̂ − λ̂v̂‖ over the layer's largest |λ_min|", residual);
     selection(truth, found, name);
     last = found;
   }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -52,6 +53,24 @@ TEST_CASE("equations: every test named in the table is a test case of the file b
     INFO(m.equation, " ", m.name, " in ", m.file);
     CHECK(read(m.file).find("TEST_CASE(\"" + m.name + "\")") != std::string::npos);
   }
+}
+TEST_CASE("equations: each has at least two mutants, whose lines stand in the code once (make mutants applies them)") {
+  std::map<std::string, int> mutants;
+  std::istringstream list(read("tests/mutants.txt"));
+  for (std::string line; std::getline(list, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    std::vector<std::string> fields;
+    std::istringstream in(line);
+    for (std::string field; std::getline(in, field, '\t');) fields.push_back(field);
+    INFO(line);
+    REQUIRE(fields.size() >= 3);
+    const std::string text = read(fields[1]);
+    const std::size_t at = text.find(fields[2]);
+    CHECK(at != std::string::npos);
+    CHECK(text.find(fields[2], at + 1) == std::string::npos);
+    mutants[fields[0]]++;
+  }
+  for (const Mention& m : code()) CHECK_MESSAGE(mutants[m.equation] >= 2, m.equation);
 }
 TEST_CASE("equations: no equation is cited in the code without a row in the table") {
   std::set<std::string> rows;

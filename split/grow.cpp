@@ -21,6 +21,7 @@ void grow(State& state, const GrowSettings& how, Workshop& work) {
 
     // 3. Select the splits that are worth most for the energy they add (E12).
     Selection chosen = select(*state.network, index, how, state.round);
+    work.tell(state.round, *state.network, index, chosen);
     if (chosen.count() == 0) return nothing_to_split(state, chosen, work);
 
     // 4. Split: w_o ± ε v̂_o where it is made, copies after it, halves where it is used. Beside what E4 predicts, what it did.

@@ -66,6 +66,7 @@ class Workshop {
   virtual void after_step(State& state) = 0;                    // progress; a checkpoint when one is due
   virtual void save(State& state) = 0;                          // a checkpoint now: a stage has ended
   virtual void log(const nlohmann::ordered_json& line) = 0;
+  virtual void tell(Index round, const Network& network, const SplittingIndex& index, const Selection& chosen) = 0;  // every neuron's worth
 };
 
 void grow(State& state, const GrowSettings& how, Workshop& work);

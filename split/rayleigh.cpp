@@ -43,6 +43,7 @@ SplittingIndex RayleighDescent::result() const {
   std::size_t row = 0;
   for (const Axis& axis : network_.axes()) {
     index.lambda.emplace_back();
+    index.products.emplace_back(axis.width, in_mean);
     for (Index o = 0; o < axis.width; o++) index.lambda.back().push_back(sum[row++] / double(in_mean));
   }
   index.v = ops::zeros_like(sum_v_);

@@ -212,6 +212,20 @@ void Run::log(const Json& line) {
   progress_.reset();
 }
 
+void Run::tell(Index round, const Network& network, const SplittingIndex& index, const Selection& chosen) {
+  std::string csv = "axis,neuron,lambda,residual,products,split\n";
+  auto number = [](double x) {
+    char s[40];
+    std::snprintf(s, sizeof s, "%.9g", x);
+    return std::string(s);
+  };
+  for (std::size_t l = 0; l < index.lambda.size(); l++)
+    for (std::size_t o = 0; o < index.lambda[l].size(); o++)
+      csv += text(network.axes()[l].name, ",", o, ",", number(index.lambda[l][o]), ",", index.residual.empty() ? "" : number(index.residual[l][o]), ",",
+                  index.products.empty() ? "" : std::to_string(index.products[l][o]), ",", int(chosen.split[l][o]), "\n");
+  write_file_atomically(path("round-" + std::to_string(round) + "-neurons.csv"), csv);
+}
+
 void Run::save(State& s) {
   progress_.clear();
   std::string name;

@@ -2,6 +2,7 @@
 //   config.json   what the run is; the same command goes on, another configuration is refused with what differs
 //   log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the checkpoint knows
 //   checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors, results.csv
+//   round-R-neurons.csv  what the R-th split was chosen by: every neuron's λ̂, its residual, products S·v, and whether it was split
 #pragma once
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,7 @@ class Run : public Workshop {
   void after_step(State& state) override;
   void save(State& state) override;
   void log(const nlohmann::ordered_json& line) override;
+  void tell(Index round, const Network& network, const SplittingIndex& index, const Selection& chosen) override;
 
  private:
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }

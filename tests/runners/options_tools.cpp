@@ -46,6 +46,32 @@ TEST_CASE("growth: the split of a trained network changes the loss as E4 predict
   CHECK(measured == doctest::Approx(predicted).epsilon(0.05));
 }
 
+TEST_CASE("growth: round-1-neurons.csv has every neuron's λ̂ and whether it was split, as the log sums them up") {
+  Json split = of_stage(log_of(learned()), "split")[0], rq = of_stage(log_of(learned()), "rq").back();
+  std::istringstream lines(read_file(learned() + "/round-1-neurons.csv"));
+  std::string line, last;
+  std::getline(lines, line);
+  CHECK(line == "axis,neuron,lambda,residual,products,split");
+  std::vector<Index> grown;
+  double least = 0, sum = 0;
+  while (std::getline(lines, line)) {
+    std::vector<std::string> fields;
+    std::istringstream in(line);
+    for (std::string field; std::getline(in, field, ',');) fields.push_back(field);
+    REQUIRE(fields.size() == 6);
+    if (fields[0] != last) grown.push_back(0), last = fields[0];
+    double lambda = std::stod(fields[2]);
+    least = std::min(least, lambda), sum += std::min(lambda, 0.0);
+    CHECK(fields[3].empty());                // RQ-SGD knows no residual
+    CHECK(fields[4] == "15");                // steps of an epoch: 240 pictures, 16 a step
+    grown.back() += fields[5] == "1";
+    if (fields[5] == "1") CHECK(lambda < 0);
+  }
+  CHECK(grown == split.at("grown").get<std::vector<Index>>());
+  CHECK(least == doctest::Approx(rq.at("least_lambda").get<double>()).epsilon(1e-8));
+  CHECK(sum == doctest::Approx(rq.at("sum_of_negative_lambdas").get<double>()).epsilon(1e-7));
+}
+
 TEST_CASE("eval: top-1, top-5 and loss of a checkpoint are the last log line's, to the bit in the same batches") {
   Json last = of_stage(log_of(learned()), "tune").back(), e = eval_json({"--batch", "16"});
   CHECK(e.at("top1") == last.at("test_top1"));

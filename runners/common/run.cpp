@@ -223,7 +223,8 @@ void Run::tell(Index round, const Network& network, const SplittingIndex& index,
     for (std::size_t o = 0; o < index.lambda[l].size(); o++)
       csv += text(network.axes()[l].name, ",", o, ",", number(index.lambda[l][o]), ",", index.residual.empty() ? "" : number(index.residual[l][o]), ",",
                   index.products.empty() ? "" : std::to_string(index.products[l][o]), ",", int(chosen.split[l][o]), "\n");
-  write_file_atomically(path("round-" + std::to_string(round) + "-neurons.csv"), csv);
+  const std::string file = path("round-" + std::to_string(round) + "-neurons.csv");
+  if (!exists(file) || read_file(file) != csv) write_file_atomically(file, csv);  // a resumed run comes here again
 }
 
 void Run::save(State& s) {

@@ -1,12 +1,14 @@
 #!/bin/bash
 # Does energy-awareness pay? Arms that differ in one choice grow from the same seed networks to the same MACs, and a table
-# says what the choice was worth, paired by seed network. Finished runs are kept: the same command goes on.
+# says what the choice was worth, paired by seed network. Finished runs are kept: the same command goes on. Rows that were
+# finished elsewhere with the same settings are taken from ROWS, and their arms not run again.
 #   DATA=DIR runners/study.sh [table]     table: only the table, of what has finished
-# OUT=runs/study  SEEDS=5 (of the two contrasts)  FEW=2 (of the other arms)  EPOCHS=10 TUNE=5 RQ=2  JOBS=1 THREADS=1
+# OUT=runs/study  SEEDS=5 (of the two contrasts)  FEW=2 (of the other arms)  EPOCHS=10 TUNE=5 RQ=2  JOBS=1 THREADS=1  ROWS=runners/study.csv
 # TARGETS=820000,1230000,1850000 (MACs a picture, one a round)  SCALED=0.185 (full widths times this: just under the last)
 set -eu -o pipefail
 cifar=${BUILD:-build}/cifar OUT=${OUT:-runs/study} SEEDS=${SEEDS:-5} FEW=${FEW:-2} EPOCHS=${EPOCHS:-10} TUNE=${TUNE:-5} RQ=${RQ:-2}
 TARGETS=${TARGETS:-820000,1230000,1850000} SCALED=${SCALED:-0.185} JOBS=${JOBS:-1} THREADS=${THREADS:-1}
+ROWS=${ROWS:-runners/study.csv} settings="# EPOCHS=$EPOCHS TUNE=$TUNE RQ=$RQ TARGETS=$TARGETS SCALED=$SCALED FLAGS=${FLAGS:-}"
 rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 
 declare -A arm=(
@@ -26,24 +28,28 @@ one() {  # ARM SEED: one growth, or one network trained from scratch for as many
   esac >>"$log" 2>&1 || { echo "study: $1, seed $2: failed, see $log" >&2; return 1; }
   echo "study: $1, seed $2: done, $(date +%H:%M)"
 }
+known() { [ -f "$ROWS" ] && [ "$(head -n 1 "$ROWS")" = "$settings" ]; }
+missing() { ! known || ! grep -q "^$1,$2,$rounds," "$ROWS"; }
 if [ "${1:-}" = one ]; then one "$2" "$3"; exit; fi
 if [ "${1:-}" != table ]; then
   mkdir -p "$OUT"
   for ((s = 1; s <= SEEDS; s++)); do echo "seed $s"; done | xargs -P "$JOBS" -L 1 bash "$0" one
-  { for ((s = 1; s <= SEEDS; s++)); do for a in energy vanilla paper-matrix; do echo "$a $s"; done; done
-    for ((s = 1; s <= FEW; s++)); do for a in scaled random paper-energy; do echo "$a $s"; done; done; } | xargs -P "$JOBS" -L 1 bash "$0" one
+  { for ((s = 1; s <= SEEDS; s++)); do for a in energy vanilla paper-matrix; do ! missing $a $s || echo "$a $s"; done; done
+    for ((s = 1; s <= FEW; s++)); do for a in scaled random paper-energy; do ! missing $a $s || echo "$a $s"; done; done; } | xargs -P "$JOBS" -L 1 bash "$0" one
 fi
 
-# arm,seed,round,MACs,top-1 of every round that has finished
+# arm,seed,round,MACs,top-1 of every round that has finished, after a line that says by which settings
+{ ! known || tail -n +2 "$ROWS"
 for csv in "$OUT"/*-*/results.csv; do
   name=$(basename "$(dirname "$csv")")
   awk -F, -v a="${name%-*}" -v s="${name##*-}" -v last="$rounds" 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next }
-    { r = a == "scaled" ? last : $c["round"]; if ($c["test_top1_tuned"] != "") print a "," s "," r "," $c["macs"] "," $c["test_top1_tuned"] }' "$csv"
-done >"$OUT/rows.csv"
+    { r = a == "scaled" ? last : $c["round"]; if ($c["test_top1_tuned"] > 0) print a "," s "," r "," $c["macs"] "," $c["test_top1_tuned"] }' "$csv"
+done; } | sort -u | { echo "$settings"; cat; } >"$OUT/rows.csv"
 awk -F, -v rounds="$rounds" '
   function mean_and_error(list, n,   i, x, m, v) { m = v = 0; split(list, x, " "); for (i = 1; i <= n; i++) m += x[i] / n
     for (i = 1; i <= n; i++) v += (x[i] - m) ^ 2; mean = m; error = n > 1 ? sqrt(v / (n - 1) / n) : 0 }
   BEGIN { split("12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131 2.120 2.110 2.101 2.093", t, " ") }
+  /^#/ { next }
   { key = $1 "," $3; all[key] = all[key] " " 100 * $5; n[key]++; macs[key] += $4; top1[$1, $2, $3] = 100 * $5; if ($2 > seeds) seeds = $2 }
   END {
     print "| arm | round | networks | M MACs | top-1 %, mean ± standard error |\n|---|---|---|---|---|"

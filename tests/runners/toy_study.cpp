@@ -50,8 +50,8 @@ TEST_CASE("study: every arm runs, a second call goes on, and the contrasts are p
   if (instrumented() || device_list().find("check") == std::string::npos) return;  // eleven growths of the seed network: minutes in a slow build
   Folder folder;
   const std::string build = std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
-  auto study = [&](const std::string& more) {
-    std::string command = "SEEDS=2 FEW=1 EPOCHS=1 TUNE=1 RQ=1 TARGETS=600000,700000 SCALED=0.1 OUT=" + (folder / "study") + " DATA=" + (pictures() / "idx") +
+  auto study = [&](const std::string& more, const std::string& out = "study") {
+    std::string command = "SEEDS=2 FEW=1 EPOCHS=1 TUNE=1 RQ=1 TARGETS=600000,700000 SCALED=0.1 OUT=" + (folder / out) + " ROWS=" + (folder / "rows.csv") + " DATA=" + (pictures() / "idx") +
            " FLAGS='--dataset fashion-mnist --batch 16 --rq-batch 16 --check-pictures 32' BUILD=" + build + " bash runners/study.sh " + more;
     return launch("/bin/bash", {"-c", command});
   };
@@ -64,6 +64,18 @@ TEST_CASE("study: every arm runs, a second call goes on, and the contrasts are p
   Ended table = study("table");
   require_done(table);
   CHECK(first.out.find(table.out) != std::string::npos);
+  // rows that were finished elsewhere are kept, and their arms not run again; the seeds are: an arm may need them
+  std::istringstream written(read_file(folder / "study/rows.csv"));
+  std::string kept;
+  for (std::string line; std::getline(written, line);)
+    if (line.rfind("vanilla,2,", 0) != 0) kept += line + "\n";
+  folder.write("rows.csv", Bytes(kept.begin(), kept.end()));
+  Ended on = study("", "on");
+  require_done(on);
+  CHECK(on.out.find("study: vanilla, seed 2: done") != std::string::npos);
+  CHECK(on.out.find("study: vanilla, seed 1") == std::string::npos);
+  CHECK(on.out.find(table.out) != std::string::npos);
+  CHECK(read_file(folder / "on/rows.csv") == read_file(folder / "study/rows.csv"));
   // by hand: differences d₁, d₂ have mean m and the interval m ± 12.706 |d₁ − d₂|/2
   std::map<std::string, double> top1;
   std::istringstream rows(read_file(folder / "study/rows.csv"));

@@ -2,6 +2,7 @@
 #include "nn/optimizer.h"
 
 #include "nn/schedule.h"
+#include "tests/near.h"
 #include "tests/small_network.h"
 
 using namespace fission;
@@ -27,9 +28,9 @@ TEST_CASE("schedule: 160 epochs change the rate at 80 and 120, to a tenth each")
   auto c = changes(Schedule());
   REQUIRE(c.size() == 2);
   CHECK(c[0].first == 80);
-  CHECK(c[0].second == doctest::Approx(0.01).epsilon(1e-12));
+  CHECK(c[0].second == near(0.01).epsilon(1e-12));
   CHECK(c[1].first == 120);
-  CHECK(c[1].second == doctest::Approx(0.001).epsilon(1e-12));
+  CHECK(c[1].second == near(0.001).epsilon(1e-12));
 }
 TEST_CASE("schedule: 10 epochs change the rate at 5 and 7") {
   Schedule s;
@@ -48,7 +49,7 @@ TEST_CASE("schedule: cosine starts at lr, is half of it in the middle and ends a
   Schedule s = cosine();
   s.warmup_epochs = 0;
   CHECK(s.at(0, 0, 100) == s.lr);
-  CHECK(s.at(60, 0, 100) == doctest::Approx(s.lr / 2).epsilon(1e-12));
+  CHECK(s.at(60, 0, 100) == near(s.lr / 2).epsilon(1e-12));
   CHECK(s.at(119, 99, 100) > 0);
   CHECK(s.at(119, 99, 100) < 1e-8);  // lr/2 · (π/12000)²/2 = 3.4e-9
   CHECK(std::abs(s.at(120, 0, 100)) < 1e-16);
@@ -63,8 +64,8 @@ TEST_CASE("schedule: warm-up rises linearly from 0 to lr, step by step") {
     Schedule s = cosine();
     s.kind = kind;
     CHECK(s.at(0, 0, 10) == 0);
-    CHECK(s.at(0, 5, 10) == doctest::Approx(s.lr * 0.1).epsilon(1e-12));
-    CHECK(s.at(4, 9, 10) == doctest::Approx(s.lr * 0.98).epsilon(1e-12));
+    CHECK(s.at(0, 5, 10) == near(s.lr * 0.1).epsilon(1e-12));
+    CHECK(s.at(4, 9, 10) == near(s.lr * 0.98).epsilon(1e-12));
   }
   Schedule s = cosine();
   s.kind = Schedule::step_decay;

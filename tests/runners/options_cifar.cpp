@@ -2,6 +2,7 @@
 #include "nn/checkpoint.h"
 #include "split/energy.h"
 #include "tensor/eigen.h"
+#include "tests/near.h"
 #include "tests/energy_table.h"
 #include "tests/runners/options.h"
 
@@ -121,7 +122,7 @@ const std::vector<Case>& cases() {
       {"--epochs", "2", [](const Grown&, const Grown& g) {
          CHECK(g.train.size() == 2);
          CHECK(g.train[1].at("of") == 2);
-         CHECK(g.train[1].at("lr").get<double>() == doctest::Approx(0.1 * 0.1 * 0.1));  // past 50 % and, rounded down, 75 %
+         CHECK(g.train[1].at("lr").get<double>() == near(0.1 * 0.1 * 0.1));  // past 50 % and, rounded down, 75 %
        }, no_rounds},
       {"--tune-epochs", "2", [](const Grown& a, const Grown& g) {
          CHECK(a.tune.size() == 1);
@@ -135,12 +136,12 @@ const std::vector<Case>& cases() {
          tuning_differs(a, g);
        }},
       {"--schedule", "cosine", [](const Grown&, const Grown& g) {
-         CHECK(g.train[0].at("lr").get<double>() == doctest::Approx(0.1));
-         CHECK(g.train[1].at("lr").get<double>() == doctest::Approx(0.05));
+         CHECK(g.train[0].at("lr").get<double>() == near(0.1));
+         CHECK(g.train[1].at("lr").get<double>() == near(0.05));
        }, {"--rounds", "0", "--epochs", "2"}},
       {"--warmup", "1.5", [](const Grown&, const Grown& g) {
          CHECK(g.train[0].at("lr") == 0);
-         CHECK(g.train[1].at("lr").get<double>() == doctest::Approx(0.1 / 1.5));
+         CHECK(g.train[1].at("lr").get<double>() == near(0.1 / 1.5));
        }, {"--rounds", "0", "--epochs", "2"}},
       {"--momentum-factor", "0.5", training_differs, no_rounds},
       {"--nesterov", "", training_differs, no_rounds},
@@ -153,7 +154,7 @@ const std::vector<Case>& cases() {
          CHECK(g.files.count("round-2.safetensors") == 1);
        }},
       {"--grow", "0.6", [](const Grown& a, const Grown& g) {
-         CHECK(g.split[0].at("budget")[0].get<double>() == doctest::Approx(2 * a.split[0].at("budget")[0].get<double>()));
+         CHECK(g.split[0].at("budget")[0].get<double>() == near(2 * a.split[0].at("budget")[0].get<double>()));
          CHECK(g.split[0].at("macs") > a.split[0].at("macs"));
        }},
       {"--target-macs", "150000", [](const Grown& a, const Grown& g) {
@@ -240,7 +241,7 @@ const std::vector<Case>& cases() {
       {"--device", "reference", [](const Grown& a, const Grown& g) {
          CHECK(g.printed("swish, reference, "));
          // float32 sums in another order, over one step: the loss agrees to 1e-4 of itself
-         CHECK(g.train[0].at("test_loss").get<double>() == doctest::Approx(a.train[0].at("test_loss").get<double>()).epsilon(1e-4));
+         CHECK(g.train[0].at("test_loss").get<double>() == near(a.train[0].at("test_loss").get<double>()).epsilon(1e-4));
        }, one_step},
   };
   return all;

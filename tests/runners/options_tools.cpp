@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "nn/checkpoint.h"
+#include "tests/near.h"
 #include "tests/runners/options.h"
 
 using namespace fission;
@@ -43,7 +44,7 @@ TEST_CASE("growth: the split of a trained network changes the loss as E4 predict
   double predicted = split.at("predicted_loss_change"), measured = split.at("measured_loss_change");
   CHECK(predicted < 0);
   // O(ε⁴) beside ε², and float32 losses of about 2 whose mean over 64 pictures is good to some 1e-7, of 1e-4
-  CHECK(measured == doctest::Approx(predicted).epsilon(0.05));
+  CHECK(measured == near(predicted).epsilon(0.05));
 }
 
 TEST_CASE("growth: round-1-neurons.csv has every neuron's λ̂ and whether it was split, as the log sums them up") {
@@ -68,8 +69,8 @@ TEST_CASE("growth: round-1-neurons.csv has every neuron's λ̂ and whether it wa
     if (fields[5] == "1") CHECK(lambda < 0);
   }
   CHECK(grown == split.at("grown").get<std::vector<Index>>());
-  CHECK(least == doctest::Approx(rq.at("least_lambda").get<double>()).epsilon(1e-8));
-  CHECK(sum == doctest::Approx(rq.at("sum_of_negative_lambdas").get<double>()).epsilon(1e-7));
+  CHECK(least == near(rq.at("least_lambda").get<double>()).epsilon(1e-8));
+  CHECK(sum == near(rq.at("sum_of_negative_lambdas").get<double>()).epsilon(1e-7));
 }
 
 TEST_CASE("eval: top-1, top-5 and loss of a checkpoint are the last log line's, to the bit in the same batches") {
@@ -103,13 +104,13 @@ TEST_CASE("eval: in prose it says the same as in JSON") {
 TEST_CASE("options: every option of eval has its effect") {
   Json base = eval_json();
   // another order of float32 sums: 1e-5 of the loss
-  CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() == doctest::Approx(base.at("loss").get<double>()).epsilon(1e-5));
+  CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() == near(base.at("loss").get<double>()).epsilon(1e-5));
   CHECK(eval_json({"--batch", "7"}).at("top1") == base.at("top1"));
   CHECK(eval_json({"--split", "train"}).at("pictures") == 240);
   CHECK(eval_json({"--data", pictures() / "idx-other"}).at("pictures") == 32);
   CHECK(eval_json({"--dataset", "mnist"}).at("loss") != base.at("loss"));  // the same files under mnist's mean and deviation
   CHECK(eval_json({"--dataset", "mnist"}).at("dataset") == "mnist");
-  CHECK(eval_json({"--device", "reference"}).at("loss").get<double>() == doctest::Approx(base.at("loss").get<double>()).epsilon(1e-4));
+  CHECK(eval_json({"--device", "reference"}).at("loss").get<double>() == near(base.at("loss").get<double>()).epsilon(1e-4));
   Arguments two = eval_arguments({"--json"});
   two[2] = "2";
   CHECK(json_of(launch("eval", two)).at("top1") == base.at("top1"));

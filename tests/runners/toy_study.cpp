@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "tensor/backend.h"
+#include "tests/near.h"
 #include "tests/runners/options.h"
 
 using namespace fission;
@@ -32,14 +33,14 @@ TEST_CASE("toy: each split changes the loss as E2 predicts, and frees a training
   REQUIRE(rows.size() == 3);
   for (std::size_t i = 0; i + 1 < rows.size(); i++) {
     CHECK(rows[i].lambda < 0);
-    CHECK(rows[i].real == doctest::Approx(rows[i].predicted).epsilon(2e-3));  // O(ε⁴) beside ε² = 1e-6; printed to four digits
+    CHECK(rows[i].real == near(rows[i].predicted).epsilon(2e-3));  // O(ε⁴) beside ε² = 1e-6; printed to four digits
     CHECK(rows[i + 1].loss < rows[i].loss + rows[i].real);
   }
   CHECK(rows.back().lambda == 0);  // splitting stable (E3)
 }
 TEST_CASE("options: every option of toy has its effect") {
   CHECK(toy({"--splits", "1"}).size() == 2);
-  CHECK(toy({"--splits", "1", "--epsilon", "2e-3"})[0].predicted == doctest::Approx(4 * toy({"--splits", "1"})[0].predicted).epsilon(1e-5));
+  CHECK(toy({"--splits", "1", "--epsilon", "2e-3"})[0].predicted == near(4 * toy({"--splits", "1"})[0].predicted).epsilon(1e-5));
   CHECK(toy({"--splits", "0", "--seed", "1"})[0].loss != toy({"--splits", "0"})[0].loss);
   check_refused(launch("toy", {"--splits", "many"}), {"--splits"});
   check_all_covered("toy", {"--splits", "--epsilon", "--seed"});

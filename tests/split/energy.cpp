@@ -5,6 +5,7 @@
 
 #include "split/energy_picojoules.h"
 #include "split/energy_table.h"
+#include "tests/near.h"
 #include "tests/energy_table.h"
 #include "tests/nn/scratch.h"
 #include "tests/small_network.h"
@@ -76,7 +77,7 @@ TEST_CASE("energy: picojoules are products, DRAM and SRAM, by hand for two layer
   // 3×3 of 2 → 4 channels, 8×8 → 4×4; classifier 4 → 5; 100 parameters
   std::vector<LayerShape> layers{{LayerShape::dense, 3, 2, 8, 16, 2, 4}, {LayerShape::linear, 1, 1, 1, 1, 4, 5}};
   Picojoules p = picojoules(layers, 100);
-  CHECK(p.arithmetic == doctest::Approx((9 * 2 * 4 * 16 + 4 * 5) * (3.7 + 0.9)).epsilon(1e-15));
+  CHECK(p.arithmetic == near((9 * 2 * 4 * 16 + 4 * 5) * (3.7 + 0.9)).epsilon(1e-15));
   CHECK(p.parameters == 100 * 640);
   CHECK(p.activations == (64 * 2 + 16 * 4 + 4 + 5) * 50);
   CHECK(p.sum() == p.arithmetic + p.parameters + p.activations);
@@ -98,7 +99,7 @@ TEST_CASE("energy: a table of products gives the products' marginals, between it
   Table table(table_of(*s.network, points, kilo_macs));
   std::vector<double> exact = marginal_energies(*s.network, parse_energy("exact")), e = marginal_energies(*s.network, parse_energy(table.option()));
   // products are bilinear in the widths; sums of some 30 doubles: 1e-12
-  for (std::size_t l = 0; l < e.size(); l++) CHECK(e[l] == doctest::Approx(exact[l] / 1000).epsilon(1e-11));
+  for (std::size_t l = 0; l < e.size(); l++) CHECK(e[l] == near(exact[l] / 1000).epsilon(1e-11));
 }
 TEST_CASE("energy: a table is bilinear between four points, exact on them, and open at no edge") {
   Table t(head + "dense,1,1,8,4,10,1\ndense,1,1,8,8,10,2\n\r\n# between\ndense,1,1,8,4,20,5\ndense,1,1,8,8,20,10\r\ndepthwise,3,2,8,4,4,1\ndepthwise,3,2,8,6,6,2\n");
@@ -108,7 +109,7 @@ TEST_CASE("energy: a table is bilinear between four points, exact on them, and o
   CHECK(at(8, 20) == 10);
   CHECK(at(6, 10) == 1.5);
   CHECK(at(4, 15) == 3);
-  CHECK(at(5, 12) == doctest::Approx(0.8 * (0.75 * 1 + 0.25 * 2) + 0.2 * (0.75 * 5 + 0.25 * 10)).epsilon(1e-15));
+  CHECK(at(5, 12) == near(0.8 * (0.75 * 1 + 0.25 * 2) + 0.2 * (0.75 * 5 + 0.25 * 10)).epsilon(1e-15));
   CHECK(table.cost({{LayerShape::depthwise, 3, 2, 8, 16, 5, 5}}) == 1.5);
   CHECK(table.unit == "ms");
   CHECK(table.source == "a clock");
@@ -148,7 +149,7 @@ TEST_CASE("energy: a table that says another file's costs has another fingerprin
 TEST_CASE("energy: scales are √ and the natural logarithm, of every model") {
   CHECK(scaled(49, EnergyScale::none) == 49);
   CHECK(scaled(49, EnergyScale::sqrt) == 7);
-  CHECK(scaled(std::exp(1.0), EnergyScale::log) == doctest::Approx(1).epsilon(1e-15));
+  CHECK(scaled(std::exp(1.0), EnergyScale::log) == near(1).epsilon(1e-15));
   Small s;
   for (const char* name : {"exact", "paper", "parameters", "picojoules"}) {
     EnergyModel model = parse_energy(name);

@@ -3,6 +3,7 @@
 
 #include "split/rayleigh.h"
 
+#include "tests/near.h"
 #include "tests/small_network.h"
 
 using namespace fission;
@@ -79,11 +80,11 @@ TEST_CASE("rayleigh: E11 is the gradient of E10: central differences") {
 TEST_CASE("rayleigh: CIFAR's rate falls at every even epoch counted from 1") {
   RayleighSettings s;
   std::vector<double> expected{1e-3, 2e-4, 2e-4, 4e-5, 4e-5, 8e-6, 8e-6, 1.6e-6, 1.6e-6, 3.2e-7};
-  for (Index e = 0; e < s.epochs; e++) CHECK(s.lr_at(e) == doctest::Approx(expected[e]).epsilon(1e-12));
+  for (Index e = 0; e < s.epochs; e++) CHECK(s.lr_at(e) == near(expected[e]).epsilon(1e-12));
 }
 TEST_CASE("rayleigh: ImageNet's rate falls at each epoch after the first") {
   std::vector<double> expected{1e-3, 2e-4, 4e-5, 8e-6};
-  for (Index e = 0; e < 4; e++) CHECK(imagenet().lr_at(e) == doctest::Approx(expected[e]).epsilon(1e-12));
+  for (Index e = 0; e < 4; e++) CHECK(imagenet().lr_at(e) == near(expected[e]).epsilon(1e-12));
 }
 TEST_CASE("rayleigh: first directions are a function of seed and round alone, uniform within 0.1, and in neurons only") {
   Small s;

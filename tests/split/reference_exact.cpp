@@ -4,6 +4,7 @@
 #include "split/probe.h"
 #include "split/surgery.h"
 #include "tensor/random.h"
+#include "tests/near.h"
 #include "tests/reference_file.h"
 
 using namespace fission;
@@ -128,6 +129,6 @@ TEST_CASE("probe: uᵀSu of the chain's matrix is what the reference predicts re
     double form = 0;
     for (std::size_t i = o * d; i < (o + 1) * d; i++) form += a[i] * b[i];
     INFO("layer ", l, " neuron ", o);
-    CHECK(form == doctest::Approx(rows[r + 4]).epsilon(1e-9));
+    CHECK(form == near(rows[r + 4]).epsilon(1e-9));
   }
 }

@@ -7,6 +7,7 @@
 #include "split/energy.h"
 #include "split/select.h"
 #include "split/select_optimal.h"
+#include "tests/near.h"
 #include "tests/reference_file.h"
 
 using namespace fission;
@@ -93,8 +94,8 @@ TEST_CASE("select: budgets and caps are the authors'") {
 TEST_CASE("select: the relaxation's objective is the linear program's, and the rounded one the authors'") {
   each_instance([](const Instance& i, const Library& library) {
     Selection s = select_by_energy(i.problem, i.grow, Rounding::paper, library.threshold);
-    CHECK(s.relaxed_objective == doctest::Approx(i.number("objective")[0]).epsilon(1e-6));
-    CHECK(s.objective == doctest::Approx(i.number("objective")[2]).epsilon(1e-6));
+    CHECK(s.relaxed_objective == near(i.number("objective")[0]).epsilon(1e-6));
+    CHECK(s.objective == near(i.number("objective")[2]).epsilon(1e-6));
   });
 }
 TEST_CASE("select: dropping the fraction never passes a budget, and 13 of 15 masks are still the authors'") {
@@ -117,7 +118,7 @@ TEST_CASE("select: the 0/1 optimum is the reference's in all 15, and proven") {
   each_instance([](const Instance& i, const Library&) {
     Optimum o = select_optimal(i.problem, i.grow);
     CHECK(o.proven());
-    CHECK(o.chosen.objective == doctest::Approx(i.number("objective")[4]).epsilon(1e-6));  // proven there to 1e-6
+    CHECK(o.chosen.objective == near(i.number("objective")[4]).epsilon(1e-6));  // proven there to 1e-6
     CHECK(o.chosen.objective <= i.number("objective")[4] * (1 - 1e-9));                    // and none of theirs is better
   });
 }

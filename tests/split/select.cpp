@@ -1,6 +1,7 @@
 // E12 on instances small enough to see through, and against all subsets; what energies are.
 #include "split/select.h"
 
+#include "tests/near.h"
 #include "tests/reference_file.h"
 #include "tests/split/problems.h"
 
@@ -14,7 +15,7 @@ TEST_CASE("select: the neuron that no longer fits closes its group, cheaper ones
   // budget 5: −8 for 4 is taken, the next for 4 does not fit, and −0.1 for 1 would
   Selection s = dropping(problem({{-8, -7}, {-0.1, -0.1}}, {4, 1}), 0.5);
   CHECK(s.split == Split{{1, 0}, {0, 0}});
-  CHECK(s.relaxed_objective == doctest::Approx(-8 - 7 * 0.25));
+  CHECK(s.relaxed_objective == near(-8 - 7 * 0.25));
   CHECK(s.objective == -8);
 }
 TEST_CASE("select: a closed group leaves the other open") {
@@ -73,7 +74,7 @@ TEST_CASE("select: where nothing is fractional, it is the optimum of all subsets
     Selection s = dropping(p, 0.8);
     if (s.objective != s.relaxed_objective) continue;
     whole++;
-    CHECK(s.objective == doctest::Approx(best_subset(p, s.budget)).epsilon(1e-12));
+    CHECK(s.objective == near(best_subset(p, s.budget)).epsilon(1e-12));
   }
   CHECK(whole > 5);
 }

@@ -6,6 +6,7 @@
 
 #include "nn/mobilenet_v1.h"
 #include "split/energy.h"
+#include "tests/near.h"
 #include "tests/reference_file.h"
 #include "tests/split/problems.h"
 
@@ -27,9 +28,9 @@ void check_allowed(const SelectionProblem& p, const Selection& s) {
     for (std::size_t i = 0; i < p.lambda[l].size(); i++)
       if (s.split[l][i]) sum += p.lambda[l][i], spent[p.group[l]] += p.energy[l];
   }
-  CHECK(s.objective == doctest::Approx(sum).epsilon(1e-12));
+  CHECK(s.objective == near(sum).epsilon(1e-12));
   for (std::size_t g = 0; g < spent.size(); g++) {
-    CHECK(s.spent[g] == doctest::Approx(spent[g]).epsilon(1e-12));
+    CHECK(s.spent[g] == near(spent[g]).epsilon(1e-12));
     CHECK(spent[g] <= s.budget[g] * (1 + 2e-12));
   }
 }
@@ -42,7 +43,7 @@ TEST_CASE("select: the 0/1 optimum is the best of all subsets, with real energie
     double grow = 0.05 + 0.9 * double(item) / 120;
     Optimum o = select_optimal(p, grow);
     INFO("instance ", item);
-    CHECK(o.chosen.objective == doctest::Approx(best_subset(p, o.chosen.budget)).epsilon(1e-12));
+    CHECK(o.chosen.objective == near(best_subset(p, o.chosen.budget)).epsilon(1e-12));
     CHECK(o.proven());
     CHECK(o.bound >= o.chosen.relaxed_objective - 1e-12);
     check_allowed(p, o.chosen);

@@ -5,16 +5,12 @@
 #include <set>
 
 namespace fission {
-namespace {
 
-// the module that makes axis l: its convolution is NAME.conv2d, its batch norm NAME.bn
 std::string layer_module(const std::string& model, std::size_t l) {
   if (model == "mobilenet_v1") return "layers." + std::to_string(l) + (l == 0 ? "" : ".sp_conv");
   if (l == 0 || l == 34) return "features." + std::string(l == 0 ? "0" : "18") + ".sp_conv";
   return "features." + std::to_string((l + 2) / 2) + (l % 2 == 0 ? ".t_pw_conv" : ".b_pw_conv");
 }
-
-}  // namespace
 
 ReferenceFile::ReferenceFile(TensorFile file) : file_(std::move(file)) {
   for (const auto& entry : file_.tensors)

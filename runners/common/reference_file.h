@@ -40,6 +40,7 @@ class ReferenceFile {
 };
 
 std::string layer_name(std::size_t layer);                                // "L07"
+std::string layer_module(const std::string& model, std::size_t layer);    // that makes axis `layer`: NAME.conv2d and NAME.bn
 const Stored& neurons(const Network& network, std::size_t axis);
 std::vector<double> of_axis(const Network& network, std::size_t axis, const Tensor& flat);  // as the files have it (OIHW)
 

@@ -28,7 +28,7 @@ TEST_CASE("mobilenet_v2: the ImageNet seed has 39113557 MACs and 710760 paramete
 }
 TEST_CASE("mobilenet_v2: its tensors have the authors' names, all of them and no others") {
   TensorFile file = reference_file("mbv2_small");
-  auto n = make_network(reference_config(file), open_backend("reference"), DType::f32, 0);
+  auto n = make_network(ReferenceFile(file).config(), open_backend("reference"), DType::f32, 0);
   std::set<std::string> ours, theirs;
   for (const Stored& s : n->stored()) ours.insert("param/" + s.name);
   for (const auto& t : file.tensors)

@@ -40,8 +40,8 @@ struct AxisProbe {
       ops::depthwise_backward(e.y.value(), nullptr, next.w.value(), g, next.geometry, &h, nullptr);
     }
     Tensor dy = delta.unique() ? delta : delta.like();
-    g = ops::probe_activation(delta, e.y.value(), norm_of(e), curvature, u[k], h ? &h : nullptr, &dy);
-    u[k] = Tensor();
+    g = std::move(u[k]);  // g_k is written where u_k lies
+    ops::probe_activation(delta, e.y.value(), norm_of(e), curvature, g, h ? &h : nullptr, g, &dy);
     if (k == 0) ops::conv2d_backward_filter(x, g, e.block->geometry, s_v);
     e.y.accumulate(std::move(dy));
   }

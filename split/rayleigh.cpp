@@ -7,10 +7,11 @@ namespace fission {
 double RayleighSettings::lr_at(Index epoch) const { return lr * std::pow(factor, double(decay_every_epoch ? epoch : (epoch + 1) / 2)); }
 
 RayleighDescent::RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed, std::uint64_t round)
-    : network_(network), settings_(settings), v_(network.like_parameters()), s_v_(network.like_parameters()),
+    : network_(network), settings_(settings), v_(network.like_parameters()), s_v_(network.gradients()),
       gradient_(network.like_parameters()), sum_v_(network.like_parameters()),
       quotient_(ops::zeros(network.backend(), {network.neuron_rows().dim(0)}, network.dtype())), sum_r_(ops::zeros_like(quotient_)),
       rmsprop_(v_, settings.rmsprop) {
+  ops::fill(s_v_, 0);
   v_.copy_from(first_directions(network, seed, round));
 }
 

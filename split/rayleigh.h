@@ -1,6 +1,7 @@
 // RQ-SGD: the least eigenvalue and eigenvector of every neuron's splitting matrix, by stochastic gradient descent on
 // Rayleigh quotients (section 5 of arXiv 1910.03103): E10, E11, RMSprop, renormalise. All neurons at once; every step
 // costs one probe. The published recipe is kept to the letter: v₀ is not normalised, means are of the last epoch.
+// The network's buffer of gradients, idle meanwhile, holds S·v: beside a training step it takes v, E11, Σv and RMSprop's two.
 #pragma once
 #include "nn/optimizer.h"
 #include "split/probe.h"
@@ -29,7 +30,7 @@ class RayleighDescent : public SplittingSolver {
   Tensor& v() { return v_; }
   const Tensor& quotients() const { return quotient_; }  // (R): R(v) of the last step, before its update
   const Tensor& gradient() const { return gradient_; }   // (P): E11 of the last step
-  Tensor& products() { return s_v_; }                    // (P): S·v of the last step
+  Tensor& products() { return s_v_; }                    // (P): S·v of the last step, where the network has its gradients
 
  private:
   Network& network_;

@@ -1,6 +1,9 @@
 #include "tensor/allocator.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdlib>
 
 #include "tensor/check.h"
 
@@ -14,29 +17,45 @@ constexpr bool caching = true;
 #endif
 }  // namespace
 
-Arena::Arena(std::function<void*(std::size_t)> take, std::function<void(void*)> give)
+Arena::Arena(std::function<void*(std::size_t)> take, std::function<void(void*, std::size_t)> give)
     : take_(std::move(take)), give_(std::move(give)) {}
 
 Arena::~Arena() {
-  for (void* p : pieces_) give_(p);
+  for (auto& piece : pieces_) give_(piece.first, piece.second);
+}
+
+std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) {
+  std::size_t together = 0;
+  for (auto at = free_.begin(); at != free_.end();) {
+    auto whole = pieces_.find(at->second);
+    if (whole == pieces_.end() || whole->second != at->first) {
+      ++at;
+      continue;
+    }
+    together += whole->second;
+    give_(whole->first, whole->second);
+    blocks_.erase(whole->first);
+    pieces_.erase(whole);
+    at = free_.erase(at);
+  }
+  statistics_.held -= together;
+  std::size_t want = caching ? std::max({size, piece, together}) : size;
+  auto* p = static_cast<char*>(take_(want));
+  if (!p) want = size, p = static_cast<char*>(take_(want));
+  FISSION_CHECK(p, "[allocator] ", size, " bytes asked for, ", statistics_.in_use, " in use, ", statistics_.held,
+                " held: the device has no more memory");
+  pieces_[p] = want;
+  blocks_[p] = {want, false, true};
+  statistics_.held += want;
+  statistics_.system_calls++;
+  return free_.insert({want, p}).first;
 }
 
 void* Arena::allocate(std::size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
   auto best = free_.lower_bound({size, nullptr});
-  if (best == free_.end()) {
-    std::size_t want = caching ? std::max(size, piece) : size;
-    auto* p = static_cast<char*>(take_(want));
-    if (!p) want = size, p = static_cast<char*>(take_(want));
-    FISSION_CHECK(p, "[allocator] ", size, " bytes asked for, ", statistics_.in_use, " in use, ", statistics_.held,
-                  " held: the device has no more memory");
-    pieces_.push_back(p);
-    blocks_[p] = {want, false, true};
-    statistics_.held += want;
-    statistics_.system_calls++;
-    best = free_.insert({want, p}).first;
-  }
+  if (best == free_.end()) best = grow(size);
   char* p = best->second;
   free_.erase(best);
   Block& block = blocks_[p];
@@ -60,9 +79,9 @@ void Arena::free(void* pointer) {
   at->second.used = false;
   if (!caching) {
     statistics_.held -= at->second.size;
-    pieces_.erase(std::find(pieces_.begin(), pieces_.end(), pointer));
+    give_(pointer, at->second.size);
+    pieces_.erase(at->first);
     blocks_.erase(at);
-    give_(pointer);
     return;
   }
   auto next = std::next(at);
@@ -82,5 +101,17 @@ void Arena::free(void* pointer) {
   }
   free_.insert({at->second.size, at->first});
 }
+
+HostArena::HostArena()
+    : Arena(
+          [](std::size_t bytes) -> void* {
+            if (!caching) return std::aligned_alloc(alignment, bytes);
+            void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            return p == MAP_FAILED ? nullptr : p;
+          },
+          [](void* p, std::size_t bytes) {
+            if (!caching) std::free(p);
+            else munmap(p, bytes);
+          }) {}
 
 }  // namespace fission

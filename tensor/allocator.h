@@ -1,5 +1,6 @@
 // Arena: a caching allocator. Memory comes from the system in large pieces and is handed out best-fit, split and
-// merged again; nothing goes back before the end, so a steady-state step asks the system for nothing.
+// merged again. Where no free block is large enough, the pieces that lie free go back and one as large as all of them comes
+// in their place: either the pieces get fewer or the memory more, so a steady-state step asks the system for nothing.
 // Under the address sanitizer every block is the system's own, so that the sanitizer sees each misuse.
 #pragma once
 #include <cstddef>
@@ -8,8 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <unordered_map>
-#include <vector>
+#include <utility>
 
 namespace fission {
 
@@ -19,8 +19,8 @@ class Arena {
     std::size_t in_use = 0, peak = 0, held = 0;  // bytes: handed out now, at most, taken from the system
     std::size_t system_calls = 0;                // how often the system was asked
   };
-  // `take` returns null when there is no more
-  Arena(std::function<void*(std::size_t)> take, std::function<void(void*)> give);
+  // `take` returns null when there is no more; `give` gets what `take` gave, and its bytes, when nobody uses it any more
+  Arena(std::function<void*(std::size_t)> take, std::function<void(void*, std::size_t)> give);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -35,13 +35,19 @@ class Arena {
     bool used;
     bool first;  // starts a piece taken from the system: never merged with what lies before
   };
+  std::set<std::pair<std::size_t, char*>>::iterator grow(std::size_t size);  // a free block of at least that size
   std::function<void*(std::size_t)> take_;
-  std::function<void(void*)> give_;
+  std::function<void(void*, std::size_t)> give_;
   std::map<char*, Block> blocks_;                       // by address
   std::set<std::pair<std::size_t, char*>> free_;        // by size, then address
-  std::vector<void*> pieces_;
+  std::map<char*, std::size_t> pieces_;                 // as taken
   Statistics statistics_;
   std::mutex mutex_;
+};
+
+// Of host memory, in whole pages: what malloc is given back it may keep, and then the process does not shrink.
+struct HostArena : Arena {
+  HostArena();
 };
 
 }  // namespace fission

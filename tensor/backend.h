@@ -86,7 +86,7 @@ class Backend {
   virtual void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) = 0;  // δ ⊙ φ''(z) ⊙ c² ⊙ u
   virtual void tangent(View y, const Norm& norm, View u, bool accumulate, View out) = 0;                             // (out +) φ'(z) ⊙ c ⊙ u
   // What the probe does at an activation, in one pass: out = curvature_product(δ, …) (+ tangent(…, h) where h is given),
-  // and the gradient goes on, dy = φ'(z) ⊙ c ⊙ δ (where wanted; dy may be delta).
+  // and the gradient goes on, dy = φ'(z) ⊙ c ⊙ δ (where wanted). out may be u, dy may be delta.
   virtual void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) = 0;
 
   virtual void average_pool(View x, const PoolGeometry& g, View y) = 0;

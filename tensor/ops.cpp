@@ -179,13 +179,11 @@ void add_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, Tens
   common("add_tangent", {&y, &u, &out}).tangent(y, norm.view(), u, true, out);
 }
 
-Tensor probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor* dy) {
+void probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor& out, Tensor* dy) {
   check_norm("probe_activation", y, norm);
-  for (const Tensor* t : {&delta, &u, h, static_cast<const Tensor*>(dy)})
+  for (const Tensor* t : {&delta, &u, h, static_cast<const Tensor*>(&out), static_cast<const Tensor*>(dy)})
     if (t) check_like("probe_activation", *t, y), common("probe_activation", {&y, t});
-  Tensor out = y.like();
   y.backend().probe_activation(delta, y, norm.view(), k, u, h ? h->view() : View(), out, dy ? dy->view() : View());
-  return out;
 }
 
 Tensor average_pool(const Tensor& x, const PoolGeometry& g) {

@@ -45,8 +45,8 @@ void norm_act_backward(const Tensor& da, const Tensor& y, const NormTensors& nor
 Tensor curvature_product(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u);
 Tensor tangent(const Tensor& y, const NormTensors& norm, const Tensor& u);
 void add_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, Tensor& out);
-// the two above and the gradient's way on in one pass: h and dy may be null; dy may be delta
-Tensor probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor* dy);
+// the two above and the gradient's way on in one pass: h and dy may be null; out may be u, dy may be delta
+void probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor& out, Tensor* dy);
 
 Tensor average_pool(const Tensor& x, const PoolGeometry& g);               // (N,H,W,C) → (N,H',W',C)
 Tensor average_pool_backward(const Tensor& dy, const PoolGeometry& g, const Shape& x);

@@ -110,11 +110,12 @@ void norms(Backend& b, int count) {
         ops::curvature_product(da, y, norm, {1, 0}, u);
         Tensor out = ops::tangent(y, norm, u);
         ops::add_tangent(y, norm, da, out);
-        Tensor passed = da.clone(), h = random_tensor(b, shape, 5);
-        ops::probe_activation(da, y, norm, {3, 1}, u, &h, &dy);
-        ops::probe_activation(da, y, norm, {1, 0}, u, &h, nullptr);
-        ops::probe_activation(da, y, norm, {3, 1}, u, nullptr, nullptr);
-        ops::probe_activation(passed, y, norm, {2, 1}, u, nullptr, &passed);
+        Tensor passed = da.clone(), h = random_tensor(b, shape, 5), g = u.clone();
+        ops::probe_activation(da, y, norm, {3, 1}, u, &h, out, &dy);
+        ops::probe_activation(da, y, norm, {1, 0}, u, &h, out, nullptr);
+        ops::probe_activation(da, y, norm, {3, 1}, u, nullptr, out, nullptr);
+        ops::probe_activation(passed, y, norm, {2, 1}, g, nullptr, g, &passed);
+        ops::probe_activation(passed, y, norm, {3, 1}, g, &h, g, nullptr);
         for (bool training : {true, false}) {
           ops::norm_act_backward(da, y, norm, training, dy, &dgamma, &dbeta);
           ops::norm_act_backward(da, y, norm, training, dy, nullptr, nullptr);

@@ -13,10 +13,7 @@ std::unique_ptr<Backend> make_cpu_backend() { return std::make_unique<cpu::CpuBa
 
 namespace cpu {
 
-CpuBackend::CpuBackend()
-    : arena_([](std::size_t bytes) { return std::aligned_alloc(64, (bytes + 63) / 64 * 64); }, [](void* p) { std::free(p); }),
-      scratch_(arena_),
-      plans_(std::make_unique<ConvPlans>(arena_)) {}
+CpuBackend::CpuBackend() : scratch_(arena_), plans_(std::make_unique<ConvPlans>(arena_)) {}
 CpuBackend::~CpuBackend() = default;
 
 // Everything is done when the call returns: an event has nothing to remember.

@@ -60,7 +60,7 @@ class CpuBackend : public Backend {
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override;
 
  private:
-  Arena arena_;
+  HostArena arena_;
   Scratch scratch_;
   std::unique_ptr<ConvPlans> plans_;
 };

@@ -182,7 +182,7 @@ void ReferenceBackend::probe_activation(View delta, View y, const Norm& norm, co
     using T = decltype(real);
     Affine<T> affine(norm);
     each_value(y, affine.groups, [&](Index i, Index c, Index g) {
-      double scale = affine.scale(g, c), z = affine.z(g, c, y.as<T>()[i]), d = delta.as<T>()[i];  // read first: dy may lie where delta does
+      double scale = affine.scale(g, c), z = affine.z(g, c, y.as<T>()[i]), d = delta.as<T>()[i];  // read first: dy may lie where delta does, out where u does
       double first = phi_prime(norm.activation, z), second = phi_second(norm.activation, k, z);
       out.as<T>()[i] = T(d * second * scale * scale * u.as<T>()[i] + (h ? first * scale * h.as<T>()[i] : 0));
       if (dy) dy.as<T>()[i] = T(first * scale * d);

@@ -2,7 +2,6 @@
 // Batch norm and what is made of it: norm.cpp.
 #include "tensor/reference/reference.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -10,9 +9,6 @@
 
 namespace fission {
 using namespace reference;
-
-ReferenceBackend::ReferenceBackend()
-    : arena_([](std::size_t bytes) { return std::aligned_alloc(64, bytes); }, [](void* p) { std::free(p); }) {}
 
 void ReferenceBackend::copy(void* to, const void* from, std::size_t bytes, Direction, Queue) {
   if (bytes) std::memmove(to, from, bytes);  // views of one buffer may overlap

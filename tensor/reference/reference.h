@@ -9,7 +9,6 @@ namespace fission {
 
 class ReferenceBackend : public Backend {
  public:
-  ReferenceBackend();
   std::string name() const override { return "reference"; }
   bool supports(DType) const override { return true; }
 
@@ -56,7 +55,7 @@ class ReferenceBackend : public Backend {
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override;
 
  private:
-  Arena arena_;
+  HostArena arena_;
 };
 
 }  // namespace fission

@@ -65,7 +65,7 @@ class LateBackend : public ReferenceBackend {
   }
 
   Eager eager_;
-  Arena host_{[](std::size_t bytes) { return std::aligned_alloc(64, bytes); }, [](void* p) { std::free(p); }};
+  HostArena host_;
   Line lines_[2];
 };
 

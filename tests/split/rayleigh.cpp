@@ -150,3 +150,17 @@ TEST_CASE("rayleigh: quotients on one batch fall to within 1 % of the reference'
   std::sort(off.begin(), off.end());
   CHECK(off[off.size() / 2] < 0.01);
 }
+TEST_CASE("rayleigh: S·v lies where the network has its gradients, and what a training step left there touches no neuron") {
+  Small s;
+  RayleighDescent d(*s.network, {}, 1, 0), undisturbed(*s.network, {}, 1, 0);
+  undisturbed.step(s.x, s.y, 0);
+  Tensor g = s.network->gradients();
+  std::vector<double> expected = g.to_host();
+  CHECK(undisturbed.products().shares_storage(g));
+  ops::fill(g, 3);
+  d.step(s.x, s.y, 0);
+  CHECK(d.v().to_host() == undisturbed.v().to_host());
+  std::vector<double> rows = s.network->neuron_rows().to_host(), got = g.to_host();
+  for (std::size_t r = 0; r < rows.size(); r += 2)
+    for (std::size_t i = std::size_t(rows[r]); i < std::size_t(rows[r] + rows[r + 1]); i++) REQUIRE(got[i] == expected[i]);
+}

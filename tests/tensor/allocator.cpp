@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::size_t mib = 1 << 20;
 
-struct HostArena : Arena {
-  HostArena() : Arena([](std::size_t bytes) { return std::aligned_alloc(64, bytes); }, [](void* p) { std::free(p); }) {}
-};
-
 // under the address sanitizer nothing is kept, so that facts about reuse do not hold
 bool caches() {
   HostArena arena;
@@ -100,6 +96,38 @@ TEST_CASE("allocator: a steady state asks the system for nothing") {
   CHECK(arena.statistics().in_use == 0);
 }
 
+TEST_CASE("allocator: pieces that lie free and are too small give way to one as large as they were together") {
+  if (!caches()) return;
+  std::vector<std::size_t> taken, given;
+  Arena arena([&](std::size_t bytes) { return taken.push_back(bytes), std::aligned_alloc(64, bytes); },
+              [&](void* p, std::size_t bytes) { given.push_back(bytes), std::free(p); });
+  void *a = arena.allocate(10 * mib), *b = arena.allocate(20 * mib), *used = arena.allocate(30 * mib), *c = arena.allocate(12 * mib);
+  arena.free(a), arena.free(b), arena.free(c);
+  void* large = arena.allocate(25 * mib);
+  CHECK(given == std::vector<std::size_t>{10 * mib, 12 * mib, 20 * mib});  // not the one in use
+  CHECK(taken.back() == 42 * mib);
+  CHECK(arena.statistics().held == 72 * mib);
+  void* rest = arena.allocate(17 * mib);
+  CHECK(arena.statistics().held == 72 * mib);
+  arena.free(large), arena.free(rest);
+  CHECK(arena.allocate(50 * mib) != nullptr);
+  CHECK(taken.back() == 50 * mib);
+  CHECK(arena.statistics().held == 80 * mib);
+  CHECK(arena.statistics().in_use == 80 * mib);
+  arena.free(used);
+}
+
+TEST_CASE("allocator: a piece that is free but for a part stays") {
+  if (!caches()) return;
+  HostArena arena;
+  void *a = arena.allocate(2 * mib), *b = arena.allocate(6 * mib);
+  *static_cast<char*>(a) = 7;
+  arena.free(b);
+  arena.allocate(9 * mib);
+  CHECK(*static_cast<char*>(a) == 7);
+  CHECK(arena.statistics().held == 17 * mib);
+}
+
 TEST_CASE("allocator: the peak is the most that was in use at once, and can be reset") {
   HostArena arena;
   void *a = arena.allocate(640), *b = arena.allocate(1280);
@@ -126,13 +154,13 @@ TEST_CASE("allocator: freeing null is no mistake") {
 }
 
 TEST_CASE("allocator: out of memory says what was asked for and what is held") {
-  Arena none([](std::size_t) { return nullptr; }, [](void*) {});
+  Arena none([](std::size_t) { return nullptr; }, [](void*, std::size_t) {});
   CHECK_THROWS_WITH_AS(none.allocate(100), doctest::Contains("128 bytes asked for, 0 in use, 0 held"), InvariantError);
 }
 
 TEST_CASE("allocator: a device that has no whole piece left is asked for what is needed") {
   std::size_t left = 4096;
-  Arena arena([&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(64, bytes); }, [](void* p) { std::free(p); });
+  Arena arena([&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(64, bytes); }, [](void* p, std::size_t) { std::free(p); });
   void* p = arena.allocate(1000);
   CHECK(p != nullptr);
   CHECK(arena.statistics().held == 1024);

@@ -94,15 +94,19 @@ TEST_CASE("fused: E9's product without an activation is the tangent twice, times
   check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), expected, bound);
 }
 
-TEST_CASE("fused: probe_activation is the curvature product, the tangent of h, and the gradient's way on") {
+TEST_CASE("fused: probe_activation is the curvature product, the tangent of h, and the gradient's way on, in place too") {
   for (Activation f : activations) {
     Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), delta = random(y.shape(), 6), h = random(y.shape(), 7), dy = y.like(), dy2 = y.like();
     NormTensors norm = random_norm(y, 2, f, 3);
-    Tensor out = ops::probe_activation(delta, y, norm, {3, 1}, u, &h, &dy), parts = ops::curvature_product(delta, y, norm, {3, 1}, u);
+    Tensor out = y.like(), parts = ops::curvature_product(delta, y, norm, {3, 1}, u);
+    ops::probe_activation(delta, y, norm, {3, 1}, u, &h, out, &dy);
     ops::add_tangent(y, norm, h, parts);
     ops::norm_act_backward(delta, y, norm, false, dy2, nullptr, nullptr);
     check_values(out, parts.to_host(), bound);
     check_values(dy, dy2.to_host(), bound);
+    ops::probe_activation(delta, y, norm, {3, 1}, u, &h, u, &delta);
+    CHECK(u.to_host() == out.to_host());
+    CHECK(delta.to_host() == dy.to_host());
   }
 }
 

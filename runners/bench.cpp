@@ -1,6 +1,6 @@
 // What a step costs, and how far that is from the machine's limits: training step (the very one the runners take), RQ-SGD
 // step by both matrices, evaluation, and the loader's share. Each job runs in a process of its own, so that peak memory is
-// its own. Medians. Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large copy.
+// its own. Medians; pictures/s of the mean step, which is what the runners log (loader: the same step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large copy.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   o.device.add_to(app);
   return run_program(app, argc, argv, [&] {
     double gmacs = 0, gbs = 0, train_ms = 0;
-    std::vector<std::vector<std::string>> rows{{"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes", "share of floor", "ns a kMAC", "peak MiB", "tensors MiB"}};
+    std::vector<std::vector<std::string>> rows{{"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes", "share of floor", "ns a kMAC", "pictures/s", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
     for (const std::string& width : listed(o.widths))
       for (const std::string& job : jobs) {
@@ -91,8 +91,8 @@ int main(int argc, char** argv) {
         if (job == "train") train_ms = ms;
         rows.push_back({job, width, number(ms, 1), train_ms > 0 ? number(ms / train_ms, 2) : "–", j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
                         number(arithmetic, 1), number(bytes, 1), gmacs > 0 ? percent(std::max(arithmetic, bytes) / ms) : "–",
-                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
+                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("pictures_per_second"), 0), number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
       }
-    if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
+    if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 steps at least)\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
   });
 }

@@ -1,5 +1,5 @@
 // What bench times: a training step (the very one the runners take), RQ-SGD steps by both matrices, evaluation, the loader;
-// and the machine's limits. Medians. Floors: arithmetic at the rate of a large matrix product, bytes at that of a large pass.
+// and the machine's limits. Medians, and pictures/s as the runners' log has them: of the mean. Floors: arithmetic at the rate of a large matrix product, bytes at that of a large pass.
 #pragma once
 #include <nlohmann/json.hpp>
 
@@ -14,7 +14,7 @@ struct BenchOptions {
   DeviceOptions device;
 };
 
-// One job of one list of widths, in this process: "ms", "peak_mib", "gmac" and "gbyte" (the floors' counts), …
+// One job of one list of widths, in this process: "ms", "pictures_per_second", "peak_mib", "gmac" and "gbyte" (the floors' counts), …
 nlohmann::ordered_json measure(const std::string& job, const std::string& width, const BenchOptions& options);
 
 }  // namespace fission

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "nn/checkpoint.h"
+#include "tensor/backend.h"
 #include "tests/near.h"
 #include "tests/runners/options.h"
 
@@ -170,10 +171,27 @@ TEST_CASE("options: every option of inspect has its effect") {
   check_defaults_shown("inspect");
 }
 
+TEST_CASE("bench: an RQ-SGD step takes at most 1.3 times a training step's memory, of tensors and of the process, by either matrix") {
+  if (instrumented() || device_list().find("cpu") == std::string::npos) return;  // there no memory is kept, or all is slower by far
+  Ended jobs = launch("bench", {"--json", "--widths", "0.5", "--jobs", "train,rq-paper,rq-chain", "--repeat", "1"});
+  require_done(jobs);
+  std::istringstream lines(jobs.out);
+  std::vector<Json> all;
+  for (std::string line; std::getline(lines, line);) all.push_back(Json::parse(line));
+  REQUIRE(all.size() == 3);
+  for (const Json& j : {all[1], all[2]})
+    for (const char* memory : {"tensor_mib", "peak_mib"}) {
+      INFO(j.at("curvature"), " ", memory, ": ", double(j.at(memory)), ", of training: ", double(all[0].at(memory)));
+      CHECK(double(j.at(memory)) <= 1.3 * double(all[0].at(memory)));
+    }
+  CHECK(double(all[0].at("peak_mib")) <= 1.25 * double(all[0].at("tensor_mib")));  // the program itself, and what lies free
+}
+
 TEST_CASE("options: every option of bench has its effect") {
   Json base = bench_json({});
   CHECK(base.at("job") == "eval");
   CHECK(base.at("ms") > 0);
+  CHECK(base.at("pictures_per_second").get<double>() == near(2000 / base.at("mean_ms").get<double>()));
   CHECK(base.at("batch") == 2);
   CHECK(base.at("threads") == 1);
   CHECK(base.at("size") == 32);

@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   option("--neurons", s.neurons, "layers of which one neuron is really split")->check(CLI::Range(1, 1000));
   option("--grow", s.grow, "budget of the selection, as cifar's")->check(CLI::Range(0.0, 1.0));
   option("--epsilon", s.epsilon, "of the split that is made")->check(CLI::Range(0.0, 1.0));
-  option("--relu-beta", s.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature")->check(CLI::Range(0.0, 1000.0));
+  CLI::Option* relu_beta = option("--relu-beta", s.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; with --reference the authors' for its network, unless it is given")->check(CLI::Range(0.0, 1000.0));
   option("--work", s.work, "multiplications that the exact oracle may take; layers beyond are left out and named")->check(CLI::Range(0.0, 1e18));
   option("--memory", s.memory, "bytes of its matrices")->check(CLI::Range(0.0, 1e15));
   option("--seed", s.seed, "of random directions and the augmentation key");
@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
     Findings findings(json);
     Backend& backend = device.open();
     if (!reference.empty()) {
-      audit_reference(findings, reference, backend);
+      audit_reference(findings, reference, backend, relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt);
     } else {
       if (checkpoint.empty()) user_error("a checkpoint or --reference FILE is required");
       TensorFile file = read_safetensors(checkpoint);

@@ -1,6 +1,8 @@
 // The audit of a network on its data: each statement of the method that can be checked on it, with the figure that was
 // found. In float64 on the reference backend where loss differences are compared, in float32 on the device where the
 // method runs. All of it is over the same pictures under one fixed augmentation key: otherwise S changes from pass to pass.
+// Statements about real losses are judged where they can be: for a smooth activation (ReLU's matrix is a surrogate's, so that
+// its figures are told), and where float64 can tell a loss change from rounding.
 #pragma once
 #include "data/loader.h"
 #include "nn/checkpoint.h"
@@ -36,6 +38,8 @@ class NetworkAudit {
     Tensor logits(Network& n) const;
   };
   Side side(Backend& backend, DType type) const;
+  double rounding(double loss, double predicted) const;  // of a loss change, over it
+  void real_at_most(const std::string& equation, const std::string& what, double figure, double bound);  // judged for a smooth activation
   std::unique_ptr<data::Loader> loader(const data::Dataset& pictures, Backend& backend, Index batch) const;
   std::vector<int> affordable(Index pictures, const char* what);
   std::vector<ExactAxis> oracle(Side& s, Matrix matrix, double linear) const;

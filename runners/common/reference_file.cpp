@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <set>
 
 namespace fission {
@@ -32,23 +33,49 @@ std::vector<std::string> ReferenceFile::prefixes(const std::string& suffix) cons
   return {found.begin(), found.end()};
 }
 
+bool ReferenceFile::any(const std::string& prefix) const {
+  auto first = file_.tensors.lower_bound(prefix);
+  return first != file_.tensors.end() && first->first.compare(0, prefix.size(), prefix) == 0;
+}
+
+const std::vector<std::int64_t>& ReferenceFile::picture_shape() const {
+  const auto& shape = file_.at(inputs()).shape;
+  if (shape.size() < 4 || shape.size() > 5) user_error(file_.path, ": tensor '", inputs(), "': rank ", shape.size(), ", expected 4, or 5 of several batches");
+  for (std::int64_t dim : shape)
+    if (dim < 1 || dim > 65536) user_error(file_.path, ": tensor '", inputs(), "': a dimension of ", dim, ", expected 1 to 65536");
+  if (shape.back() != shape[shape.size() - 2]) user_error(file_.path, ": tensor '", inputs(), "': pictures of ", shape[shape.size() - 2], "x", shape.back(), ", expected squares");
+  return shape;
+}
+
 NetworkConfig ReferenceFile::config() const {
   NetworkConfig c;
   c.model = metadata("network");
   bool v1 = c.model == "mobilenet_v1";
   if (!v1 && c.model != "mobilenet_v2") user_error(file_.path, ": metadata 'network': '", c.model, "', expected mobilenet_v1 or mobilenet_v2");
-  auto shape_of = [&](const std::string& name, std::size_t rank) {
+  auto rows_of = [&](const std::string& name, std::size_t rank) {
     const auto& shape = file_.at(name).shape;
-    if (shape.size() < rank) user_error(file_.path, ": tensor '", name, "': rank ", shape.size(), ", expected at least ", rank);
-    return shape;
+    if (shape.size() != rank) user_error(file_.path, ": tensor '", name, "': rank ", shape.size(), ", expected ", rank);
+    if (shape[0] < 1 || shape[0] > 65536) user_error(file_.path, ": tensor '", name, "': ", shape[0], " rows, expected 1 to 65536");
+    return shape[0];
   };
-  for (std::size_t l = 0; l < (v1 ? 14 : 35); l++) c.widths.push_back(shape_of("param/" + layer_module(c.model, l) + ".bn.weight", 1)[0]);
-  c.classes = shape_of(v1 ? "param/linear.weight" : "param/classifier.weight", 2)[0];
-  auto picture = shape_of(inputs(), 4);
+  for (std::size_t l = 0; l < (v1 ? 14 : 35); l++) c.widths.push_back(rows_of("param/" + layer_module(c.model, l) + ".bn.weight", 1));
+  c.classes = rows_of(v1 ? "param/linear.weight" : "param/classifier.weight", 2);
+  const auto& picture = picture_shape();
   c.size = picture.back(), c.channels = picture[picture.size() - 3];
-  c.stem_stride = v1 && c.size <= 64 ? 1 : 2;  // the authors' networks: MobileNetV2 for ImageNet alone
+  // The authors' networks: MobileNetV2 for ImageNet alone, MobileNetV1 for CIFAR (32×32) or ImageNet. Where their list of
+  // layers is in the metadata with a stride in its first entry, "[(4, 2, 0), …", that is it.
+  c.stem_stride = v1 && c.size < 64 ? 1 : 2;
+  auto cfg = file_.metadata.find("cfg");
+  int width = 0, stride = 0;
+  if (cfg != file_.metadata.end() && std::sscanf(cfg->second.c_str(), " [ ( %d , %d", &width, &stride) == 2 && (stride == 1 || stride == 2)) c.stem_stride = stride;
   c.activation = parse_activation(metadata("activation"));
+  if (c.activation == Activation::none) user_error(file_.path, ": metadata 'activation': 'none', expected swish or relu");
   return c;
+}
+
+double ReferenceFile::relu_beta() const {  // 3 in their code for CIFAR and for MobileNetV2, 1 in MobileNetV1 for ImageNet
+  NetworkConfig c = config();
+  return c.model == "mobilenet_v1" && c.stem_stride == 2 ? 1 : 3;
 }
 
 std::unique_ptr<Network> ReferenceFile::network(const Machine& m) const {
@@ -58,13 +85,14 @@ std::unique_ptr<Network> ReferenceFile::network(const Machine& m) const {
 }
 
 Index ReferenceFile::batches() const {
-  const auto& shape = file_.at(inputs()).shape;
+  const auto& shape = picture_shape();
   return shape.size() > 4 ? shape[0] : 1;
 }
 
 Tensor ReferenceFile::pictures(const Machine& m, Index index) const {
   const StoredTensor& t = file_.at(inputs());
-  std::size_t r = t.shape.size();
+  std::size_t r = picture_shape().size();
+  if (index >= batches()) user_error(file_.path, ": tensor '", inputs(), "': ", batches(), " batches, expected more than ", index);
   Index n = t.shape[r - 4], c = t.shape[r - 3], hw = t.shape[r - 2] * t.shape[r - 1];
   std::vector<double> in = t.as_doubles(), out(std::size_t(n * c * hw));
   for (Index i = 0; i < n; i++)
@@ -74,7 +102,7 @@ Tensor ReferenceFile::pictures(const Machine& m, Index index) const {
 }
 
 Tensor ReferenceFile::labels(const Machine& m, Index index) const {
-  const auto& shape = file_.at(inputs()).shape;
+  const auto& shape = picture_shape();
   Index n = shape[shape.size() - 4], classes = config().classes;
   std::vector<double> all = numbers("labels", n * batches());
   for (double label : all)

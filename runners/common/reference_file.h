@@ -1,6 +1,7 @@
 // Files of reference numbers, made by the authors' implementation: a network's parameters under param/, inputs, and what
 // came out, in PyTorch's layouts (NCHW, OIHW); metadata says kind, network and activation, shapes say the widths.
-// It refuses a missing tensor, another number of elements, a NaN, an unknown kind or network: one line, file and tensor.
+// It refuses a missing tensor, another number of elements, a NaN, numbers that make no network, an unknown kind or network:
+// one line, file and tensor.
 #pragma once
 #include "nn/checkpoint.h"
 
@@ -23,11 +24,13 @@ class ReferenceFile {
   std::string metadata(const std::string& key) const { return file_.metadata_at(key); }
   std::vector<double> numbers(const std::string& name) const { return file_.at(name).as_doubles(); }
   std::vector<double> numbers(const std::string& name, Index count) const;  // UserError unless there are so many
-  std::vector<std::string> prefixes(const std::string& suffix) const;       // of all names that end so, each with its "/"
+  std::vector<std::string> prefixes(const std::string& suffix) const;       // what stands before it in all names that end so
+  bool any(const std::string& prefix) const;                                // does a name begin so?
 
   NetworkConfig config() const;
   std::unique_ptr<Network> network(const Machine& m) const;
   Index batches() const;                                                  // of inputs
+  double relu_beta() const;                                               // of the authors' surrogate, in this network
   Tensor pictures(const Machine& m, Index batch = 0) const;               // (N,H,W,C)
   Tensor labels(const Machine& m, Index batch = 0) const;                 // (N)
   Tensor directions(const Network& network, const std::string& prefix) const;  // a flat buffer from one tensor an axis
@@ -37,6 +40,7 @@ class ReferenceFile {
  private:
   TensorFile file_;
   std::string inputs() const { return has("inputs") ? "inputs" : "input"; }
+  const std::vector<std::int64_t>& picture_shape() const;  // (…,N,C,H,W)
 };
 
 std::string layer_name(std::size_t layer);                                // "L07"

@@ -123,6 +123,26 @@ TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   CHECK(exact("1") != exact("3"));
 }
 
+TEST_CASE("audit: what cannot be judged is told: ReLU's surrogate, no step or a great one, no budget, nothing within it") {
+  if (!have_eigen()) return;
+  Folder folder;
+  require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
+  Ended relu = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "3", "--batches", "2", "--batch", "8", "--passes", "2", "--threads", "1", "--json"});
+  require_done(relu);
+  const std::vector<Json> lines = lines_of(relu);
+  const Json* told = find(lines, "surrogate");
+  REQUIRE(told);
+  CHECK(told->contains("told"));
+  CHECK(lines.back().at("held").get<int>() > 5);
+  for (const Arguments& more : {Arguments{"--epsilon", "0"}, Arguments{"--epsilon", "0.5"}, Arguments{"--grow", "0"}, Arguments{"--grow", "0.003"}, Arguments{"--grow", "0.05"}, Arguments{"--few", "100"}}) {
+    CAPTURE(more[1]);
+    Ended e = audit(more);
+    require_done(e);
+    CHECK(e.out.find("nan") == std::string::npos);
+    CHECK(e.out.find("100 pictures") == std::string::npos);
+  }
+}
+
 TEST_CASE("audit: every file of the authors' numbers holds") {
   for (const char* name : {"rq_step_small", "rq_step_small_relu", "exact_eigen_small", "train_step_small", "split_apply_small", "split_apply_mbv2_small",
                            "mbv2_small", "rq_sgd_trajectory", "select_cifar100"}) {
@@ -136,7 +156,10 @@ TEST_CASE("audit: every file of the authors' numbers holds") {
 }
 TEST_CASE("audit: one wrong number of the authors' is found, and the status is 1") {
   const std::pair<const char*, const char*> wrong[] = {{"rq_step_small", "b/f64/sv/L03"}, {"rq_step_small", "b/f64/rq_grad/L13"}, {"rq_step_small", "b/f64/logits"},
-                                                       {"split_apply_small", "eps1e-2/f64/new_param/layers.4.bn1.bias"}, {"select_cifar100", "seed_g0.7/objective"}};
+                                                       {"split_apply_small", "eps1e-2/f64/new_param/layers.4.bn1.bias"}, {"split_apply_small", "before/f64/logits_train"},
+                                                       {"split_apply_small", "loss_change"}, {"train_step_small", "ls0_cifar/f64/eval_logits_after_2_steps"},
+                                                       {"rq_sgd_trajectory", "b/fixed/v_after_5/L03"}, {"select_cifar100", "seed_g0.7/objective"},
+                                                       {"select_cifar100", "seed_g0.7/layer_cap"}, {"select_cifar100", "seed_g0.7/cost_per_layer"}};
   for (const auto& [name, tensor] : wrong) {
     Ended e = audit_changed(name, [&, t = tensor](TensorFile& f) { put(f.tensors.at(t), 0, f.tensors.at(t).values<double>()[0] * 1.01 + 1e-3); });
     CAPTURE(tensor);
@@ -174,4 +197,33 @@ TEST_CASE("audit: a reference file with a missing tensor, another shape, a NaN, 
   check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata["network"] = "vgg"; }), {"'vgg'", "mobilenet_v1"});
   check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata.erase("activation"); }), {"activation"});
   check_refused(audit_reference("no/such/file"), {"no/such/file"});
+  // nothing passes for want of numbers: a kind whose tensors are not there, part of a set, no rows
+  auto remove_all = [](const std::string& part) {
+    return [part](TensorFile& f) {
+      for (auto i = f.tensors.begin(); i != f.tensors.end();) i = i->first.find(part) != std::string::npos ? f.tensors.erase(i) : std::next(i);
+    };
+  };
+  for (const char* kind : {"trajectory", "train_step", "split", "select"})
+    check_refused(audit_changed("rq_step_small", [&](TensorFile& f) { f.metadata["kind"] = kind; }), {"changed.safetensors", "expected"});
+  check_refused(audit_changed("rq_sgd_trajectory", remove_all("/loss")), {"b/fixed/loss"});
+  check_refused(audit_changed("rq_sgd_trajectory", remove("b/fixed/v_final/L00")), {"b/fixed/v_final/L00"});
+  check_refused(audit_changed("train_step_small", remove_all("/param_after/")), {"param_after"});
+  check_refused(audit_changed("train_step_small", remove("ls0_cifar/f64/step1/grad/layers.3.bn1.weight")), {"ls0_cifar/f64/step1/grad/layers.3.bn1.weight"});
+  check_refused(audit_changed("train_step_small", remove_all("/step2/")), {"eval_logits_after_1_steps"});
+  check_refused(audit_changed("split_apply_small", remove("eps1e-2/f64/new_param/layers.4.bn1.bias")), {"eps1e-2/f64/new_param/layers.4.bn1.bias"});
+  check_refused(audit_changed("split_apply_small", remove_all("f64/new_param/")), {"new_param"});
+  check_refused(audit_changed("select_cifar100", remove_all("/grow")), {"grow"});
+  check_refused(audit_changed("split_apply_small", reshape("loss_change", {0, 6})), {"loss_change"});
+  if (have_eigen()) check_refused(audit_changed("exact_eigen_small", remove("b/S_dwterm/L00")), {"b/S_dwterm/L00"});
+  // numbers that make no network, split, or selection
+  check_refused(audit_changed("rq_step_small", reshape("param/layers.0.bn.weight", {0})), {"param/layers.0.bn.weight"});
+  check_refused(audit_changed("rq_step_small", reshape("input", {8, 3, 32, 16})), {"32x16"});
+  check_refused(audit_changed("rq_step_small", reshape("input", {0, 3, 32, 32})), {"'input'"});
+  check_refused(audit_changed("train_step_small", [&](TensorFile& f) { reshape("inputs", {1, 4, 3, 32, 32})(f), reshape("labels", {1, 4})(f), f.tensors.at("labels") = StoredTensor::of({1, 4}, std::vector<double>(4)); }),
+                {"'inputs'", "1 batches"});
+  check_refused(audit_changed("split_apply_small", reshape("mask/L03", {6})), {"mask/L03", "0.5"});
+  check_refused(audit_changed("select_cifar100", reshape("seed_g0.25/grow", {1, 1, 0})), {"seed_g0.25/grow"});
+  check_refused(audit_changed("select_cifar100", [](TensorFile& f) { put(f.tensors.at("seed_g0.25/grow"), 0, -1.0); }), {"seed_g0.25/grow", "-1"});
+  check_refused(audit_changed("select_cifar100", [](TensorFile& f) { f.metadata["network"] = "mobilenet_v2"; }), {"cfg", "35"});
+  check_refused(audit_changed("select_cifar100", [](TensorFile& f) { f.metadata["threshold"] = "high"; }), {"threshold"});
 }

@@ -98,12 +98,13 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 2; i++) toy.theta.push_back(random.normal(i)), toy.out.push_back(random.normal(i + 2));
     std::printf("neurons  loss when stuck  lambda_min  gain predicted  real gain\n");
     for (Index round = 0; round <= splits; round++) {
-      double loss = toy.train_until_stuck(), least = 0, direction[2] = {0, 0};
+      double loss = toy.train_until_stuck(), least = INFINITY, direction[2] = {0, 0};
       Index best = -1;
       for (Index o = 0; o < toy.neurons(); o++) {
         double v[2], lambda = toy.least_eigenvalue(o, v);
         if (lambda < least) least = lambda, best = o, direction[0] = v[0], direction[1] = v[1];
       }
+      if (least >= 0) best = -1;
       std::printf("%7ld  %15.6f  %10.3e", long(toy.neurons()), loss, least);
       if (best < 0) std::printf("  every neuron is splitting stable (E3)");
       if (best >= 0 && round < splits) {

@@ -36,7 +36,7 @@ TEST_CASE("toy: each split changes the loss as E2 predicts, and frees a training
     CHECK(rows[i].real == near(rows[i].predicted).epsilon(2e-3));  // O(ε⁴) beside ε² = 1e-6; printed to four digits
     CHECK(rows[i + 1].loss < rows[i].loss + rows[i].real);
   }
-  CHECK(rows.back().lambda == 0);  // splitting stable (E3)
+  CHECK(rows.back().lambda > 0);  // splitting stable (E3): the true λ_min, not min(λ_min, 0)
 }
 TEST_CASE("options: every option of toy has its effect") {
   CHECK(toy({"--splits", "1"}).size() == 2);

@@ -169,7 +169,7 @@ READY = +@$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
 	$(READY) all $(BUILD)/tests seams
 	$(BUILD)/tests $(FLAGS)
-	@for script in $(filter-out tests/fresh.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
+	@for script in $(filter-out tests/fresh.sh tests/mutants.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
 	  echo "$$script" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL BUILD=$(BUILD) bash $$script || exit; done
 demo: ## grow a small network on Fashion-MNIST, in minutes
 	$(READY) $(BUILD)/cifar

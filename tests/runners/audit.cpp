@@ -124,7 +124,7 @@ TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
 }
 
 TEST_CASE("audit: what cannot be judged is told: ReLU's surrogate, no step or a great one, no budget, nothing within it") {
-  if (!have_eigen()) return;
+  if (!have_eigen() || instrumented()) return;
   Folder folder;
   require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
   Ended relu = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "3", "--batches", "2", "--batch", "8", "--passes", "2", "--threads", "1", "--json"});

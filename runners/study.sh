@@ -39,12 +39,11 @@ if [ "${1:-}" != table ]; then
 fi
 
 # arm,seed,round,MACs,top-1 of every round that has finished, after a line that says by which settings
-{ ! known || tail -n +2 "$ROWS"
-for csv in "$OUT"/*-*/results.csv; do
+{ for csv in "$OUT"/*-*/results.csv; do
   name=$(basename "$(dirname "$csv")")
   awk -F, -v a="${name%-*}" -v s="${name##*-}" -v last="$rounds" 'NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next }
     { r = a == "scaled" ? last : $c["round"]; if ($c["test_top1_tuned"] > 0) print a "," s "," r "," $c["macs"] "," $c["test_top1_tuned"] }' "$csv"
-done; } | sort -u | { echo "$settings"; cat; } >"$OUT/rows.csv"
+done; ! known || tail -n +2 "$ROWS"; } | awk -F, '!seen[$1 FS $2 FS $3]++' | sort | { echo "$settings"; cat; } >"$OUT/rows.csv"
 awk -F, -v rounds="$rounds" '
   function mean_and_error(list, n,   i, x, m, v) { m = v = 0; split(list, x, " "); for (i = 1; i <= n; i++) m += x[i] / n
     for (i = 1; i <= n; i++) v += (x[i] - m) ^ 2; mean = m; error = n > 1 ? sqrt(v / (n - 1) / n) : 0 }

@@ -12,6 +12,8 @@ find "$build" -maxdepth 1 -mindepth 1 \( -name obj -o -type f \) -exec cp -a -t 
 tests_of() {  # the names of an equation's tests as a doctest filter, in which a comma would end a name
   awk -F'|' -v e="$1" '{ gsub(/^ +| +$/, "", $2) } $2 == e { print $NF == "" ? $(NF - 1) : $NF }' split/EQUATIONS.md | grep -o '"[^"]*"' | tr -d '"' | tr ',' '?' | paste -sd,
 }
+all=$(cut -sf1 tests/mutants.txt | sort -u | while read -r e; do tests_of "$e"; done | paste -sd,)
+(cd "$tree" && build/tests -tc="$all" >log 2>&1) || { tail -n 20 "$tree/log"; echo "mutants: these tests fail before anything is changed" >&2; exit 2; }
 killed=0 survivors=()
 while IFS=$'\t' read -r equation file old new; do
   case $equation in '#'* | '') continue ;; esac

@@ -78,6 +78,7 @@ T one_of(const char* option, const std::string& value, std::initializer_list<std
 }  // namespace
 
 void GrowthOptions::settle() {
+  if (Index(how.target_macs.size()) > std::max<Index>(1, how.rounds)) user_error("--target-macs: ", how.target_macs.size(), " numbers, expected at most one a round, of --rounds ", how.rounds);
   how.energy = parse_energy(energy), how.scale = parse_energy_scale(energy_scale);
   how.rounding = one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});
   how.choice = one_of<Choice>("--selection", selection, {{"energy", Choice::energy}, {"vanilla", Choice::vanilla}, {"vanilla-paper", Choice::vanilla_paper}, {"random", Choice::random}});

@@ -329,7 +329,8 @@ TEST_CASE("options: --target-macs takes one number a round, and the last one for
   CHECK(g.split[1].at("macs") <= 180000);
   CHECK(g.split[2].at("macs") <= 180000);
   Folder folder;
-  check_refused(launch("cifar", tiny_growth(folder / "run", {"--target-macs", "180000,150000"})), {"--target-macs 150000", "180000"});
+  check_refused(launch("cifar", tiny_growth(folder / "run", {"--rounds", "2", "--target-macs", "180000,150000"})), {"--target-macs 150000", "180000"});
+  check_refused(launch("cifar", tiny_growth(folder / "run", {"--rounds", "1", "--target-macs", "150000,180000"})), {"--target-macs: 2 numbers", "--rounds 1"});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
 

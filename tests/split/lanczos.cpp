@@ -3,18 +3,13 @@
 
 #include "split/exact.h"
 #include "tensor/eigen.h"
-#include "tensor/threads.h"
+#include "tests/one_thread.h"
 #include "tests/small_network.h"
 
 using namespace fission;
 using namespace fission::testing;
 
 namespace {
-struct OneThread {  // these networks are too small for two: each would wait for the other
-  int before = compute_threads();
-  OneThread() { set_compute_threads(1); }
-  ~OneThread() { set_compute_threads(before); }
-};
 // `passes` over the pictures of s in two batches of different size
 void go_on(Lanczos& lanczos, const Small& s, Index first, Index passes) {
   for (Index pass = first; pass < passes; pass++) {

@@ -6,18 +6,13 @@
 #include "split/lanczos.h"
 #include "split/rayleigh.h"
 #include "tensor/eigen.h"
-#include "tensor/threads.h"
+#include "tests/one_thread.h"
 #include "tests/reference_file.h"
 
 using namespace fission;
 using namespace fission::testing;
 
 namespace {
-struct OneThread {  // these networks are too small for two: each would wait for the other
-  int before = compute_threads();
-  OneThread() { set_compute_threads(1); }
-  ~OneThread() { set_compute_threads(before); }
-};
 const TensorFile& file() {
   static const TensorFile f = reference_file("rq_sgd_trajectory");
   return f;

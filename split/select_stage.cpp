@@ -5,11 +5,15 @@
 
 namespace fission {
 
-Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round) {
+SelectionProblem selection_problem(const Network& network, const SplittingIndex& index, const std::vector<double>& energy) {
   std::vector<int> group;
   std::vector<Index> most;
   for (const Axis& axis : network.axes()) group.push_back(axis.group), most.push_back(axis.max_width);
-  SelectionProblem problem = make_problem(index.lambda, scaled_energies(network, how.energy, how.scale), group, most);
+  return make_problem(index.lambda, energy, group, most);
+}
+
+Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round) {
+  SelectionProblem problem = selection_problem(network, index, scaled_energies(network, how.energy, how.scale));
   auto whole = [&](double grow) {
     if (how.choice == Choice::energy) return select_by_energy(problem, grow, how.rounding, how.threshold);
     if (how.choice == Choice::random) return select_random(problem, grow, how.seed, std::uint64_t(round));

@@ -6,6 +6,8 @@ namespace fission {
 
 void train(State& state, const GrowSettings& how, Workshop& work);               // ends with the test score in the round's record
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work);
+// E12 of a network's axes, with their groups and greatest widths; energy: of one more channel on each
+SelectionProblem selection_problem(const Network& network, const SplittingIndex& index, const std::vector<double>& energy);
 // E12 with the settings' energies, or a baseline; in multiples; under the round's target (select_stage.cpp). Nobody: says why.
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round);
 // Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's matrix, linear layers' truth 0

@@ -10,6 +10,7 @@
 namespace fission {
 
 using namespace audit;
+
 double NetworkAudit::Side::loss(Network& n) const {
   GradientMode none(Gradients::none);
   n.set_training(false);
@@ -56,7 +57,7 @@ std::vector<int> NetworkAudit::affordable(Index pictures, const char* what) {
   std::vector<std::pair<double, int>> cost;
   for (std::size_t l = 0; l < n.axes().size(); l++) {
     const Axis& a = n.axes()[l];
-    double d = double(producer_weight(n, int(l)).shape.numel() / a.width), positions = double(n.producer(a).positions);
+    double d = double(neurons(n, l).shape.numel() / a.width), positions = double(n.producer(a).positions);
     for (int block : a.chain) positions += double(n.blocks()[std::size_t(block)].positions);
     cost.push_back({double(a.width) * d * d * positions * double(pictures), int(l)});
   }
@@ -65,7 +66,7 @@ std::vector<int> NetworkAudit::affordable(Index pictures, const char* what) {
   std::string left;
   double work = 0, memory = 0;
   for (auto [c, l] : cost) {
-    Index d = producer_weight(n, l).shape.numel() / n.axes()[std::size_t(l)].width;
+    Index d = neurons(n, std::size_t(l)).shape.numel() / n.axes()[std::size_t(l)].width;
     double bytes = 8.0 * double(n.axes()[std::size_t(l)].width * d * d);
     if (work + c > settings_.work || memory + bytes > settings_.memory) left += (left.empty() ? "" : " ") + n.axes()[std::size_t(l)].name;
     else axes.push_back(l), work += c, memory += bytes;
@@ -124,11 +125,11 @@ void NetworkAudit::products() {
 void NetworkAudit::quotients() {
   findings_.section("The Rayleigh quotient and its gradient, float64");
   Network& n = *f64_.network;
-  const Tensor& neurons = n.neuron_rows();
+  const Tensor& all = n.neuron_rows();
   auto quotient = [&](const Tensor& v, Tensor* gradient) {
-    Tensor s_v = n.like_parameters(), q(n.backend(), {neurons.dim(0)}, n.dtype()), g = n.like_parameters();
+    Tensor s_v = n.like_parameters(), q(n.backend(), {all.dim(0)}, n.dtype()), g = n.like_parameters();
     splitting_products(n, f64_.x, f64_.labels, v, {Matrix::chain, settings_.curvature, 0}, s_v);
-    ops::rayleigh(v, s_v, neurons, q, g);
+    ops::rayleigh(v, s_v, all, q, g);
     if (gradient) *gradient = g;
     return q.to_host();
   };

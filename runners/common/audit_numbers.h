@@ -1,12 +1,10 @@
-// What the audit's two halves share: numbers of a network's layers, and comparing them.
+// What the audit's two halves share: numbers of a network's layers. They are compared by runners/common/reference_file.h.
 #pragma once
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>
 
-#include "nn/network.h"
+#include "runners/common/reference_file.h"
 #include "tensor/random.h"
 
 namespace fission::audit {
@@ -14,25 +12,13 @@ namespace fission::audit {
 using Numbers = std::vector<double>;
 using Masks = std::vector<std::vector<char>>;
 
-inline const Stored& producer_weight(const Network& n, int axis) { return n.stored()[std::size_t(n.producer(n.axes()[std::size_t(axis)]).weight)]; }
-inline Numbers rows(const Network& n, int axis, const Tensor& flat) { return n.view(producer_weight(n, axis), flat).to_host(); }  // (neurons,d)
+inline Numbers rows(const Network& n, int axis, const Tensor& flat) { return n.view(neurons(n, std::size_t(axis)), flat).to_host(); }  // (neurons,d)
 
 inline Tensor random_directions(const Network& n, std::uint64_t seed, std::uint64_t item) {
   Random random(seed, random_purpose::test, item);
   Numbers v(std::size_t(n.parameter_count()));
   for (std::size_t i = 0; i < v.size(); i++) v[i] = random.normal(i);
   return make_real(n.backend(), {n.parameter_count()}, v, n.dtype());
-}
-inline double largest(const Numbers& v) {
-  double most = 0;
-  for (double x : v) most = std::max(most, std::abs(x));
-  return most;
-}
-// max|x − y| / max|y|
-inline double relative(const Numbers& x, const Numbers& y) {
-  double most = 0, scale = largest(y);
-  for (std::size_t i = 0; i < x.size(); i++) most = std::isfinite(x[i]) ? std::max(most, std::abs(x[i] - y[i])) : INFINITY;
-  return most == 0 ? 0 : most / scale;
 }
 inline Masks nobody(const Network& n) {
   Masks m;

@@ -10,6 +10,7 @@
 #include "split/lanczos.h"
 #include "split/rayleigh.h"
 #include "split/select_optimal.h"
+#include "split/stages.h"
 #include "split/surgery.h"
 
 namespace fission {
@@ -75,14 +76,14 @@ void NetworkAudit::solvers() {
     SplittingIndex found = solver->result();
     Numbers all, all_true;
     std::string layers, worst_layer;
-    double least = 1, worst = 0;
+    double worst = 0;
     for (int l : axes) {
       const Numbers &got = found.lambda[std::size_t(l)], &want = truth.lambda[std::size_t(l)];
       all.insert(all.end(), got.begin(), got.end()), all_true.insert(all_true.end(), want.begin(), want.end());
       double r = rank_correlation(got, want);
       char s[40];
       std::snprintf(s, sizeof s, "%s%s %.3f", layers.empty() ? "" : ", ", n.axes()[std::size_t(l)].name.c_str(), r);
-      layers += s, least = std::min(least, r);
+      layers += s;
       double off = relative(got, want);
       if (off > worst) worst = off, worst_layer = n.axes()[std::size_t(l)].name;
     }
@@ -105,11 +106,8 @@ void NetworkAudit::solvers() {
 
 void NetworkAudit::selection(const SplittingIndex& truth, const SplittingIndex& found, const std::string& solver) {
   const Network& n = *f32_.network;
-  std::vector<int> group;
-  std::vector<Index> most;
-  for (const Axis& a : n.axes()) group.push_back(a.group), most.push_back(a.max_width);
   Numbers energy = marginal_energies(n, parse_energy("exact"));
-  auto choose = [&](const SplittingIndex& index) { return select_by_energy(make_problem(index.lambda, energy, group, most), settings_.grow, Rounding::drop); };
+  auto choose = [&](const SplittingIndex& index) { return select_by_energy(selection_problem(n, index, energy), settings_.grow, Rounding::drop); };
   Selection by_truth = choose(truth), by_found = choose(found);
   Index same = 0;
   double worth = 0;
@@ -123,16 +121,13 @@ void NetworkAudit::selection(const SplittingIndex& truth, const SplittingIndex& 
 void NetworkAudit::real_split(const SplittingIndex& found) {
   Network& n = *f64_.network;
   findings_.section(text("The split that the selection makes (E12, grow ", settings_.grow, ", ε = ", settings_.epsilon, "), float64"));
-  std::vector<int> group;
-  std::vector<Index> most;
-  for (const Axis& a : n.axes()) group.push_back(a.group), most.push_back(a.max_width);
-  SelectionProblem problem = make_problem(found.lambda, marginal_energies(n, parse_energy("exact")), group, most);
+  SelectionProblem problem = selection_problem(n, found, marginal_energies(n, parse_energy("exact")));
   Selection chosen = select_by_energy(problem, settings_.grow, Rounding::drop), best = select_optimal(problem, settings_.grow).chosen;
   const double scale = std::max(std::abs(best.objective), std::abs(chosen.relaxed_objective));
   findings_.at_most("E12", "the relaxation is a lower bound of the 0/1 optimum: (relaxed − optimum)/|relaxed|", scale > 0 ? (chosen.relaxed_objective - best.objective) / scale : 0, 1e-9);
   std::vector<double> one(chosen.budget.size());  // the fraction that rounding drops: of one neuron a group
   for (std::size_t l = 0; l < problem.lambda.size(); l++)
-    for (double lambda : problem.lambda[l]) one[std::size_t(group[l])] = std::max(one[std::size_t(group[l])], -lambda);
+    for (double lambda : problem.lambda[l]) one[std::size_t(problem.group[l])] = std::max(one[std::size_t(problem.group[l])], -lambda);
   double neuron = 0;
   for (double lambda : one) neuron += lambda;
   const double lost = chosen.objective - chosen.relaxed_objective;

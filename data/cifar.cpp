@@ -106,8 +106,7 @@ Dataset load_cifar(const CifarFormat& format, const std::string& directory, Spli
   d.height = d.width = side;
   d.channels = colours;
   d.classes = format.label_ranges.back();
-  d.mean = {0.4914, 0.4822, 0.4465};  // the paper's; the authors use CIFAR-10's for CIFAR-100 too
-  d.std = {0.2023, 0.1994, 0.2010};
+  d.mean = format.normalisation.mean, d.std = format.normalisation.std;
   d.pictures.resize(count * picture_bytes);
   d.labels.reserve(count);
   std::string folder = folder_of(format, directory, files[0]);

@@ -14,6 +14,7 @@ struct CifarFormat {
   std::vector<int> label_ranges;                 // one a label byte; the last is the one used
   std::vector<std::string> class_names;
   std::string class_names_file;                  // read when it is there and class_names is empty
+  Normalisation normalisation{{0.4914, 0.4822, 0.4465}, {0.2023, 0.1994, 0.2010}};  // the paper's, for both: the authors use CIFAR-10's
 };
 CifarFormat cifar10();
 CifarFormat cifar100();

@@ -13,18 +13,24 @@ namespace {
 struct Known {
   const char* name;
   Dataset (*load)(const std::string& directory, Split split, Index first);
+  Normalisation (*normalisation)();
   const char* package_directory;  // where the system's package puts it
   const char* hint;
 };
 
+Normalisation of_grey(const IdxFormat& format) { return {{format.mean}, {format.std}}; }
+
 const Known all[] = {
-    {"cifar10", [](const std::string& d, Split s, Index n) { return load_cifar(cifar10(), d, s, n); }, "",
+    {"cifar10", [](const std::string& d, Split s, Index n) { return load_cifar(cifar10(), d, s, n); },
+     [] { return cifar10().normalisation; }, "",
      "unpack cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there"},
-    {"cifar100", [](const std::string& d, Split s, Index n) { return load_cifar(cifar100(), d, s, n); }, "",
+    {"cifar100", [](const std::string& d, Split s, Index n) { return load_cifar(cifar100(), d, s, n); },
+     [] { return cifar100().normalisation; }, "",
      "unpack cifar-100-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there"},
     {"fashion-mnist", [](const std::string& d, Split s, Index n) { return load_idx(fashion_mnist(), d, s, n); },
-     "/usr/share/datasets/fashion-mnist", "on Debian `apt-get install dataset-fashion-mnist` brings it"},
-    {"mnist", [](const std::string& d, Split s, Index n) { return load_idx(mnist(), d, s, n); }, "",
+     [] { return of_grey(fashion_mnist()); }, "/usr/share/datasets/fashion-mnist", "on Debian `apt-get install dataset-fashion-mnist` brings it"},
+    {"mnist", [](const std::string& d, Split s, Index n) { return load_idx(mnist(), d, s, n); },
+     [] { return of_grey(mnist()); }, "",
      "put its four idx files there, gzip or not"},
 };
 
@@ -43,6 +49,8 @@ std::string dataset_list() {
   for (const Known& known : all) list += (list.empty() ? "" : ", ") + std::string(known.name);
   return list;
 }
+
+Normalisation normalisation_of(const std::string& name) { return find(name).normalisation(); }
 
 std::string default_directory(const std::string& name) {
   std::error_code ignored;

@@ -15,6 +15,10 @@ namespace data {
 enum class Split { train, test };
 const char* name_of(Split split);
 
+struct Normalisation {
+  std::vector<double> mean, std;  // (C): a picture's colour becomes (byte/255 − mean)/std
+};
+
 struct Dataset {
   std::string name;  // "cifar10", as load_dataset knows it
   Index count = 0, height = 0, width = 0, channels = 0, classes = 0;
@@ -32,6 +36,7 @@ struct Dataset {
 // `directory` empty: default_directory(name). `first` > 0: only the first so many pictures, for quick looks.
 Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first = 0);
 
+Normalisation normalisation_of(const std::string& name);  // known without the files; UserError: no such data set
 std::string default_directory(const std::string& name);  // where the system's package puts it; "" where there is none
 std::string dataset_list();                              // "cifar10, cifar100, fashion-mnist, mnist"
 

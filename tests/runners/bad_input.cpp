@@ -54,7 +54,7 @@ void replace(std::string& s, const std::string& from, const std::string& to) {
   s.replace(at, from.size(), to);
 }
 void check_checkpoint_refused(const std::string& path, const Arguments& parts) {
-  for (const char* program : {"eval", "inspect"}) {
+  for (const char* program : {"eval", "inspect", "export"}) {
     CAPTURE(program);
     Ended e = launch(program, std::string(program) == "eval" ? Arguments{path, "--data", pictures() / "idx"} : Arguments{path});
     check_refused(e, Arguments{std::string(program) + ": " + path} + parts);

@@ -51,6 +51,15 @@ TEST_CASE("onnx: mean and std put the normalisation into the graph: the input is
   CHECK(relative(s.logits(*s.network), OnnxModel(onnx_of(*s.network, settings)).run(raw).values) <= tolerance);
 }
 
+TEST_CASE("onnx: the export of a network in the midst of training leaves its statistics as they are") {
+  Small s(f64());
+  const std::string bytes = onnx_of(*s.network, {});
+  const std::vector<double> before = s.network->statistics().to_host();
+  s.network->set_training(true);
+  CHECK(onnx_of(*s.network, {}) == bytes);
+  CHECK(s.network->statistics().to_host() == before);
+}
+
 TEST_CASE("onnx: the file says opset 13 of the default domain, IR version 7, and who wrote it") {
   Small s(f64());
   OnnxModel model(onnx_of(*s.network, {}));

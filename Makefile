@@ -1,6 +1,6 @@
 # fission: `make help` says what there is to make. Nothing here needs git, and all that is built lies in build/.
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
-#                        PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
+#                        MPI=1 (not without it) MPI= (without it) MPICC=mpicc  PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
 DEMO_FLAGS  = --dataset fashion-mnist --epochs 6 --tune-epochs 4 --rq-epochs 2 --rounds 2 --grow 0.5 --out runs/demo
 AUDIT_FLAGS = --dataset fashion-mnist --epochs 2 --rounds 0 --out $(BUILD)/audited
 SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short
@@ -32,7 +32,8 @@ ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 $(shell mkdir -p $(BUILD))
 -include $(BUILD)/probe.mk
 differ = $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(strip $(1)))
-GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(PROBE) $(SANITIZE)
+WITHOUT_MPI := $(if $(filter undefined,$(origin MPI)),,$(if $(filter-out 0,$(MPI)),,yes))
+GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(PROBE) $(SANITIZE) $(MPICC) $(WITHOUT_MPI:yes=MPI=)
 FOUND := $(if $(call differ,$(GIVEN),$(PROBED_WITH)),,$(PROBED_FOUND))
 # $(call probe,NAME,headers,statements before and in main,flags): yes or nothing
 probe = $(if $(filter $(1),$(FOUND)),yes,$(shell printf '%b' \
@@ -55,8 +56,16 @@ HAVE_ONEDNN  := $(call probe,ONEDNN,$(ONEDNN_HOME:%=%/include/)oneapi/dnnl/dnnl.
 HAVE_OPENMP  := $(if $(filter thread,$(SANITIZE)),,$(call probe,OPENMP,omp.h,return omp_get_max_threads() == 0;,-fopenmp))
 HAVE_ZLIB    := $(call probe,ZLIB,zlib.h,return zlibVersion() == nullptr;,-lz)
 HAVE_EIGEN   := $(call probe,EIGEN,Eigen/Eigenvalues,,-E $(EIGEN_FLAGS))
+ifeq (,$(WITHOUT_MPI))
+# MPI's C interface; where it lies the compiler's wrapper tells, Open MPI's and MPICH's alike (none: CXX may be a wrapper itself).
+MPICC     ?= mpicc
+MPI_SHOWS := $(shell $(MPICC) -show 2>/dev/null)
+MPI_FLAGS := $(filter -I% -D%,$(MPI_SHOWS)) -DOMPI_SKIP_MPICXX -DMPICH_SKIP_MPICXX
+MPI_LIBS  := $(filter -L% -l% -Wl%,$(MPI_SHOWS))
+HAVE_MPI  := $(call probe,MPI,mpi.h,return MPI_Initialized(nullptr);,$(MPI_FLAGS) $(MPI_LIBS))
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB EIGEN,$(if $(HAVE_$p),$p))
+endif
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB EIGEN MPI,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -70,6 +79,7 @@ $(call report,ONEDNN,oneDNN,the CPU has the slow reference backend only (libdnnl
 $(call report,OPENMP,OpenMP,one thread only (libgomp comes with g++))
 $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
 $(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (libeigen3-dev; or CPPFLAGS=-IDIR with DIR/Eigen/Eigenvalues))
+$(call report,MPI,MPI,one process only (libopenmpi-dev openmpi-bin; or MPICC=WRAPPER))
 $(info - CUDA: this version has no CUDA backend, nvcc is not looked for)
 endif
 ifneq (,$(MISSING))
@@ -77,6 +87,9 @@ $(error Not found, and needed: $(MISSING). `make deps` installs them on Debian, 
 endif
 ifneq (,$(if $(HAVE_ONEDNN),,$(ONEDNN_HOME)))
 $(error ONEDNN_HOME=$(ONEDNN_HOME): no oneDNN 2.6 to 3.x that links (include/oneapi/dnnl/dnnl.h and lib*/libdnnl.so))
+endif
+ifneq (,$(if $(HAVE_MPI),,$(filter-out 0,$(MPI))))
+$(error MPI=$(MPI): no MPI that links, by `$(MPICC) -show` ($(or $(MPI_SHOWS),which says nothing)); MPI= builds without it)
 endif
 endif
 
@@ -88,9 +101,10 @@ TESTS    := $(wildcard tests/*.cpp tests/*/*.cpp)
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
-            $(if $(HAVE_ZLIB),-DFISSION_HAVE_ZLIB=1) $(if $(HAVE_EIGEN),$(EIGEN_FLAGS) -DFISSION_HAVE_EIGEN=1) -I. $(CPPFLAGS)
+            $(if $(HAVE_ZLIB),-DFISSION_HAVE_ZLIB=1) $(if $(HAVE_EIGEN),$(EIGEN_FLAGS) -DFISSION_HAVE_EIGEN=1) \
+            $(if $(HAVE_MPI),$(MPI_FLAGS) -DFISSION_HAVE_MPI=1) -I. $(CPPFLAGS)
 LINK     := $(CXX) $(CXXFLAGS) $(SANITIZERS) $(if $(HAVE_OPENMP),-fopenmp) $(LDFLAGS)
-LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) -lpthread
+LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) $(if $(HAVE_MPI),$(MPI_LIBS)) -lpthread
 
 # A changed command, or a source file come or gone, rebuilds: the commands are kept in files that change only then.
 remember = $(if $(call differ,$(2),$(file <$(1))),$(file >$(1),$(2)))
@@ -117,13 +131,15 @@ $(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
 
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
 REQUIRED := g++= libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp doctest-dev=doctest/doctest.h
-OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libeigen3-dev=Eigen/Eigenvalues libstb-dev=stb/stb_image.h dataset-fashion-mnist=
+OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libeigen3-dev=Eigen/Eigenvalues libstb-dev=stb/stb_image.h libopenmpi-dev= openmpi-bin= dataset-fashion-mnist=
 define DEPS
 lacking() {
   for item; do
     case "$$(dpkg-query -W -f '$${Status}' $${item%%=*} 2>&1)" in *'ok installed') continue; esac
     case $$item in
       g++=) command -v $(firstword $(CXX)) >/dev/null ;;
+      libopenmpi-dev=) command -v $(or $(MPICC),mpicc) >/dev/null ;;
+      openmpi-bin=) command -v mpirun >/dev/null ;;
       dataset-*) test -d /usr/share/datasets/fashion-mnist ;;
       *) echo "$Hinclude <$${item$H*=}>" | $(CXX) -std=c++17 $(CPPFLAGS) $(ONEDNN_HOME:%=-I%/include) -idirafter /usr/include/eigen3 -E -x c++ - ;;
     esac >/dev/null 2>&1 || echo $${item%%=*}

@@ -59,7 +59,7 @@ struct Loader::Slot {
   Tensor pictures, labels;  // of a whole batch; a smaller one is a slice
   // written under the mutex when the slot is assigned, then only read
   std::vector<std::uint32_t> members;
-  Index count = 0, key = 0, chunks = 0;
+  Index count = 0, whole = 0, key = 0, chunks = 0;
   // under the mutex
   Index taken = 0, finished = 0;  // chunks
   std::exception_ptr error;
@@ -79,11 +79,15 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, con
   FISSION_CHECK(options.batch > 0 && options.threads > 0 && options.ahead > 0, "[loader] batch ", options.batch, ", threads ", options.threads,
                 ", ahead ", options.ahead);
   FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ", options.stage);
-  steps_ = options.drop_last ? count_ / options.batch : (count_ + options.batch - 1) / options.batch;
+  FISSION_CHECK(options.group > 0 && options.batch % options.group == 0 && options.rank >= 0 && options.rank < options.ranks, "[loader] batch ",
+                options.batch, ", groups of ", options.group, ", part ", options.rank, " of ", options.ranks);
+  used_ = count_ - count_ % options.group;
+  if (used_ == 0) user_error("[loader] ", count_, " pictures do not fill one group of ", options.group, "; expected groups of at most ", count_);
+  steps_ = options.drop_last ? used_ / options.batch : (used_ + options.batch - 1) / options.batch;
   if (steps_ == 0)
     user_error("[loader] ", count_, " pictures and batches of ", options.batch, ", full ones only: not one batch; expected batches of at most ",
                count_);
-  Index largest = std::min(options.batch, count_);
+  Index groups = std::min(options.batch, used_) / options.group, largest = (groups + options.ranks - 1) / options.ranks * options.group;
   for (Index i = 0; i < options.ahead + in_use; i++) {
     ring_.push_back(std::make_unique<Slot>(device, largest, shape));
     ring_.back()->released = device.record(Queue::compute);  // the memory's last owner may still be at work on it
@@ -163,7 +167,10 @@ void Loader::assign_next() {
   s.taken = s.finished = s.chunks = 0;
   s.error = nullptr;
   Index first = position_.step * options_.batch;
-  s.count = std::min(options_.batch, count_ - first);
+  s.whole = std::min(options_.batch, used_ - first);
+  const Index groups = s.whole / options_.group, mine = groups * options_.rank / options_.ranks, next = groups * (options_.rank + 1) / options_.ranks;
+  first += mine * options_.group;
+  s.count = (next - mine) * options_.group;
   try {
     if (options_.shuffle && order_epoch_ != position_.epoch) {
       order_epoch_ = -1;
@@ -173,6 +180,7 @@ void Loader::assign_next() {
     if (options_.shuffle) std::copy_n(order_.begin() + first, s.count, s.members.begin());
     else std::iota(s.members.begin(), s.members.begin() + s.count, std::uint32_t(first));
     s.chunks = (s.count + at_once - 1) / at_once;
+    if (s.chunks == 0) done_.notify_all();  // nothing to do: ready
   } catch (...) {
     s.error = std::current_exception();
     done_.notify_all();
@@ -254,7 +262,7 @@ Batch Loader::next(Index epoch, Index step) {
   }
   expected_ = after(position);
   const Shape& shape = s.pictures.shape();
-  return {s.pictures.slice(0, {s.count, shape[1], shape[2], shape[3]}), s.labels.slice(0, {s.count})};
+  return {s.pictures.slice(0, {s.count, shape[1], shape[2], shape[3]}), s.labels.slice(0, {s.count}), options_.ranks > 1 ? s.whole : 0};
 }
 
 }  // namespace data

@@ -2,7 +2,8 @@
 // (data set, options, epoch, step) alone: not of the threads, nor of what was asked for before. A ring of
 // buffers is allocated once; threads sleep when it is full. A batch's tensors are valid until the next but one
 // call of next(): clone() what must live longer. One thread calls; the backend is called from that thread only.
-// Refuses a data set without a full batch when only full ones are wanted (UserError).
+// Several processes share each batch: (rank, ranks) is no part of what the whole batch holds. Refuses a data set without a
+// full batch when only full ones are wanted, and one without a whole group (UserError).
 #pragma once
 #include <condition_variable>
 #include <exception>
@@ -34,6 +35,8 @@ struct LoaderOptions {
   bool shuffle = true, augment = true;
   bool drop_last = false;  // leave out the last, smaller batch of an epoch
   bool fixed_key = false;  // the same batches in every epoch
+  Index group = 1;         // pictures that one process takes together (a batch-norm group); what fills no group at an epoch's end is left out
+  int rank = 0, ranks = 1; // every batch's groups in `ranks` parts as equal as can be, some perhaps empty; this process's is part `rank`
   int threads = 1;
   Index ahead = 2;         // batches prepared beyond the one in use
 };
@@ -45,7 +48,7 @@ class Loader : public BatchSource {
   Loader(std::shared_ptr<const PictureSource> source, Backend& device, const LoaderOptions& options);
   ~Loader() override;
 
-  Index size() const override { return options_.drop_last ? steps_ * options_.batch : count_; }
+  Index size() const override { return options_.drop_last ? steps_ * options_.batch : used_; }
   Index steps() const override { return steps_; }
   Batch next(Index epoch, Index step) override;
 
@@ -71,7 +74,7 @@ class Loader : public BatchSource {
   std::shared_ptr<const PictureSource> source_;
   Backend& device_;
   LoaderOptions options_;
-  Index count_ = 0, steps_ = 0;
+  Index count_ = 0, used_ = 0, steps_ = 0;  // pictures, those in whole groups, batches
   std::vector<std::unique_ptr<Slot>> ring_;
 
   // of the consumer alone. Batches are numbered by serial as they are handed out; batch n lies in slot n mod ring.

@@ -76,8 +76,8 @@ void Network::allocate() {
   for (Stored& s : stored_)
     if (!s.parameter) s.offset = statistics, statistics += s.shape.numel();
   parameters_ = ops::zeros(backend_, {parameters}, dtype_);
-  gradients_ = ops::zeros(backend_, {parameters}, dtype_);
-  statistics_ = ops::zeros(backend_, {statistics}, dtype_);
+  exchanged_ = ops::zeros(backend_, {parameters + statistics}, dtype_);
+  gradients_ = exchanged_.slice(0, {parameters}), statistics_ = exchanged_.slice(parameters, {statistics});
   for (Stored& s : stored_) {
     s.value = view(s, s.parameter ? parameters_ : statistics_);
     if (s.parameter) s.variable = Variable::parameter(s.value, view(s, gradients_));

@@ -52,6 +52,7 @@ class Network {
   Tensor parameters() const { return parameters_; }  // (P)
   Tensor gradients() const { return gradients_; }    // (P)
   Tensor statistics() const { return statistics_; }
+  Tensor exchanged() const { return exchanged_; }    // gradients, then statistics: what processes average after a step, in one buffer
   Index weight_count() const { return weight_count_; }  // parameters before batch norm and biases: the decayed ones on ImageNet
   Tensor like_parameters() const { return ops::zeros(backend_, parameters_.shape(), dtype_); }
   Tensor view(const Stored& s, const Tensor& flat) const { return flat.slice(s.offset, s.shape); }
@@ -97,7 +98,7 @@ class Network {
   std::vector<Axis> axes_;
   std::vector<Stored> stored_;
   std::vector<LinearLayer> linears_;
-  Tensor parameters_, gradients_, statistics_, rows_;
+  Tensor parameters_, exchanged_, gradients_, statistics_, rows_;
   Index weight_count_ = 0;
 
  protected:

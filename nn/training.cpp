@@ -15,40 +15,47 @@ void Meter::add_loss(const Tensor& loss, Index pictures) {
   ops::add_scaled(loss_, loss, double(pictures));  // the loss is a mean over the batch
   count += pictures;
 }
-Score Meter::read() const {
-  Score s;
-  s.count = count;
-  if (!count) return s;
-  std::vector<double> hits = hits_.to_host();
-  s.loss = loss_.item() / double(count), s.top1 = hits[0] / double(count), s.top5 = hits[1] / double(count);
-  return s;
+Score Meter::read(Comm& comm) const {
+  std::vector<double> hits = hits_.to_host(), sums{loss_.item(), hits[0], hits[1], double(count)};
+  comm.sum(sums.data(), Index(sums.size()));
+  const double n = sums[3];
+  return n > 0 ? Score{sums[0] / n, sums[1] / n, sums[2] / n, Index(n)} : Score{};
 }
 
-void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels, const TrainingSettings& settings, double lr, Meter& meter) {
-  Index n = x.dim(0), groups = settings.bn_batch > 0 && n % settings.bn_batch == 0 ? n / settings.bn_batch : 1;
-  network.set_training(true, groups);
-  network.begin_step();
-  Variable logits = network.forward(Variable(x));
-  Variable loss = cross_entropy(logits, labels, settings.smoothing);
-  backward(loss);
-  network.finish_step();
+void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels, const TrainingSettings& settings, double lr, Meter& meter,
+                const Share& share) {
+  const Index n = labels.dim(0), group = settings.bn_batch > 0 ? settings.bn_batch : n;
+  if (n > 0) {
+    FISSION_CHECK(n % group == 0, "[train_step] ", n, " pictures, batch-norm groups of ", group);
+    network.set_training(true, n / group);
+    network.begin_step();
+    Variable logits = network.forward(Variable(x));
+    Variable loss = cross_entropy(logits, labels, settings.smoothing);
+    backward(loss);
+    network.finish_step();
+    meter.add(loss.value(), logits.value(), labels);
+  }
+  // A running statistic is (1−m) old + m·(mean over groups): the shares' average of it is that of the whole batch.
+  Tensor exchanged = network.exchanged();
+  share.average(exchanged, n);
   sgd.step(lr);
-  meter.add(loss.value(), logits.value(), labels);
 }
 
-Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing) {
+Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing, Comm& comm) {
   GradientMode no_gradients(Gradients::none);
   network.set_training(false);
   Meter meter(network.backend(), network.dtype());
   double loss = 0;  // in double over batches: small changes of the loss are what a split is judged by
   for (Index step = 0; step < source.steps(); step++) {
     Batch batch = source.next(0, step);
+    if (batch.labels.numel() == 0) continue;
     Variable logits = network.forward(Variable(input(batch)));
     Tensor batch_loss = cross_entropy(logits, batch.labels, smoothing).value();
     loss += batch_loss.item() * double(batch.labels.numel());
     meter.add(batch_loss, logits.value(), batch.labels);
   }
-  Score score = meter.read();
+  Score score = meter.read(comm);
+  comm.sum(&loss, 1);
   score.loss = loss / double(score.count);
   return score;
 }

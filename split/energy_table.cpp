@@ -9,6 +9,7 @@
 
 #include "nn/files.h"
 #include "tensor/check.h"
+#include "tensor/hash.h"
 
 namespace fission {
 namespace {
@@ -72,21 +73,12 @@ Row parse_row(const std::string& line, Refuse refuse) {
   return row;
 }
 
-// FNV-1a, 64 bit: is it still the file that the run began with?
-std::string fingerprint_of(const std::string& bytes) {
-  std::uint64_t h = 0xcbf29ce484222325;
-  for (unsigned char c : bytes) h = (h ^ c) * 0x100000001b3;
-  char hex[17];
-  std::snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(h));
-  return hex;
-}
-
 }  // namespace
 
 EnergyTable read_energy_table(const std::string& path) {
   EnergyTable table;
   const std::string all = read_file(path);
-  table.path = path, table.fingerprint = fingerprint_of(all);
+  table.path = path, table.fingerprint = hash_text(hash_bytes(all.data(), all.size()));
   std::map<Key, std::map<std::array<Index, 2>, double>> cells;
   std::istringstream lines(all);
   std::string line;

@@ -63,6 +63,7 @@ class Workshop {
   virtual BatchSource& check() = 0;                             // training pictures under one fixed augmentation key
   virtual BatchSource& test() = 0;
   virtual const PictureInput& input() = 0;
+  virtual Comm& comm() = 0;                                     // the processes that share every batch; each of them grows the same network
   virtual void after_step(State& state) = 0;                    // progress; a checkpoint when one is due
   virtual void save(State& state) = 0;                          // a checkpoint now: a stage has ended
   virtual void log(const nlohmann::ordered_json& line) = 0;

@@ -51,10 +51,11 @@ Lanczos::Lanczos(Network& network, const ProbeSettings& probe, Index passes, std
   ops::normalise_rows(q_[0], network.neuron_rows());
 }
 
-Tensor Lanczos::step(const Tensor& x, const Tensor& labels, Index pass) {
-  Tensor loss = splitting_products(network_, x, labels, q_[std::size_t(pass)], probe_, s_v_);
-  ops::add_scaled(s_q_[std::size_t(pass)], s_v_, double(x.dim(0)));  // S is of a mean over the batch
-  in_mean += x.dim(0);
+Tensor Lanczos::step(const Tensor& x, const Tensor& labels, Index pass, const Share& share) {
+  const Index pictures = share.whole > 0 ? share.whole : labels.dim(0);
+  Tensor loss = splitting_products(network_, x, labels, q_[std::size_t(pass)], probe_, s_v_, share);
+  ops::add_scaled(s_q_[std::size_t(pass)], s_v_, double(pictures));  // S is of a mean over the batch
+  in_mean += pictures;
   return loss;
 }
 

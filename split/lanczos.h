@@ -12,7 +12,7 @@ class Lanczos : public SplittingSolver {
  public:
   Lanczos(Network& network, const ProbeSettings& probe, Index passes, std::uint64_t seed, std::uint64_t round);
   void begin_epoch() override { in_mean = 0; }
-  Tensor step(const Tensor& x, const Tensor& labels, Index pass) override;
+  Tensor step(const Tensor& x, const Tensor& labels, Index pass, const Share& share = {}) override;
   void end_epoch(Index pass) override;
   SplittingIndex result() const override;
   std::vector<std::pair<std::string, Tensor>> state() override;

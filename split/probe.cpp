@@ -47,10 +47,7 @@ struct AxisProbe {
   }
 };
 
-}  // namespace
-
-Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings,
-                          Tensor& s_v) {
+Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings, Tensor& s_v) {
   GradientMode activations_only(Gradients::activations);
   network.set_training(false);
   Variable loss;
@@ -72,6 +69,16 @@ Tensor splitting_products(Network& network, const Tensor& x, const Tensor& label
   }
   backward(loss);
   return loss.value();
+}
+
+}  // namespace
+
+Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings,
+                          Tensor& s_v, const Share& share) {
+  const Index n = labels.dim(0);
+  Tensor loss = n > 0 ? own_products(network, x, labels, v, settings, s_v) : ops::zeros(network.backend(), {1}, network.dtype());
+  share.average(s_v, n);
+  return loss;
 }
 
 }  // namespace fission

@@ -21,8 +21,8 @@ void RayleighDescent::begin_epoch() {
   in_mean = 0;
 }
 
-Tensor RayleighDescent::step(const Tensor& x, const Tensor& labels, Index epoch) {
-  Tensor loss = splitting_products(network_, x, labels, v_, settings_.probe, s_v_);
+Tensor RayleighDescent::step(const Tensor& x, const Tensor& labels, Index epoch, const Share& share) {
+  Tensor loss = splitting_products(network_, x, labels, v_, settings_.probe, s_v_, share);
   update(epoch);
   return loss;
 }

@@ -22,7 +22,7 @@ class RayleighDescent : public SplittingSolver {
  public:
   RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed, std::uint64_t round);
   void begin_epoch() override;                                                 // the means start anew
-  Tensor step(const Tensor& x, const Tensor& labels, Index epoch) override;    // products() of this batch, then update()
+  Tensor step(const Tensor& x, const Tensor& labels, Index epoch, const Share& share = {}) override;  // products() of this batch, then update()
   void update(Index epoch);
   void end_epoch(Index) override {}
   SplittingIndex result() const override;                                      // of the in_mean steps since begin_epoch()

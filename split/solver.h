@@ -1,13 +1,13 @@
 // What the procedure asks of whoever finds the least eigenvalues: RQ-SGD as published (split/rayleigh.h), or Lanczos
 // over whole passes of the data (split/lanczos.h). The exact oracle (split/exact.h) gives a SplittingIndex too.
-// All take every neuron at once and leave the network as it is.
+// All take every neuron at once and leave the network as it is. Several processes come to the same result, on all of them.
 #pragma once
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "tensor/comm.h"
 
 namespace fission {
 
@@ -25,7 +25,8 @@ class SplittingSolver {
  public:
   virtual ~SplittingSolver() = default;
   virtual void begin_epoch() = 0;
-  virtual Tensor step(const Tensor& x, const Tensor& labels, Index epoch) = 0;  // one batch; returns its loss (1)
+  // one batch, or a process's share of it; returns the loss (1) of these pictures
+  virtual Tensor step(const Tensor& x, const Tensor& labels, Index epoch, const Share& share = {}) = 0;
   virtual void end_epoch(Index epoch) = 0;                                      // its last step has been taken, perhaps by another process
   virtual SplittingIndex result() const = 0;                                    // after end_epoch()
 

@@ -22,7 +22,7 @@ void run_epoch(State& state, Workshop& work, BatchSource& source, Step step) {
   while (state.step < source.steps()) {
     step(source.next(state.epoch, state.step));
     state.step++;
-    if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(state.meter->read().loss, state);
+    if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(state.meter->read(work.comm()).loss, state);
     work.after_step(state);
   }
 }
@@ -55,10 +55,10 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
   while (state.epoch < settings.schedule.epochs) {
     run_epoch(state, work, source, [&](const Batch& batch) {
       double lr = settings.schedule.at(state.epoch, state.step, source.steps());
-      train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr, *state.meter);
+      train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr, *state.meter, {work.comm(), batch.whole});
     });
-    Score seen = state.meter->read();
-    Score test = evaluate(*state.network, work.test(), work.input());
+    Score seen = state.meter->read(work.comm());
+    Score test = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
     check_finite(test.loss, state);
     work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", settings.schedule.epochs},
                   {"lr", settings.schedule.at(state.epoch, 0, source.steps())}, {"loss", seen.loss}, {"train_top1", seen.top1},
@@ -69,7 +69,7 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
     const Network& n = *state.network;
     state.history.push_back({0, 0, n.widths(), n.macs(), double(n.parameter_count()), {}, {}, 0, 0});
   }
-  state.history.back().tuned = evaluate(*state.network, work.test(), work.input());
+  state.history.back().tuned = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
 }
 
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
@@ -78,7 +78,7 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   while (state.epoch < how.rayleigh.epochs) {
     if (state.step == 0) descent.begin_epoch();
     run_epoch(state, work, source, [&](const Batch& batch) {
-      Tensor loss = descent.step(work.input()(batch), batch.labels, state.epoch);
+      Tensor loss = descent.step(work.input()(batch), batch.labels, state.epoch, {work.comm(), batch.whole});
       state.meter->add_loss(loss, batch.labels.numel());
     });
     descent.end_epoch(state.epoch);
@@ -88,7 +88,7 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
       for (double l : layer) least = std::min(least, l), sum += std::min(l, 0.0);
     Json line{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", how.rayleigh.epochs}};
     if (how.solver == Solver::rq_sgd) line["lr"] = how.rayleigh.lr_at(state.epoch);
-    line["loss"] = state.meter->read().loss, line["least_lambda"] = least, line["sum_of_negative_lambdas"] = sum;
+    line["loss"] = state.meter->read(work.comm()).loss, line["least_lambda"] = least, line["sum_of_negative_lambdas"] = sum;
     std::vector<double> residuals;
     for (const auto& layer : now.residual) residuals.insert(residuals.end(), layer.begin(), layer.end());
     std::sort(residuals.begin(), residuals.end());
@@ -101,7 +101,7 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
 }
 
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
-                      const PictureInput& input) {
+                      const PictureInput& input, Comm& comm) {
   const Tensor& rows = network.neuron_rows();
   Tensor unit = v.clone(), s_v = network.like_parameters(), gradient = s_v.like(), quotient(network.backend(), {rows.dim(0)}, network.dtype());
   ops::normalise_rows(unit, rows);
@@ -109,12 +109,15 @@ double quadratic_form(Network& network, const Selection& chosen, const Tensor& v
   double pictures = 0;
   for (Index step = 0; step < source.steps(); step++) {
     Batch batch = source.next(0, step);
+    if (batch.labels.numel() == 0) continue;
     splitting_products(network, input(batch), batch.labels, unit, probe, s_v);
     ops::rayleigh(unit, s_v, rows, quotient, gradient);
     std::vector<double> q = quotient.to_host();
     for (std::size_t i = 0; i < q.size(); i++) sum[i] += q[i] * double(batch.labels.numel());
     pictures += double(batch.labels.numel());
   }
+  comm.sum(sum.data(), Index(sum.size()));
+  comm.sum(&pictures, 1);
   double total = 0;
   std::size_t row = 0;
   for (const auto& layer : chosen.split)
@@ -134,10 +137,10 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
   RoundRecord r;
   r.round = state.round;
   // E4: L_new − L = (ε²/2) Σ v̂ᵀS v̂ + O(ε⁴)
-  r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(), work.input());
-  double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing).loss;
-  r.measured = evaluate(after, work.check(), work.input(), truth.smoothing).loss - old_loss;
-  r.split = evaluate(after, work.test(), work.input());
+  r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(), work.input(), work.comm());
+  double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing, work.comm()).loss;
+  r.measured = evaluate(after, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
+  r.split = evaluate(after, work.test(), work.input(), 0, work.comm());
   check_finite(r.split.loss + r.measured, state);
   r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()), r.neurons_split = chosen.count();
   double by_lambda = 0;

@@ -17,8 +17,8 @@ void replace_network(State& state, std::unique_ptr<Network> grown, const Selecti
 void finish(State& state, Workshop& work);
 void nothing_to_split(State& state, const Selection& nobody, Workshop& work);
 
-// Σ over the chosen neurons of v̂ᵀS v̂ (unit v̂), over one epoch of the source
+// Σ over the chosen neurons of v̂ᵀS v̂ (unit v̂), over one epoch of the source, all processes' shares of it
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
-                      const PictureInput& input);
+                      const PictureInput& input, Comm& comm = alone());
 
 }  // namespace fission

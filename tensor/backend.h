@@ -13,6 +13,8 @@
 
 namespace fission {
 
+class Comm;  // tensor/comm.h
+
 enum class Activation { none, swish, relu };
 
 // Batch norm with given statistics, then an activation (E5): z = c y + b, c = γ/√(var + eps), b = β − c·mean; a = φ(z).
@@ -108,6 +110,10 @@ class Backend {
 
   // Surgery: out[r,k,c] = row_scale[r] · column_scale[c] · in[row[r], k, column[c]]; in (R,K,C), out (R',K,C'), row (R') i32, column (C') i32
   virtual void gather(View in, View row, View row_scale, View column, View column_scale, View out) = 0;
+
+  // x ← Σ over the processes of weight · x (each its own weight and x; 0: x is not read), f32 or f64, the same bits on all. A device may have
+  // a way of its own (NCCL); where memory is the host's, fission::sum_over_processes does it.
+  virtual void sum_over_processes(View x, double weight, Comm& comm) = 0;
 };
 
 // "cpu" | "reference" | "check" (cpu beside reference) | "auto" (the best there is); one line if it can't be had.

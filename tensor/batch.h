@@ -9,6 +9,7 @@ namespace fission {
 struct Batch {
   Tensor pictures;  // (N,H,W,C) u8: cropped and flipped, not yet normalised
   Tensor labels;    // (N) i32
+  Index whole = 0;  // where processes share a batch: pictures of all of them. N may be 0 then. 0: there are no others
 };
 
 // Where training gets its batches from: a function of (epoch, step), whatever runs ahead behind it.

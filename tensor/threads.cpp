@@ -1,6 +1,10 @@
 #include "tensor/threads.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <exception>
+#include <thread>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -17,6 +21,11 @@ int compute_threads() { return omp_get_max_threads(); }
 void set_compute_threads(int) {}
 int compute_threads() { return 1; }
 #endif
+
+int threads_a_process(int neighbours) {
+  const int mine = int(std::thread::hardware_concurrency()), all = int(sysconf(_SC_NPROCESSORS_ONLN));  // the first: by this process's affinity
+  return std::max(1, std::min(mine, all / neighbours));
+}
 
 void parallel_for(Index n, const std::function<void(Index)>& f) {
   std::exception_ptr thrown;  // none may leave a parallel region

@@ -7,6 +7,7 @@
 namespace fission {
 void set_compute_threads(int n);  // 0: all processors
 int compute_threads();
+int threads_a_process(int neighbours);  // of the machine's processors, so that none is used by two; at most those that this process may use
 // f(i) for all i < n, each by one thread, in any order; the first exception is thrown on
 void parallel_for(Index n, const std::function<void(Index)>& f);
 }  // namespace fission

@@ -5,7 +5,7 @@ set -eu -o pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD work=$(mktemp -d)
 trap 'rm -rf "$work" "$work.before"' EXIT
-unset BUILD CXX CXXFLAGS CPPFLAGS LDFLAGS ARCH SANITIZE PROBE ONEDNN_HOME MAKEFLAGS MFLAGS DATA FLAGS CFLAGS 2>/dev/null || true
+unset BUILD MPI MPICC CXX CXXFLAGS CPPFLAGS LDFLAGS ARCH SANITIZE PROBE ONEDNN_HOME MAKEFLAGS MFLAGS DATA FLAGS CFLAGS 2>/dev/null || true
 cd "$work"
 cp "$repo/Makefile" .
 mkdir tensor nn split data runners bin
@@ -44,7 +44,8 @@ fact 'PROBE=none leaves OpenMP out' 0 '^✗ OpenMP' cat last
 make -s PROBE=none probe >/dev/null
 fact 'PROBE=none leaves zlib out' 0 '^✗ zlib: .*refused' make probe PROBE=none
 fact 'PROBE=none leaves Eigen out' 0 '^✗ Eigen: no exact splitting matrices' make probe PROBE=none
-fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|HAVE_EIGEN|fopenmp|dnnl|-lz' build/compile.cmd build/link.cmd
+fact 'PROBE=none leaves MPI out' 0 '^✗ MPI: one process only' cat last
+fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|HAVE_EIGEN|HAVE_MPI|fopenmp|dnnl|-lz' build/compile.cmd build/link.cmd
 fact 'a missing required header ends with status 2 and its name' 2 'needed: CLI11 JSON' make CPPFLAGS=-nostdinc++
 fact '... and says how to point to it' 2 '✗ CLI11: required .*CPPFLAGS=-I' make CPPFLAGS=-nostdinc++
 fact 'a missing compiler ends with status 2' 2 'COMPILER' make CXX=no-such-compiler
@@ -53,6 +54,15 @@ fact 'a compiler older than C++17 ends with status 2' 2 '✗ .*g\+\+ 9 or newer'
 fake nothing-links 'case "$*" in *-ldnnl*|*-lz*|*-fopenmp*) exit 1; esac; exec g++ "$@"'
 fact 'a library that does not link counts as not there' 0 '✗ oneDNN' make CXX="$work/bin/nothing-links"
 fact 'ONEDNN_HOME that holds none is no silent fallback' 2 'ONEDNN_HOME=/nowhere: no oneDNN' make ONEDNN_HOME=/nowhere
+fact 'MPI= builds without it' 0 '^✗ MPI: one process only' make probe MPI=
+fact '... and MPI=1 does not build without it' 2 '^Makefile.*MPI=1: no MPI that links' make MPI=1 MPICC=no-such-wrapper
+fake mpicc 'echo gcc -I'"$work"'/mpi -L'"$work"'/mpi -ltestmpi'
+mkdir mpi
+printf 'extern "C" int MPI_Initialized(int*);\n' >mpi/mpi.h
+fact 'a wrapper whose library does not link is none' 0 '✗ MPI' make probe MPICC="$work/bin/mpicc"
+echo 'extern "C" int MPI_Initialized(int*) { return 0; }' | g++ -shared -fPIC -x c++ - -o mpi/libtestmpi.so
+fact 'MPI lies where its wrapper says' 0 '✓ MPI' make probe MPI=1 MPICC="$work/bin/mpicc"
+rm -r mpi
 mkdir -p dnnl/lib dnnl/include/oneapi/dnnl
 echo 'extern "C" int dnnl_engine_get_count(int) { return 1; }' | g++ -shared -fPIC -x c++ - -o dnnl/lib/libdnnl.so
 for version in 2.5 2.6 3.7 4.0; do
@@ -105,7 +115,7 @@ fact 'without a compiler, g++ is named too' 2 'needed: g\+\+$' with_fakes make d
 fake id 'echo 0'
 fake apt-get "echo \"\$@\" >>$work/apt.log"
 fact 'as root, deps calls apt-get' 2 'installing libcli11-dev' with_fakes make deps CPPFLAGS=-nostdinc
-fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev( dataset-fashion-mnist)?$' grep install apt.log
+fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev( libopenmpi-dev)?( openmpi-bin)?( dataset-fashion-mnist)?$' grep install apt.log
 fake dpkg-query "echo 'install ok installed'"
 rm apt.log
 fact 'with nothing missing deps does nothing' 0 '' with_fakes make deps

@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 
+#include "tensor/comm.h"
 #include "tensor/cpu/cpu.h"
 #include "tensor/cpu/scratch.h"
 
@@ -58,6 +59,7 @@ class CpuBackend : public Backend {
   void rayleigh(View v, View s_v, View rows, View quotient, View gradient) override;
   void normalise_rows(View v, View rows) override;
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override;
+  void sum_over_processes(View x, double weight, Comm& comm) override { fission::sum_over_processes(x, weight, comm); }
 
  private:
   HostArena arena_;

@@ -4,6 +4,7 @@
 // Memory is the host's, copies are immediate, both queues are synchronous, events are reached when recorded.
 #pragma once
 #include "tensor/backend.h"
+#include "tensor/comm.h"
 
 namespace fission {
 
@@ -53,6 +54,7 @@ class ReferenceBackend : public Backend {
   void rayleigh(View v, View s_v, View rows, View quotient, View gradient) override;
   void normalise_rows(View v, View rows) override;
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override;
+  void sum_over_processes(View x, double weight, Comm& comm) override { fission::sum_over_processes(x, weight, comm); }
 
  private:
   HostArena arena_;

@@ -380,3 +380,41 @@ TEST_CASE("loader: a step or an epoch that there is not is a broken invariant") 
   CHECK_THROWS_AS(loader.next(-1, 0), InvariantError);
   CHECK(loader.next(0, 4).labels.numel() == 5);
 }
+
+TEST_CASE("loader: what processes share of a batch is the batch, in order, whatever their number; an epoch has whole groups only") {
+  Dataset d = tiny();
+  for (int ranks : {1, 2, 3, 5})
+    for (Index group : {1, 4}) {
+      LoaderOptions o = small_batches();
+      o.group = group;
+      CAPTURE(ranks);
+      CAPTURE(group);
+      std::vector<std::unique_ptr<Loader>> parts;
+      for (o.rank = 0, o.ranks = ranks; o.rank < ranks; o.rank++) parts.push_back(std::make_unique<Loader>(d, device(), o));
+      CHECK(parts[0]->size() == (group == 4 ? 36 : 37));
+      CHECK(parts[0]->steps() == 5);
+      for (Index epoch = 0; epoch < 2; epoch++)
+        for (Index step = 0; step < 5; step++) {
+          const Index whole = std::min<Index>(8, parts[0]->size() - 8 * step);
+          std::vector<double> labels, pictures;
+          for (auto& part : parts) {
+            Batch b = part->next(epoch, step);
+            CHECK(b.whole == (ranks > 1 ? whole : 0));
+            CHECK(b.labels.numel() % group == 0);
+            CHECK(b.labels.numel() <= (whole / group + ranks - 1) / ranks * group);  // as equal as can be
+            labels = joined(labels, b.labels.to_host()), pictures = joined(pictures, b.pictures.to_host());
+          }
+          CHECK(Index(labels.size()) == whole);
+          std::vector<double> all = expected(d, o, epoch, step);
+          if (group == 1 || step < 4) CHECK(joined(labels, pictures) == all);
+          else CHECK(std::equal(labels.begin(), labels.end(), all.begin()));
+        }
+    }
+}
+
+TEST_CASE("loader: fewer pictures than a group are refused") {
+  Dataset d = tiny(7);
+  LoaderOptions o = small_batches();
+  o.group = 8;
+  CHECK_THROWS_WITH_AS(Loader(d, device(), o), "[loader] 7 pictures do not fill one group of 8; expected groups of at most 7", UserError);
+}

@@ -1,6 +1,6 @@
 # fission: `make help` says what there is to make. Nothing here needs git, and all that is built lies in build/.
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
-#                        MPI=1 (not without it) MPI= (without it) MPICC=mpicc  PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
+#                        MPI=1|MPI= (with|without)  MPICC=WRAPPER  PROBE=none (required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
 DEMO_FLAGS  = --dataset fashion-mnist --epochs 6 --tune-epochs 4 --rq-epochs 2 --rounds 2 --grow 0.5 --out runs/demo
 AUDIT_FLAGS = --dataset fashion-mnist --epochs 2 --rounds 0 --out $(BUILD)/audited
 SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short

@@ -5,6 +5,7 @@
 #include "data/cifar.h"
 #include "data/idx.h"
 #include "tensor/check.h"
+#include "tensor/hash.h"
 
 namespace fission {
 namespace data {
@@ -56,6 +57,11 @@ std::string default_directory(const std::string& name) {
   std::error_code ignored;
   std::string place = find(name).package_directory;
   return std::filesystem::is_directory(place, ignored) ? place : "";
+}
+
+std::string fingerprint(const Dataset& d) {
+  std::uint64_t hash = hash_bytes(d.labels.data(), d.labels.size() * sizeof(std::int32_t), hash_bytes(d.pictures.data(), d.pictures.size()));
+  return text(d.count, " pictures of ", d.name, ", ", d.height, "x", d.width, "x", d.channels, ", hash ", hash_text(hash));
 }
 
 Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first) {

@@ -37,6 +37,8 @@ struct Dataset {
 Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first = 0);
 
 Normalisation normalisation_of(const std::string& name);  // known without the files; UserError: no such data set
+std::string fingerprint(const Dataset& d);  // name, shape and a hash of all pictures and labels: processes compare it
+
 std::string default_directory(const std::string& name);  // where the system's package puts it; "" where there is none
 std::string dataset_list();                              // "cifar10, cifar100, fashion-mnist, mnist"
 

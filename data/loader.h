@@ -1,9 +1,8 @@
-// Loader: batches of a data set on a device, prepared ahead by threads. What batch (epoch, step) holds is a function of
-// (data set, options, epoch, step) alone: not of the threads, nor of what was asked for before. A ring of
-// buffers is allocated once; threads sleep when it is full. A batch's tensors are valid until the next but one
-// call of next(): clone() what must live longer. One thread calls; the backend is called from that thread only.
-// Several processes share each batch: (rank, ranks) is no part of what the whole batch holds. Refuses a data set without a
-// full batch when only full ones are wanted, and one without a whole group (UserError).
+// Loader: batches of a data set on a device, prepared ahead by threads. What batch (epoch, step) holds is a function of (data
+// set, options, epoch, step) alone: not of the threads, nor of what was asked for before; and not of (rank, ranks), the part of
+// each that a process gets. A ring of buffers is allocated once; threads sleep when it is full. A batch's tensors are valid until
+// the next but one call of next(): clone() what must live longer. One thread calls; the backend is called from that thread only.
+// Refuses a data set without a full batch when only full ones are wanted, and one without a whole group (UserError).
 #pragma once
 #include <condition_variable>
 #include <exception>

@@ -1,6 +1,6 @@
 // What a step costs, and how far that is from the machine's limits: training step (the very one the runners take), RQ-SGD
 // step by both matrices, evaluation, and the loader's share. Each job runs in a process of its own, so that peak memory is
-// its own. Medians; pictures/s of the mean step, which is what the runners log (loader: the same step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large copy.
+// its own, and under mpirun in the processes themselves. Medians; pictures/s of the mean step, which is what the runners log (loader: the same step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large copy.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
     for (const std::string& width : listed(o.widths))
       for (const std::string& job : jobs) {
         if (job == "limits" && gbs > 0) continue;
-        Json j = in_child(job, width, o);
+        Json j = processes().size() > 1 ? measure(job, width, o) : in_child(job, width, o);  // a child cannot take its parent's place among processes
         if (job == "limits") gmacs = j.at("gmacs"), gbs = j.at("gbs");
         if (o.json) {
           std::printf("%s\n", j.dump().c_str());

@@ -104,7 +104,12 @@ double convolutions(Backend& backend, const Network& n, const BenchOptions& o) {
 
 }  // namespace
 
-Json measure(const std::string& job, const std::string& width, const BenchOptions& o) {
+Json measure(const std::string& job, const std::string& width, const BenchOptions& all) {
+  Comm& comm = processes();
+  BenchOptions o = all;  // with this process's part of the batch
+  o.batch = all.batch / comm.size();
+  if (o.batch * comm.size() != all.batch) user_error("--batch ", all.batch, ": expected a multiple of the ", comm.size(), " processes");
+  Share share{comm, comm.size() > 1 ? all.batch : 0};
   Backend& backend = o.device.open();
   if (job == "limits") return limits(backend);
   NetworkConfig config;
@@ -128,7 +133,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   Meter meter(backend, DType::f32);
   RayleighSettings rayleigh;
   rayleigh.probe.matrix = job == "rq-paper" ? Matrix::paper : Matrix::chain;
-  auto train = [&](const Tensor& in, const Tensor& labels) { train_step(*network, sgd, in, labels, settings, 0.1, meter); };
+  auto train = [&](const Tensor& in, const Tensor& labels) { train_step(*network, sgd, in, labels, settings, 0.1, meter, share); };
   Index serial = 0;
   std::function<void()> step;
   std::unique_ptr<RayleighDescent> descent;
@@ -145,13 +150,13 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   };
   else if (job == "rq-paper" || job == "rq-chain") {
     descent = std::make_unique<RayleighDescent>(*network, rayleigh, 1, 1);
-    step = [&] { descent->step(x, batch.labels, 0); };
+    step = [&] { descent->step(x, batch.labels, 0, share); };
   } else user_error("--jobs '", job, "': expected some of limits, train, rq-paper, rq-chain, eval, loader");
-  Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job}, {"model", o.model.substr(o.model.size() - 2)}, {"width", width}, {"batch", o.batch}, {"size", o.size}, {"threads", compute_threads()}};
+  Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job}, {"model", o.model.substr(o.model.size() - 2)}, {"width", width}, {"batch", all.batch}, {"size", o.size}, {"threads", compute_threads()}, {"processes", comm.size()}};
   if (job.substr(0, 2) == "rq") j["curvature"] = job.substr(3);
   // The log's rate is a mean over an epoch, steps that others delayed among them; nothing a median can be compared with.
   Times times = time_steps(backend, job == "loader" ? std::max<Index>(o.repeat, loader_steps) : o.repeat, step);
-  j["ms"] = times.median, j["mean_ms"] = times.mean, j["pictures_per_second"] = double(o.batch) / times.mean * 1e3;
+  j["ms"] = times.median, j["mean_ms"] = times.mean, j["pictures_per_second"] = double(all.batch) / times.mean * 1e3;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   j["peak_mib"] = double(usage.ru_maxrss) / 1024, j["tensor_mib"] = double(backend.arena(Memory::device).statistics().peak) / (1 << 20);

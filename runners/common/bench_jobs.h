@@ -14,7 +14,7 @@ struct BenchOptions {
   DeviceOptions device;
 };
 
-// One job of one list of widths, in this process: "ms", "pictures_per_second", "peak_mib", "gmac" and "gbyte" (the floors' counts), …
+// One job of one list of widths, in this process (or, of several, in all of them together: the batch is all of theirs): "ms", "pictures_per_second", "peak_mib", "gmac" and "gbyte" (the floors' counts), …
 nlohmann::ordered_json measure(const std::string& job, const std::string& width, const BenchOptions& options);
 
 }  // namespace fission

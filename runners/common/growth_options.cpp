@@ -25,7 +25,7 @@ void GrowthOptions::add_to(CLI::App& app) {
 
   option("--epochs", epochs, "of training the seed; the paper: 160")->check(at_least(0))->group("Training");
   option("--tune-epochs", tune_epochs, "of fine-tuning after a split; -1: as --epochs; the paper: 160")->check(at_least(-1))->group("Training");
-  option("--batch", run.batch, "pictures a step; the paper: 128")->check(at_least(1))->group("Training");
+  option("--batch", run.batch, "pictures a step, of all processes together; the paper: 128")->check(at_least(1))->group("Training");
   option("--lr", lr, "learning rate; the paper: 0.1")->check(at_least(0))->group("Training");
   option("--tune-lr", tune_lr, "of fine-tuning; -1: as --lr; the paper: 0.1")->check(at_least(-1))->group("Training");
   option("--schedule", schedule, "step (x 0.1 at 50 % and 75 % of the epochs) or cosine; the paper: step")->group("Training");
@@ -34,7 +34,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   app.add_flag("--nesterov", nesterov, "Nesterov momentum; the paper: not on CIFAR")->group("Training");
   option("--weight-decay", weight_decay, "on every parameter; the paper: 1e-4")->check(at_least(0))->group("Training");
   option("--smoothing", smoothing, "label smoothing; the paper: 0 on CIFAR")->check(CLI::Range(0.0, 1.0))->group("Training");
-  option("--bn-batch", bn_batch, "pictures a batch-norm group; 0: the whole batch, as the paper")->check(at_least(0))->group("Training");
+  option("--bn-batch", bn_batch, "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end is left out; 0: the whole batch, as the paper (one process only)")->check(at_least(0))->group("Training");
 
   option("--rounds", how.rounds, "of splitting; the paper: 4 (ImageNet, MobileNetV1)")->check(at_least(0))->group("Growth");
   option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost; the paper: no one value")->check(CLI::Range(0.0, 1.0))->group("Growth");
@@ -78,6 +78,8 @@ T one_of(const char* option, const std::string& value, std::initializer_list<std
 }  // namespace
 
 void GrowthOptions::settle() {
+  if (bn_batch > 0 && run.batch % bn_batch != 0)
+    user_error("--batch ", run.batch, ": expected a multiple of --bn-batch ", bn_batch, ", so that every batch falls into whole groups");
   if (Index(how.target_macs.size()) > std::max<Index>(1, how.rounds)) user_error("--target-macs: ", how.target_macs.size(), " numbers, expected at most one a round, of --rounds ", how.rounds);
   how.energy = parse_energy(energy), how.scale = parse_energy_scale(energy_scale);
   how.rounding = one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});

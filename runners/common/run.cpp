@@ -3,7 +3,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <sstream>
+
+#include "tensor/hash.h"
+#include "tensor/threads.h"
 
 namespace fission {
 namespace {
@@ -23,14 +28,14 @@ std::string identity(const NetworkConfig& c, const std::vector<Index>& seed_widt
               " pictures of ", c.classes, " classes (", dataset, "), seed ", seed);
 }
 
-// what the old and the new configuration say differently, by name
-std::string differences(const Json& old, const Json& now) {
+// what two configurations say differently, by name; words: around the one's value and the other's
+std::string differences(const Json& old, const Json& now, const std::array<const char*, 3>& words) {
   std::string text;
   Json all = old;
   all.update(now);
   for (const auto& item : all.items()) {
     auto said = [&](const Json& j) { return j.contains(item.key()) ? j.at(item.key()).dump() : std::string("(not there)"); };
-    if (said(old) != said(now)) text += (text.empty() ? "--" : ", --") + item.key() + " was " + said(old) + ", now " + said(now);
+    if (said(old) != said(now)) text += (text.empty() ? "--" : ", --") + item.key() + words[0] + said(old) + words[1] + said(now) + words[2];
   }
   return text;
 }
@@ -47,11 +52,41 @@ std::uint64_t length_of_lines(const std::string& path, Index lines) {
   return end;
 }
 
-Index whole(const TensorFile& file, const std::string& key) {
-  const std::string& t = file.metadata_at(key);
+Index whole(const TensorFile& file, const std::string& key, const std::string& t) {
   if (t.empty() || t.size() > 15 || t.find_first_not_of("0123456789") != std::string::npos)
     user_error(file.path, ": metadata '", key, "': '", t, "', expected a whole number");
   return std::stoll(t);
+}
+Index whole(const TensorFile& file, const std::string& key) { return whole(file, key, file.metadata_at(key)); }
+
+// An epoch's sums so far, each process's own: as many processes go on with the same bits, for any other number the first takes them all.
+void store_meter(TensorFile& file, Meter& meter, Comm& comm) {
+  const std::size_t n = std::size_t(comm.size()), r = std::size_t(comm.rank());
+  std::vector<double> loss(n), hits(2 * n), pictures(n), mine = meter.hits().to_host();
+  loss[r] = meter.loss_sum().item(), hits[2 * r] = mine[0], hits[2 * r + 1] = mine[1], pictures[r] = double(meter.count);
+  for (auto* all : {&loss, &hits, &pictures}) comm.sum(all->data(), Index(all->size()));
+  Backend& b = meter.hits().backend();
+  store_tensor(file, "meter/loss", make_real(b, {Index(n)}, loss, meter.loss_sum().dtype()));
+  store_tensor(file, "meter/hits", Tensor::from(b, {Index(2 * n)}, std::vector<std::int32_t>(hits.begin(), hits.end())));
+  file.metadata["pictures_metered"] = joined({pictures.begin(), pictures.end()});
+}
+void load_meter(const TensorFile& file, Meter& meter, Comm& comm) {
+  std::vector<Index> pictures;
+  std::istringstream list(file.metadata_at("pictures_metered"));
+  for (std::string item; std::getline(list, item, ' ');) pictures.push_back(whole(file, "pictures_metered", item));
+  const Index n = Index(pictures.size());
+  Backend& b = meter.hits().backend();
+  Tensor loss(b, {n}, meter.loss_sum().dtype()), hits(b, {2 * n}, DType::i32);
+  load_tensor(file, "meter/loss", loss), load_tensor(file, "meter/hits", hits);
+  const std::vector<double> l = loss.to_host(), h = hits.to_host();
+  const bool each = n == comm.size();
+  double sum = 0;
+  std::vector<std::int32_t> top{0, 0};
+  meter.count = 0;
+  for (Index i = each ? comm.rank() : 0; i < (each ? comm.rank() + 1 : comm.first() ? n : 0); i++)
+    sum += l[i], top[0] += std::int32_t(h[2 * i]), top[1] += std::int32_t(h[2 * i + 1]), meter.count += pictures[i];
+  meter.loss_sum().copy_from(make_real(b, {1}, {sum}, loss.dtype()));
+  meter.hits().copy_from(Tensor::from(b, {2}, top));
 }
 
 }  // namespace
@@ -81,13 +116,14 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 }
 
 Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config, const data::Dataset& train, const data::Dataset& test,
-         Backend& backend)
-    : options_(options), how_(how), config_(config), train_(train), test_(test), check_(train), backend_(backend),
+         Backend& backend, Comm& comm)
+    : options_(options), how_(how), config_(config), train_(train), test_(test), check_(train), backend_(backend), comm_(comm),
       input_(backend, DType::f32, train.mean, train.std), last_checkpoint_(std::chrono::steady_clock::now()) {
   // the first pictures of the training set: what a split's loss change is predicted and measured on
   check_.count = std::min(check_.count, options.check_pictures);
   check_.pictures.resize(check_.count * check_.bytes_a_picture());
   check_.labels.resize(check_.count);
+  check_processes();
   if (exists(path("config.json"))) {
     Json old;
     try {
@@ -95,15 +131,37 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
     } catch (const Json::exception& e) {
       user_error(path("config.json"), ": ", e.what(), ", expected the configuration of a run");
     }
-    std::string differ = differences(old, config);
+    std::string differ = differences(old, config, {" was ", ", now ", ""});
     if (!differ.empty()) user_error(options.directory, " holds another run: ", differ, " (another --out begins a new one)");
   } else if (exists(path("checkpoint.safetensors"))) {
     user_error(options.directory, ": a checkpoint without its config.json; another --out begins a new run");
   }
 }
 
+void Run::check_processes() const {
+  const Index group = how_.train.bn_batch, n = comm_.size();
+  if (n == 1) return;
+  Json all = config_;
+  all["out"] = options_.directory, all["device"] = backend_.name(), all["threads"] = compute_threads();
+  if (auto d = comm_.disagreement(all.dump()))
+    user_error("process ", d->rank, " was given other options than process 0: ",
+               differences(Json::parse(d->first), Json::parse(d->other), {" is ", " there, ", text(" in process ", d->rank).c_str()}));
+  comm_.require_same("the training data", fingerprint(train_), "--data: the same files for each");
+  comm_.require_same("the test data", fingerprint(test_), "--data: the same files for each");
+  if (group == 0)
+    user_error("--bn-batch 0, one batch-norm group of the whole batch, with ", n, " processes; expected a group for each, such as --bn-batch ",
+               std::max<Index>(1, options_.batch / n));
+  if (options_.batch / group < n)
+    user_error("--batch ", options_.batch, " holds ", options_.batch / group, " batch-norm groups of --bn-batch ", group,
+               "; expected at least one for each of the ", n, " processes");
+}
+
 State Run::begin() {
-  if (exists(path("checkpoint.safetensors"))) return read_checkpoint();
+  const bool going_on = exists(path("checkpoint.safetensors"));
+  // nobody writes before all have looked
+  comm_.require_same("the run's folder", going_on ? "with a checkpoint" : "without a checkpoint", "--out: a place that all processes see");
+  if (comm_.size() > 1) std::printf("%d processes, each with its share of every batch\n", comm_.size());
+  if (going_on) return read_checkpoint();
   State state;
   state.network = options_.start.empty() ? make_network(options_.network, backend_, DType::f32, how_.seed)
                                          : load_network(read_safetensors(options_.start), backend_);
@@ -113,20 +171,28 @@ State Run::begin() {
     least = target;
   }
   scaled_energies(*state.network, how_.energy, how_.scale);  // a table that lacks its layers is refused now, not after the training
-  make_directories(options_.directory);
-  write_file_atomically(path("config.json"), config_.dump(2) + "\n");
+  if (comm_.first()) {
+    make_directories(options_.directory);
+    write_file_atomically(path("config.json"), config_.dump(2) + "\n");
+    log_ = std::make_unique<AppendLog>(path("log.jsonl"), 0);
+  }
   state.enter(Stage::train, how_);
   if (!options_.start.empty()) state.epoch = how_.train.schedule.epochs;  // that network's training is over
-  log_ = std::make_unique<AppendLog>(path("log.jsonl"), 0);
   return state;
+}
+
+data::LoaderOptions Run::share_of_batches(Index batch) const {
+  data::LoaderOptions o;
+  o.batch = batch, o.seed = how_.seed, o.rank = comm_.rank(), o.ranks = comm_.size(), o.threads = options_.loader_threads;
+  return o;
 }
 
 BatchSource& Run::training(Index round, Stage stage) {
   Index key = 2 * round + (stage == Stage::rayleigh);
   if (key != loader_key_) {
-    data::LoaderOptions o;
-    o.batch = stage == Stage::rayleigh ? options_.rq_batch : options_.batch;
-    o.seed = how_.seed, o.stage = key, o.augment = options_.augment, o.threads = options_.loader_threads;
+    data::LoaderOptions o = share_of_batches(stage == Stage::rayleigh ? options_.rq_batch : options_.batch);
+    o.stage = key, o.augment = options_.augment;
+    if (stage == Stage::train) o.group = std::max<Index>(1, how_.train.bn_batch);
     o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
     if (o.fixed_key) std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
     training_loader_.reset();
@@ -137,15 +203,15 @@ BatchSource& Run::training(Index round, Stage stage) {
 }
 
 BatchSource& Run::check() {
-  data::LoaderOptions o;
-  o.batch = options_.batch, o.seed = how_.seed, o.stage = 1000000, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
+  data::LoaderOptions o = share_of_batches(options_.batch);
+  o.stage = 1000000, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
   if (!check_loader_) check_loader_ = std::make_unique<data::Loader>(check_, backend_, o);
   return *check_loader_;
 }
 
 BatchSource& Run::test() {
-  data::LoaderOptions o;
-  o.batch = options_.batch, o.shuffle = false, o.augment = false;
+  data::LoaderOptions o = share_of_batches(options_.batch);
+  o.shuffle = false, o.augment = false;
   if (!test_loader_) test_loader_ = std::make_unique<data::Loader>(test_, backend_, o);
   return *test_loader_;
 }
@@ -170,7 +236,9 @@ void Run::after_step(State& s) {
                 long(source.steps()), rate, rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
   progress_.show(line);
   auto now = std::chrono::steady_clock::now();
-  if (std::chrono::duration<double>(now - last_checkpoint_).count() >= 60 * options_.checkpoint_minutes) {
+  bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >= 60 * options_.checkpoint_minutes;
+  comm_.broadcast(&due, sizeof due);  // the first process's clock is everyone's
+  if (due) {
     write_checkpoint(s);
     progress_.pause();
   }
@@ -180,7 +248,7 @@ void Run::log(const Json& line) {
   Json full = line;
   if (progress_.rate() > 0 && line.contains("epoch")) full["pictures_per_second"] = std::round(progress_.rate());
   full["time"] = std::time(nullptr);
-  log_->append(full.dump());
+  if (log_) log_->append(full.dump());
   log_lines_++;
   crash_point("after-log");
   progress_.clear();
@@ -223,6 +291,7 @@ void Run::tell(Index round, const Network& network, const SplittingIndex& index,
     for (std::size_t o = 0; o < index.lambda[l].size(); o++)
       csv += text(network.axes()[l].name, ",", o, ",", number(index.lambda[l][o]), ",", index.residual.empty() ? "" : number(index.residual[l][o]), ",",
                   index.products.empty() ? "" : std::to_string(index.products[l][o]), ",", int(chosen.split[l][o]), "\n");
+  if (!comm_.first()) return;
   const std::string file = path("round-" + std::to_string(round) + "-neurons.csv");
   if (!exists(file) || read_file(file) != csv) write_file_atomically(file, csv);  // a resumed run comes here again
 }
@@ -238,14 +307,19 @@ void Run::save(State& s) {
   store_network(file, *s.network);
   file.metadata["seed"] = std::to_string(how_.seed), file.metadata["round"] = std::to_string(s.round);
   file.metadata["dataset"] = train_.name, file.metadata["history"] = history_to_json(s.history).dump();
-  check_no_nan(file);
-  write_safetensors(file.path, file);
-  write_file_atomically(path("results.csv"), growth_csv(s.history));
+  if (comm_.first()) {
+    check_no_nan(file);
+    write_safetensors(file.path, file);
+    write_file_atomically(path("results.csv"), growth_csv(s.history));
+  }
   write_checkpoint(s);
   progress_.reset();
 }
 
 void Run::write_checkpoint(const State& s) {
+  const std::vector<double> parameters = s.network->parameters().to_host();
+  auto apart = comm_.disagreement(hash_text(hash_bytes(parameters.data(), parameters.size() * sizeof(double))));
+  FISSION_CHECK(!apart, "[run] process ", apart->rank, " has other parameters than process 0: ", apart->other, ", there ", apart->first);
   TensorFile file;
   file.path = path("checkpoint.safetensors");
   store_network(file, *s.network);
@@ -253,9 +327,7 @@ void Run::write_checkpoint(const State& s) {
   m["seed"] = std::to_string(how_.seed), m["dataset"] = train_.name, m["history"] = history_to_json(s.history).dump();
   m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh", m["done"] = s.done ? "1" : "0";
   m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step), m["log_lines"] = std::to_string(log_lines_);
-  m["pictures_metered"] = std::to_string(s.meter->count);
-  store_tensor(file, "meter/loss", s.meter->loss_sum());
-  store_tensor(file, "meter/hits", s.meter->hits());
+  store_meter(file, *s.meter, comm_);
   if (s.optimizer) store_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
     m["rq_steps_in_mean"] = std::to_string(s.descent->in_mean);
@@ -264,8 +336,10 @@ void Run::write_checkpoint(const State& s) {
       else store_tensor(file, "rq/" + entry.first, entry.second);
     }
   }
-  check_no_nan(file);
-  write_safetensors(file.path, file);
+  if (comm_.first()) {
+    check_no_nan(file);
+    write_safetensors(file.path, file);
+  }
   last_checkpoint_ = std::chrono::steady_clock::now();
 }
 
@@ -283,9 +357,7 @@ State Run::read_checkpoint() {
   if (stage != "train" && stage != "rayleigh") user_error(file.path, ": metadata 'stage': '", stage, "', expected train or rayleigh");
   s.enter(stage == "train" ? Stage::train : Stage::rayleigh, how_);
   s.epoch = whole(file, "epoch"), s.step = whole(file, "step"), s.done = file.metadata_at("done") == "1";
-  s.meter->count = whole(file, "pictures_metered");
-  load_tensor(file, "meter/loss", s.meter->loss_sum());
-  load_tensor(file, "meter/hits", s.meter->hits());
+  load_meter(file, *s.meter, comm_);
   if (s.stage == Stage::rayleigh && how_.carry_momentum) s.optimizer = std::make_unique<Sgd>(*s.network, how_.tune.sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
@@ -296,7 +368,9 @@ State Run::read_checkpoint() {
     }
   }
   log_lines_ = whole(file, "log_lines");
-  log_ = std::make_unique<AppendLog>(path("log.jsonl"), length_of_lines(path("log.jsonl"), log_lines_));
+  comm_.require_same("the checkpoint", text("round ", s.round, ", ", stage, ", epoch ", s.epoch + 1, ", step ", s.step),
+                     "--out: a place that all processes see");  // and the first writes nothing before all have read
+  if (comm_.first()) log_ = std::make_unique<AppendLog>(path("log.jsonl"), length_of_lines(path("log.jsonl"), log_lines_));
   std::printf("going on from %s: round %ld, %s, epoch %ld, step %ld\n", file.path.c_str(), long(s.round), stage.c_str(),
               long(s.epoch + 1), long(s.step));
   return s;

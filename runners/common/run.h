@@ -1,4 +1,4 @@
-// Run: a directory runs/NAME that a growth lives in, and the Workshop around grow(): data, log, checkpoints, progress.
+// Run: a directory runs/NAME that a growth lives in, and the Workshop around grow(): data, log, checkpoints, progress; one of the processes writes.
 //   config.json   what the run is; the same command goes on, another configuration is refused with what differs
 //   log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the checkpoint knows
 //   checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors, results.csv
@@ -29,15 +29,17 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 
 class Run : public Workshop {
  public:
-  // Refuses a directory that holds another run. config: everything that the result depends on.
+  // Refuses a directory that holds another run, processes with other options or data than the first, and a batch that does not
+  // fall into a batch-norm group at least for each of them. config: everything that the result depends on.
   Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::Dataset& train,
-      const data::Dataset& test, Backend& backend);
+      const data::Dataset& test, Backend& backend, Comm& comm = processes());
   State begin();  // a new state in a new directory, or the one of the last checkpoint
 
   BatchSource& training(Index round, Stage stage) override;
   BatchSource& check() override;
   BatchSource& test() override;
   const PictureInput& input() override { return input_; }
+  Comm& comm() override { return comm_; }
   void after_step(State& state) override;
   void save(State& state) override;
   void log(const nlohmann::ordered_json& line) override;
@@ -45,6 +47,8 @@ class Run : public Workshop {
 
  private:
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }
+  void check_processes() const;
+  data::LoaderOptions share_of_batches(Index batch) const;
   void write_checkpoint(const State& state);
   State read_checkpoint();
   double pictures_left(const State& state) const;
@@ -55,6 +59,7 @@ class Run : public Workshop {
   const data::Dataset &train_, &test_;
   data::Dataset check_;
   Backend& backend_;
+  Comm& comm_;
   PictureInput input_;
   std::unique_ptr<AppendLog> log_;
   Index log_lines_ = 0;

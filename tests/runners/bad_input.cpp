@@ -180,6 +180,7 @@ TEST_CASE("bad options: unknown ones, values that are none, and values out of ra
     check_refused(launch("cifar", tiny_growth(folder / "run", wrong)), {"cifar: "});
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
   }
+  check_refused(launch("cifar", tiny_growth(folder / "run", {"--bn-batch", "5"})), {"--batch 16: expected a multiple of --bn-batch 5"});
   check_refused(launch("eval", {}), {"checkpoint"});
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--split", "validation"}), {"validation"});
   check_refused(launch("inspect", {}), {"checkpoint"});

@@ -11,7 +11,8 @@ namespace data {
 namespace {
 
 constexpr Index in_use = 2;      // batches the consumer may be using: the last two handed out
-constexpr Index at_once = 32;    // pictures a thread takes: several threads share a batch
+// Pictures a thread takes, so that several threads share a batch: many small ones, one at a time of those that are decoded.
+Index chunk_for(Index bytes_a_picture) { return std::clamp<Index>(32 * 3072 / bytes_a_picture, 1, 32); }
 constexpr Index key_bits = 24;   // of stage and of epoch in a random stream's 48-bit item
 constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
 
@@ -79,6 +80,7 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, con
   FISSION_CHECK(options.batch > 0 && options.threads > 0 && options.ahead > 0, "[loader] batch ", options.batch, ", threads ", options.threads,
                 ", ahead ", options.ahead);
   FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ", options.stage);
+  at_once_ = chunk_for(shape.numel() / count_);
   steps_ = options.drop_last ? count_ / options.batch : (count_ + options.batch - 1) / options.batch;
   if (steps_ == 0)
     user_error("[loader] ", count_, " pictures and batches of ", options.batch, ", full ones only: not one batch; expected batches of at most ",
@@ -172,7 +174,7 @@ void Loader::assign_next() {
     }
     if (options_.shuffle) std::copy_n(order_.begin() + first, s.count, s.members.begin());
     else std::iota(s.members.begin(), s.members.begin() + s.count, std::uint32_t(first));
-    s.chunks = (s.count + at_once - 1) / at_once;
+    s.chunks = (s.count + at_once_ - 1) / at_once_;
   } catch (...) {
     s.error = std::current_exception();
     done_.notify_all();
@@ -184,7 +186,7 @@ void Loader::assign_next() {
 void Loader::fill(Slot& s, Index chunk) const {
   Random random(options_.seed, random_purpose::augmentation, s.key);
   Index bytes = s.pictures.numel() / s.pictures.dim(0);
-  for (Index i = chunk * at_once; i < std::min(s.count, (chunk + 1) * at_once); i++)
+  for (Index i = chunk * at_once_; i < std::min(s.count, (chunk + 1) * at_once_); i++)
     s.host_labels.data()[i] = source_->write(s.members[i], options_.augment ? &random : nullptr, s.host_pictures.data() + i * bytes);
 }
 

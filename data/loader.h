@@ -71,7 +71,7 @@ class Loader : public BatchSource {
   std::shared_ptr<const PictureSource> source_;
   Backend& device_;
   LoaderOptions options_;
-  Index count_ = 0, steps_ = 0;
+  Index count_ = 0, steps_ = 0, at_once_ = 1;
   std::vector<std::unique_ptr<Slot>> ring_;
 
   // of the consumer alone. Batches are numbered by serial as they are handed out; batch n lies in slot n mod ring.

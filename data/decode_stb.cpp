@@ -36,25 +36,39 @@ namespace {
 
 bool is_jpeg(const std::uint8_t* bytes) { return bytes[0] == 0xFF; }
 
+std::size_t length_at(const std::uint8_t* b, std::size_t at) { return std::size_t(b[at + 2]) << 8 | b[at + 3]; }  // of the segment
+
+// stb writes past its arrays where a Huffman table lists more than 256 codes.
+void check_tables(const std::uint8_t* b, std::size_t size, std::size_t at) {
+  const std::size_t end = at + 4 <= size ? at + 2 + length_at(b, at) : size + 1;
+  for (at += 4; at != end;) {
+    int codes = 0;
+    if (end > size || at + 17 > end) decode_error("JPEG: a broken Huffman table at byte ", at);
+    for (std::size_t i = 1; i <= 16; i++) codes += b[at + i];
+    if (codes > 256 || at + 17 + codes > end) decode_error("JPEG: a broken Huffman table at byte ", at, " with ", codes, " codes");
+    at += 17 + codes;
+  }
+}
+
 struct JpegHead {
   bool adobe = false;
-  std::size_t frame = 0, scan = 0;  // where the frame's and the first scan's segments begin; 0: nowhere
+  int components = 0;
+  std::size_t scan = 0;  // where the first scan begins; 0: nowhere
 };
+// Walks as stb does: what stands between segments is passed over. After the first scan's begin every table's marker counts.
 JpegHead head_of(const std::uint8_t* b, std::size_t size) {
   JpegHead head;
-  for (std::size_t at = 2; at + 4 <= size && b[at] == 0xFF;) {
-    int marker = b[at + 1];
-    if (marker == 0xFF) {  // filling
+  for (std::size_t at = 2; at + 4 <= size;) {
+    const int marker = b[at] == 0xFF ? b[at + 1] : 0xFF;
+    if (marker == 0xC4) check_tables(b, size, at);
+    if (marker == 0xFF || marker == 0 || head.scan > 0) {
       at++;
       continue;
     }
     if (marker == 0xEE && at + 9 <= size && std::equal(b + at + 4, b + at + 9, "Adobe")) head.adobe = true;
-    if (marker >= 0xC0 && marker <= 0xC2) head.frame = at;
-    if (marker == 0xDA) {
-      head.scan = at;
-      break;
-    }
-    at += 2 + (std::size_t(b[at + 2]) << 8 | b[at + 3]);
+    if (marker >= 0xC0 && marker <= 0xC2 && at + 10 <= size) head.components = b[at + 9];
+    if (marker == 0xDA) head.scan = at++;
+    else at += 2 + length_at(b, at);
   }
   return head;
 }
@@ -73,17 +87,17 @@ std::vector<std::uint8_t> with_adobe(const std::uint8_t* b, std::size_t size) {
 void decode_stb(const std::uint8_t* bytes, std::size_t size, const Choose& choose, Decoded& out) {
   const char* kind = is_jpeg(bytes) ? "JPEG: " : "PNG: ";
   if (size > std::size_t(1) << 30) decode_error(kind, size, " bytes; at most ", 1 << 30, " are taken");
-  int width = 0, height = 0, channels = 0;
-  if (!stbi_info_from_memory(bytes, int(size), &width, &height, &channels)) decode_error(kind, stbi_failure_reason());
   std::vector<std::uint8_t> marked;
   if (is_jpeg(bytes)) {
     JpegHead head = head_of(bytes, size);
     if (head.scan == 0 || end_of_jpeg(bytes, size, head.scan) == size) decode_error(kind, "it ends before the end of the picture");
-    if (!head.adobe && head.frame > 0 && head.frame + 10 <= size && bytes[head.frame + 9] == 4) {
+    if (!head.adobe && head.components == 4) {
       marked = with_adobe(bytes, size);
       bytes = marked.data(), size = marked.size();
     }
   }
+  int width = 0, height = 0, channels = 0;
+  if (!stbi_info_from_memory(bytes, int(size), &width, &height, &channels)) decode_error(kind, stbi_failure_reason());
   const Area a = checked(choose, height, width, out).area;
   out.owned = {stbi_load_from_memory(bytes, int(size), &width, &height, &channels, 4), std::free};
   if (!out.owned) decode_error(kind, stbi_failure_reason());

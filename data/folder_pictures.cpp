@@ -135,10 +135,12 @@ void FolderPictures::skip(Index i, const std::string& why) const {
   if (options_.split == Split::test)
     user_error("[pictures] ", file, ": ", why, "; expected a whole picture: results need all of val/ (--check-data lists all that are broken)");
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!broken_.insert(i).second) return;
-  if (double(broken_.size()) > most_skipped * double(folder_.count()))
-    user_error("[pictures] ", file, ": ", why, "; ", broken_.size(), " of ", folder_.count(),
+  if (broken_.count(i)) return;
+  const Index now = Index(broken_.size()) + 1;
+  if (double(now) > most_skipped * double(folder_.count()))
+    user_error("[pictures] ", file, ": ", why, "; ", now, " of ", folder_.count(),
                " pictures can't be decoded so far; expected at most 0.1 % (--check-data lists all that are broken)");
+  broken_.insert(i);
   options_.tell("skipped " + file + ": " + why);
 }
 

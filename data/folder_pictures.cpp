@@ -16,7 +16,6 @@ namespace fission {
 namespace data {
 namespace {
 
-constexpr double most_skipped = 0.001;  // of the data set's pictures
 constexpr std::size_t keep = std::size_t(16) << 20;  // bytes of memory that a thread keeps from one picture to the next
 
 struct Scratch {  // a thread's own
@@ -137,9 +136,9 @@ void FolderPictures::skip(Index i, const std::string& why) const {
   std::lock_guard<std::mutex> lock(mutex_);
   if (broken_.count(i)) return;
   const Index now = Index(broken_.size()) + 1;
-  if (double(now) > most_skipped * double(folder_.count()))
-    user_error("[pictures] ", file, ": ", why, "; ", now, " of ", folder_.count(),
-               " pictures can't be decoded so far; expected at most 0.1 % (--check-data lists all that are broken)");
+  if (double(now) > options_.most_broken * double(folder_.count()))
+    user_error("[pictures] ", file, ": ", why, "; ", now, " of ", folder_.count(), " pictures can't be decoded so far; expected at most ",
+               100 * options_.most_broken, " % (--check-data lists all that are broken)");
   broken_.insert(i);
   options_.tell("skipped " + file + ": " + why);
 }

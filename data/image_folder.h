@@ -22,6 +22,7 @@ struct ImageFolderOptions {
   Index size = 224, resize = 0;      // side of the picture handed on; evaluation: shorter side resized to (0: size·256/224), centre cut out
   std::string val_labels;            // of a flat val/: a synset or class index a line, pictures in the order of their names; "": see val_label_names
   std::string devkit_mapping;        // lines "synset number" or "number synset": the labels are the devkit's numbers
+  double most_broken = 0.001;        // training: the share of files that may be skipped
   bool exact = false;                // training crops from full decoding, as Pillow has them; evaluation always is exact
   bool empty_files = false;          // are listed like others, for check_data
   Decoder decoder = Decoder::best;
@@ -60,7 +61,7 @@ struct RandomCrop {
 RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, Index width);
 
 // (size,size,3) pictures from a folder. Training skips a file that can't be decoded: the next in the listing that can be takes
-// its place, with the crop's draws of the one skipped; each is told and counted once, and more than 0.1 % of all are refused (UserError).
+// its place, with the crop's draws of the one skipped; each is told and counted once, and more than most_broken are refused (UserError).
 // Evaluation, and a file that can't be read at all, refuse at once. Training leaves out what a crop does not need: it meets no
 // broken file that check_data does not list, but may miss damage outside its crops.
 class FolderPictures : public PictureSource {

@@ -94,9 +94,11 @@ struct Jpeg {
     }
     return true;
   }
-  bool read_on_to_the_end() {  // the rest, unseen: does it get there?
+  bool read_on_to_the_end(std::uint8_t* row) {  // does it get there? row: of c.output_width pixels
     if (setjmp(failure.back)) return false;
-    if (c.output_scanline < c.output_height) jpeg_skip_scanlines(&c, c.output_height - c.output_scanline);
+    if (c.output_scanline >= c.output_height) return true;
+    if (c.output_scanline + 1 < c.output_height) jpeg_skip_scanlines(&c, c.output_height - 1 - c.output_scanline);
+    jpeg_read_scanlines(&c, &row, 1);  // skipping to the very end would look at nothing
     return true;
   }
   void must(bool done) {
@@ -138,7 +140,7 @@ void decode_libjpeg(const std::uint8_t* bytes, std::size_t size, const Choose& c
   if (out.kept.size() < stride * (bottom - top) * 4) out.kept.resize(stride * (bottom - top) * 4);
   jpeg.must(jpeg.read_rows(top, bottom - top, out.kept.data()));
   // A file without its end may end within the rows left out: a crop must not decide whether it is whole.
-  if (end_of_jpeg(bytes, size, picture) == size) jpeg.must(jpeg.read_on_to_the_end());
+  if (end_of_jpeg(bytes, size, picture) == size) jpeg.must(jpeg.read_on_to_the_end(std::vector<std::uint8_t>(stride * 4).data()));
 
   if (jpeg.c.out_color_space == JCS_CMYK) cmyk_to_rgb(out.kept.data(), stride * (bottom - top));
   out.view = {out.kept.data() + 4 * (left - first), Index(stride), Index(bottom - top), Index(right - left)};

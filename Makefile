@@ -43,6 +43,8 @@ HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && 
 HAVE_CLI11    := $(call probe,CLI11,CLI/CLI.hpp,,-E)
 HAVE_JSON     := $(call probe,JSON,nlohmann/json.hpp,,-E)
 HAVE_DOCTEST  := $(call probe,DOCTEST,doctest/doctest.h,,-E)
+# stb is required too, but all else works without it.
+HAVE_STB      := $(or $(call probe,STB,stb/stb_image.h,,-E),$(call probe,STB,stb_image.h,,-E))
 EIGEN_FLAGS   := -idirafter /usr/include/eigen3# where distributions put it; CPPFLAGS come first
 ifneq ($(PROBE),none)
 # ONEDNN_HOME means that one and no other: its header and its library are named by their paths.
@@ -64,8 +66,10 @@ MPI_FLAGS := $(filter -I% -D%,$(MPI_SHOWS)) -DOMPI_SKIP_MPICXX -DMPICH_SKIP_MPIC
 MPI_LIBS  := $(filter -L% -l% -Wl%,$(MPI_SHOWS))
 HAVE_MPI  := $(call probe,MPI,mpi.h,return MPI_Initialized(nullptr);,$(MPI_FLAGS) $(MPI_LIBS))
 endif
+# libjpeg-turbo 1.5 or newer, known by what plain libjpeg lacks
+HAVE_JPEG    := $(call probe,JPEG,cstdio jpeglib.h,jpeg_decompress_struct c; c.out_color_space = JCS_EXT_RGBX; jpeg_crop_scanline(&c$(,) 0$(,) 0);,-ljpeg)
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB EIGEN MPI,$(if $(HAVE_$p),$p))
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -75,11 +79,13 @@ $(call report,COMPILER,$(CXX) $(MARCH)$(,) C++17,g++ 9 or newer is required (g++
 $(call report,CLI11,CLI11,required (libcli11-dev; or CPPFLAGS=-IDIR with DIR/CLI/CLI.hpp))
 $(call report,JSON,nlohmann/json,required (nlohmann-json3-dev; or CPPFLAGS=-IDIR with DIR/nlohmann/json.hpp))
 $(call report,DOCTEST,doctest,the tests cannot be built (doctest-dev; or CPPFLAGS=-IDIR with DIR/doctest/doctest.h))
+$(call report,STB,stb_image,PNG files are refused$(,) JPEG files too without libjpeg-turbo (libstb-dev; or CPPFLAGS=-IDIR with DIR/stb/stb_image.h))
 $(call report,ONEDNN,oneDNN,the CPU has the slow reference backend only (libdnnl-dev 2.6 to 3.x; or ONEDNN_HOME=DIR))
 $(call report,OPENMP,OpenMP,one thread only (libgomp comes with g++))
 $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
 $(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (libeigen3-dev; or CPPFLAGS=-IDIR with DIR/Eigen/Eigenvalues))
 $(call report,MPI,MPI,one process only (libopenmpi-dev openmpi-bin; or MPICC=WRAPPER))
+$(call report,JPEG,libjpeg-turbo,JPEG files are decoded by stb_image$(,) which takes longer (libjpeg62-turbo-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
 $(info - CUDA: this version has no CUDA backend, nvcc is not looked for)
 endif
 ifneq (,$(MISSING))
@@ -102,9 +108,10 @@ objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
             $(if $(HAVE_ZLIB),-DFISSION_HAVE_ZLIB=1) $(if $(HAVE_EIGEN),$(EIGEN_FLAGS) -DFISSION_HAVE_EIGEN=1) \
-            $(if $(HAVE_MPI),$(MPI_FLAGS) -DFISSION_HAVE_MPI=1) -I. $(CPPFLAGS)
+            $(if $(HAVE_MPI),$(MPI_FLAGS) -DFISSION_HAVE_MPI=1) $(if $(HAVE_STB),-DFISSION_HAVE_STB=1) \
+            $(if $(HAVE_JPEG),-DFISSION_HAVE_JPEG=1) -I. $(CPPFLAGS)
 LINK     := $(CXX) $(CXXFLAGS) $(SANITIZERS) $(if $(HAVE_OPENMP),-fopenmp) $(LDFLAGS)
-LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) $(if $(HAVE_MPI),$(MPI_LIBS)) -lpthread
+LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) $(if $(HAVE_JPEG),-ljpeg) $(if $(HAVE_MPI),$(MPI_LIBS)) -lpthread
 
 # A changed command, or a source file come or gone, rebuilds: the commands are kept in files that change only then.
 remember = $(if $(call differ,$(2),$(file <$(1))),$(file >$(1),$(2)))
@@ -131,7 +138,8 @@ $(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
 
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
 REQUIRED := g++= libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp doctest-dev=doctest/doctest.h
-OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libeigen3-dev=Eigen/Eigenvalues libstb-dev=stb/stb_image.h libopenmpi-dev= openmpi-bin= dataset-fashion-mnist=
+OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libeigen3-dev=Eigen/Eigenvalues \
+            libstb-dev=stb/stb_image.h libjpeg62-turbo-dev=jpeglib.h libopenmpi-dev= openmpi-bin= dataset-fashion-mnist=
 define DEPS
 lacking() {
   for item; do

@@ -11,7 +11,8 @@ namespace data {
 namespace {
 
 constexpr Index in_use = 2;      // batches the consumer may be using: the last two handed out
-constexpr Index at_once = 32;    // pictures a thread takes: several threads share a batch
+// Pictures a thread takes, so that several threads share a batch: many small ones, one at a time of those that are decoded.
+Index chunk_for(Index bytes_a_picture) { return std::clamp<Index>(32 * 3072 / bytes_a_picture, 1, 32); }
 constexpr Index key_bits = 24;   // of stage and of epoch in a random stream's 48-bit item
 constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
 
@@ -81,6 +82,7 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, con
   FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ", options.stage);
   FISSION_CHECK(options.group > 0 && options.batch % options.group == 0 && options.rank >= 0 && options.rank < options.ranks, "[loader] batch ",
                 options.batch, ", groups of ", options.group, ", part ", options.rank, " of ", options.ranks);
+  at_once_ = chunk_for(shape.numel() / count_);
   used_ = count_ - count_ % options.group;
   if (used_ == 0) user_error("[loader] ", count_, " pictures do not fill one group of ", options.group, "; expected groups of at most ", count_);
   steps_ = options.drop_last ? used_ / options.batch : (used_ + options.batch - 1) / options.batch;
@@ -179,7 +181,7 @@ void Loader::assign_next() {
     }
     if (options_.shuffle) std::copy_n(order_.begin() + first, s.count, s.members.begin());
     else std::iota(s.members.begin(), s.members.begin() + s.count, std::uint32_t(first));
-    s.chunks = (s.count + at_once - 1) / at_once;
+    s.chunks = (s.count + at_once_ - 1) / at_once_;
     if (s.chunks == 0) done_.notify_all();  // nothing to do: ready
   } catch (...) {
     s.error = std::current_exception();
@@ -192,7 +194,7 @@ void Loader::assign_next() {
 void Loader::fill(Slot& s, Index chunk) const {
   Random random(options_.seed, random_purpose::augmentation, s.key);
   Index bytes = s.pictures.numel() / s.pictures.dim(0);
-  for (Index i = chunk * at_once; i < std::min(s.count, (chunk + 1) * at_once); i++)
+  for (Index i = chunk * at_once_; i < std::min(s.count, (chunk + 1) * at_once_); i++)
     s.host_labels.data()[i] = source_->write(s.members[i], options_.augment ? &random : nullptr, s.host_pictures.data() + i * bytes);
 }
 

@@ -73,7 +73,7 @@ class Loader : public BatchSource {
   std::shared_ptr<const PictureSource> source_;
   Backend& device_;
   LoaderOptions options_;
-  Index count_ = 0, used_ = 0, steps_ = 0;  // pictures, those in whole groups, batches
+  Index count_ = 0, used_ = 0, steps_ = 0, at_once_ = 1;  // pictures, those in whole groups, batches, pictures a thread takes
   std::vector<std::unique_ptr<Slot>> ring_;
 
   // of the consumer alone. Batches are numbered by serial as they are handed out; batch n lies in slot n mod ring.

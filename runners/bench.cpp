@@ -65,17 +65,18 @@ int main(int argc, char** argv) {
   app.add_option("--classes", o.classes, "of the classifier")->capture_default_str()->check(CLI::Range(2, 100000));
   app.add_option("--model", o.model, "mobilenet_v1 or mobilenet_v2")->capture_default_str();
   app.add_option("--widths", o.widths, "comma-separated: seed, imagenet-seed, a factor, or one with +N: N more channels everywhere")->capture_default_str();
-  app.add_option("--jobs", o.jobs, "comma-separated: limits, train, rq-paper, rq-chain, eval, loader")->capture_default_str();
+  app.add_option("--jobs", o.jobs, "comma-separated: limits, decode, train, rq-paper, rq-chain, eval, loader")->capture_default_str();
   app.add_option("--repeat", o.repeat, "steps of which the median is taken")->capture_default_str()->check(CLI::Range(1, 10000));
   app.add_flag("--json", o.json, "one JSON object a line");
   o.device.add_to(app);
   return run_program(app, argc, argv, [&] {
     double gmacs = 0, gbs = 0, train_ms = 0;
-    std::vector<std::vector<std::string>> rows{{"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes", "share of floor", "ns a kMAC", "pictures/s", "peak MiB", "tensors MiB"}};
+    std::vector<std::vector<std::string>> rows{{"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes", "share of floor", "ns a kMAC", "pictures/s", "waiting", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
-    for (const std::string& width : listed(o.widths))
+    auto widths = listed(o.widths);
+    for (const std::string& width : widths)
       for (const std::string& job : jobs) {
-        if (job == "limits" && gbs > 0) continue;
+        if ((job == "limits" || job == "decode") && width != widths.front()) continue;  // of the machine, not of a network
         Json j = processes().size() > 1 ? measure(job, width, o) : in_child(job, width, o);  // a child cannot take its parent's place among processes
         if (job == "limits") gmacs = j.at("gmacs"), gbs = j.at("gbs");
         if (o.json) {
@@ -87,12 +88,19 @@ int main(int argc, char** argv) {
           std::printf("machine: %.0f GMAC/s in a large matrix product, %.1f GB/s in a large pass over memory, %ld threads\n", gmacs, gbs, long(j.at("threads")));
           continue;
         }
+        if (job == "decode") {
+          for (const char* decoder : {"libjpeg-turbo", "stb_image"})
+            if (j.contains(decoder))
+              std::printf("JPEG of 500x375, %.0f KiB, by %s: %.0f decoded a second and core; %.0f read, decoded, cropped at random to %ldx%ld and normalised\n",
+                          double(j.at("kib")), decoder, double(j.at(decoder).at("decode_a_second")), double(j.at(decoder).at("crop_a_second")), long(j.at("size")), long(j.at("size")));
+          continue;
+        }
         double ms = j.at("ms"), arithmetic = gmacs > 0 ? double(j.at("gmac")) / gmacs * 1e3 : 0, bytes = gbs > 0 ? double(j.at("gbyte")) / gbs * 1e3 : 0;
         if (job == "train") train_ms = ms;
         rows.push_back({job, width, number(ms, 1), train_ms > 0 ? number(ms / train_ms, 2) : "–", j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
                         number(arithmetic, 1), number(bytes, 1), gmacs > 0 ? percent(std::max(arithmetic, bytes) / ms) : "–",
-                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("pictures_per_second"), 0), number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
+                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("pictures_per_second"), 0), j.contains("waiting") ? percent(j.at("waiting")) : "–", number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
       }
-    if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 steps at least)\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
+    if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 steps at least, 25 of pictures over 64x64; waiting: the network for the loader)\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
   });
 }

@@ -45,14 +45,20 @@ make -s PROBE=none probe >/dev/null
 fact 'PROBE=none leaves zlib out' 0 '^✗ zlib: .*refused' make probe PROBE=none
 fact 'PROBE=none leaves Eigen out' 0 '^✗ Eigen: no exact splitting matrices' make probe PROBE=none
 fact 'PROBE=none leaves MPI out' 0 '^✗ MPI: one process only' cat last
-fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|HAVE_EIGEN|HAVE_MPI|fopenmp|dnnl|-lz' build/compile.cmd build/link.cmd
+fact 'PROBE=none leaves libjpeg-turbo out' 0 '^✗ libjpeg-turbo: .*stb_image' make probe PROBE=none
+fact 'PROBE=none keeps stb_image, which is required' 0 '^✓ stb_image' cat last
+fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|HAVE_EIGEN|HAVE_MPI|HAVE_JPEG|fopenmp|dnnl|-lz|-ljpeg' build/compile.cmd build/link.cmd
 fact 'a missing required header ends with status 2 and its name' 2 'needed: CLI11 JSON' make CPPFLAGS=-nostdinc++
 fact '... and says how to point to it' 2 '✗ CLI11: required .*CPPFLAGS=-I' make CPPFLAGS=-nostdinc++
 fact 'a missing compiler ends with status 2' 2 'COMPILER' make CXX=no-such-compiler
 fake old 'exec g++ "$@" -std=c++14'
 fact 'a compiler older than C++17 ends with status 2' 2 '✗ .*g\+\+ 9 or newer' make CXX='bin/old'
-fake nothing-links 'case "$*" in *-ldnnl*|*-lz*|*-fopenmp*) exit 1; esac; exec g++ "$@"'
+fake nothing-links 'case "$*" in *-ldnnl*|*-lz*|*-fopenmp*|*-ljpeg*) exit 1; esac; exec g++ "$@"'
 fact 'a library that does not link counts as not there' 0 '✗ oneDNN' make CXX="$work/bin/nothing-links"
+fact '... libjpeg-turbo too' 0 '^✗ libjpeg-turbo' cat last
+fake no-stb 'case "$*" in *"-x c++ -"*) text=$(cat); case $text in *stb_image*) exit 1; esac; printf "%s\n" "$text" | g++ "$@"; exit; esac; exec g++ "$@"'
+fact 'without stb_image a build works, and says what is lost' 0 '^✗ stb_image: PNG files are refused' make CXX="$work/bin/no-stb"
+fact '... and the others are found' 0 '^✓ libjpeg-turbo' cat last
 fact 'ONEDNN_HOME that holds none is no silent fallback' 2 'ONEDNN_HOME=/nowhere: no oneDNN' make ONEDNN_HOME=/nowhere
 fact 'MPI= builds without it' 0 '^✗ MPI: one process only' make probe MPI=
 fact '... and MPI=1 does not build without it' 2 '^Makefile.*MPI=1: no MPI that links' make MPI=1 MPICC=no-such-wrapper
@@ -115,7 +121,7 @@ fact 'without a compiler, g++ is named too' 2 'needed: g\+\+$' with_fakes make d
 fake id 'echo 0'
 fake apt-get "echo \"\$@\" >>$work/apt.log"
 fact 'as root, deps calls apt-get' 2 'installing libcli11-dev' with_fakes make deps CPPFLAGS=-nostdinc
-fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev( libopenmpi-dev)?( openmpi-bin)?( dataset-fashion-mnist)?$' grep install apt.log
+fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev libjpeg62-turbo-dev( libopenmpi-dev)?( openmpi-bin)?( dataset-fashion-mnist)?$' grep install apt.log
 fake dpkg-query "echo 'install ok installed'"
 rm apt.log
 fact 'with nothing missing deps does nothing' 0 '' with_fakes make deps

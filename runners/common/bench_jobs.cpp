@@ -1,12 +1,17 @@
 #include "runners/common/bench_jobs.h"
 
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <numeric>
 
-#include "data/loader.h"
+#include "data/image_folder.h"
+#include "data/sample_jpeg.h"
 #include "nn/training.h"
 #include "split/rayleigh.h"
 
@@ -14,6 +19,7 @@ namespace fission {
 namespace {
 using Json = nlohmann::ordered_json;
 constexpr Index loader_steps = 100;  // at least: what the loader prepares ahead has long been used up, and a mean stands still
+constexpr Index large = 64;          // pictures over this side are ImageNet's kind: JPEG files, and fewer steps
 
 struct Times {
   double median, mean;  // ms
@@ -46,6 +52,83 @@ Json limits(Backend& backend) {
   double product = milliseconds(backend, 9, [&] { ops::conv2d(x, w, {}); });
   double copy = milliseconds(backend, 9, [&] { ops::add_scaled(to, big, 1); });  // reads two, writes one
   return {{"job", "limits"}, {"gmacs", 4096.0 * 1024 * 1024 / product / 1e6}, {"gbs", 3.0 * double(big.bytes()) / copy / 1e6}, {"threads", compute_threads()}};
+}
+
+// A folder like ImageNet's for the time of a job: `distinct` JPEGs of 500×375, as (size,size,3) pictures, over and over
+class SampleFolder : public data::PictureSource {
+ public:
+  SampleFolder(Index count, Index size, data::Decoder decoder) : count_(count) {
+    file(0);  // a build that can make none stops here, before there is a folder
+    std::string place = (std::filesystem::temp_directory_path() / "fission-bench-XXXXXX").string();
+    FISSION_CHECK(mkdtemp(place.data()), "[bench] mkdtemp ", place);
+    folder_ = place;
+    std::filesystem::create_directories(folder_ / "train/class");
+    for (Index i = 0; i < distinct; i++) {
+      std::ofstream out(folder_ / "train/class" / std::to_string(i), std::ios::binary);
+      out.write(reinterpret_cast<const char*>(file(i).data()), std::streamsize(file(i).size()));
+    }
+    data::ImageFolderOptions o;
+    o.directory = place, o.size = size, o.decoder = decoder;
+    pictures_ = std::make_unique<data::FolderPictures>(o);
+  }
+  ~SampleFolder() override { std::filesystem::remove_all(folder_); }
+  Shape shape() const override {
+    Shape s = pictures_->shape();
+    return {count_, s[1], s[2], s[3]};
+  }
+  std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override { return pictures_->write(i % distinct, random, out); }
+  static const std::vector<std::uint8_t>& file(Index i) {
+    static std::vector<std::vector<std::uint8_t>> made;
+    if (made.empty())
+      for (Index k = 0; k < distinct; k++) made.push_back(data::sample_jpeg(375, 500, std::uint64_t(k)));
+    return made[std::size_t(i % distinct)];
+  }
+
+ private:
+  static constexpr Index distinct = 16;
+  Index count_;
+  std::filesystem::path folder_;
+  std::unique_ptr<data::FolderPictures> pictures_;
+};
+
+// The median of the processor's time; what else the machine does counts little in it
+double processor_milliseconds(Index repeat, const std::function<void()>& job) {
+  std::vector<double> times;
+  for (Index i = 0; i < repeat + 2; i++) {  // two to warm up
+    std::clock_t start = std::clock();
+    job();
+    times.push_back(double(std::clock() - start) / CLOCKS_PER_SEC * 1e3);
+  }
+  std::sort(times.begin() + 2, times.end());
+  return times[2 + std::size_t(repeat) / 2];
+}
+
+// Pictures a second of one core: JPEG to pixels; and from the file to the network's input, cropped at random
+Json decoding(Backend& backend, const BenchOptions& o) {
+  set_compute_threads(1);
+  const Index n = 16, size = o.size > large ? o.size : 224;
+  Json j{{"job", "decode"}, {"size", size}};
+  for (data::Decoder decoder : {data::Decoder::stb, data::Decoder::libjpeg}) {
+    if (!data::have_decoder(decoder)) continue;
+    SampleFolder folder(n, size, decoder);
+    data::Decoded whole;
+    Index serial = 0;
+    double alone = processor_milliseconds(o.repeat, [&] {
+      for (Index i = 0; i < n; i++, serial++)
+        data::decode(folder.file(serial).data(), folder.file(serial).size(), [](Index h, Index w) { return data::Wanted{{0, 0, h, w}}; }, whole, decoder);
+    });
+    PictureInput input(backend, DType::f32, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225});
+    Tensor batch(backend, {n, size, size, 3}, DType::u8), labels(backend, {n}, DType::i32);
+    std::vector<std::uint8_t> pictures(std::size_t(batch.numel()));
+    double all = processor_milliseconds(o.repeat, [&] {
+      Random random(1, random_purpose::test, std::uint64_t(serial++));
+      for (Index i = 0; i < n; i++) folder.write(serial * n + i, &random, pictures.data() + i * size * size * 3);
+      input({Tensor::from(backend, batch.shape(), pictures), labels});
+    });
+    j[data::name_of(decoder)] = {{"decode_a_second", double(n) / alone * 1e3}, {"crop_a_second", double(n) / all * 1e3}};
+    j["kib"] = double(folder.file(0).size()) / 1024;
+  }
+  return j;
 }
 
 std::vector<Index> widths_of(const std::string& model, std::string text) {  // "0.5+5": five more channels everywhere, the widths that splitting makes
@@ -112,6 +195,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   Share share{comm, comm.size() > 1 ? all.batch : 0};
   Backend& backend = o.device.open();
   if (job == "limits") return limits(backend);
+  if (job == "decode") return decoding(backend, o);
   NetworkConfig config;
   config.model = o.model, config.widths = widths_of(o.model, width), config.size = o.size, config.stem_stride = o.size <= 64 ? 1 : 2, config.classes = o.classes;
   auto network = make_network(config, backend, DType::f32, 1);
@@ -124,7 +208,12 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   PictureInput input(backend, DType::f32, pictures.mean, pictures.std);
   data::LoaderOptions loader_options;
   loader_options.batch = o.batch;
-  data::Loader loader(pictures, backend, loader_options);
+  std::unique_ptr<data::Loader> source;
+  if (job == "loader" && o.size > large) {
+    loader_options.threads = compute_threads();
+    source = std::make_unique<data::Loader>(std::make_shared<SampleFolder>(8 * o.batch, o.size, data::Decoder::best), backend, loader_options);
+  } else source = std::make_unique<data::Loader>(pictures, backend, loader_options);
+  data::Loader& loader = *source;
   Batch first = loader.next(0, 0), batch{first.pictures.clone(), first.labels.clone()};
   Tensor x = input(batch);
 
@@ -135,12 +224,14 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   rayleigh.probe.matrix = job == "rq-paper" ? Matrix::paper : Matrix::chain;
   auto train = [&](const Tensor& in, const Tensor& labels) { train_step(*network, sgd, in, labels, settings, 0.1, meter, share); };
   Index serial = 0;
+  double waited = 0;  // ms in the loader
   std::function<void()> step;
   std::unique_ptr<RayleighDescent> descent;
   if (job == "train") step = [&] { train(x, batch.labels); };
   else if (job == "loader") step = [&] {
+    auto start = std::chrono::steady_clock::now();
     Batch next = loader.next(serial / loader.steps(), serial % loader.steps());
-    serial++;
+    if (serial++ >= 2) waited += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();  // two to warm up
     train(input(next), next.labels);
   };
   else if (job == "eval") step = [&] {
@@ -151,11 +242,13 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   else if (job == "rq-paper" || job == "rq-chain") {
     descent = std::make_unique<RayleighDescent>(*network, rayleigh, 1, 1);
     step = [&] { descent->step(x, batch.labels, 0, share); };
-  } else user_error("--jobs '", job, "': expected some of limits, train, rq-paper, rq-chain, eval, loader");
+  } else user_error("--jobs '", job, "': expected some of limits, decode, train, rq-paper, rq-chain, eval, loader");
   Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job}, {"model", o.model.substr(o.model.size() - 2)}, {"width", width}, {"batch", all.batch}, {"size", o.size}, {"threads", compute_threads()}, {"processes", comm.size()}};
   if (job.substr(0, 2) == "rq") j["curvature"] = job.substr(3);
   // The log's rate is a mean over an epoch, steps that others delayed among them; nothing a median can be compared with.
-  Times times = time_steps(backend, job == "loader" ? std::max<Index>(o.repeat, loader_steps) : o.repeat, step);
+  const Index steps = job != "loader" ? o.repeat : std::max<Index>(o.repeat, o.size > large ? loader_steps / 4 : loader_steps);
+  Times times = time_steps(backend, steps, step);
+  if (job == "loader") j["waiting"] = waited / double(steps) / times.mean;
   j["ms"] = times.median, j["mean_ms"] = times.mean, j["pictures_per_second"] = double(all.batch) / times.mean * 1e3;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

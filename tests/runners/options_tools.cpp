@@ -1,6 +1,7 @@
 // Facts of the options of eval, inspect and bench, and of what these programs say.
 #include <algorithm>
 
+#include "data/decode.h"
 #include "nn/checkpoint.h"
 #include "tensor/backend.h"
 #include "tests/near.h"
@@ -212,6 +213,13 @@ TEST_CASE("options: every option of bench has its effect") {
     order += j.at("job").get<std::string>() + (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "") + " ";
   }
   CHECK(order == "train rq-paper rq-chain loader ");
+  if (data::have_decoder(data::Decoder::stb)) {  // which has the encoder
+    Json decode = bench_json({"--jobs", "decode"}), loader = bench_json({"--jobs", "loader", "--size", "65"});
+    for (data::Decoder d : {data::Decoder::stb, data::Decoder::libjpeg})
+      if (data::have_decoder(d)) CHECK((decode.at(data::name_of(d)).at("decode_a_second") > 10 && decode.at(data::name_of(d)).at("crop_a_second") > 10));
+    CHECK((decode.at("kib") > 100 && decode.at("kib") < 120));  // as ImageNet's files
+    CHECK((loader.at("waiting") > 0 && loader.at("waiting") < 1));
+  }
   Ended prose = launch("bench", bench_arguments({"--repeat", "3"}));
   require_done(prose);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);

@@ -1,0 +1,189 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+#include "data/image_folder.h"
+#include "tensor/check.h"
+#include "tensor/threads.h"
+
+namespace fission {
+namespace data {
+namespace {
+
+constexpr std::size_t keep = std::size_t(16) << 20;  // bytes of memory that a thread keeps from one picture to the next
+
+struct Scratch {  // a thread's own
+  std::vector<std::uint8_t> file;
+  Decoded decoded;
+};
+Scratch& scratch() {
+  static thread_local Scratch s;
+  if (s.file.capacity() > keep) s.file = {};
+  if (s.decoded.kept.capacity() > keep) s.decoded.kept = {};
+  return s;
+}
+
+// The whole file; what can't be read is no broken picture, but a machine that needs looking at.
+std::size_t read_whole(const std::string& path, std::vector<std::uint8_t>& to) {
+  auto refuse = [&](int error) { user_error("[pictures] ", path, ": can't be read: ", std::strerror(error), "; expected the picture that was listed"); };
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) refuse(errno);
+  struct Close {
+    int fd;
+    ~Close() { close(fd); }
+  } close_at_end{fd};
+  struct stat s;
+  if (fstat(fd, &s) != 0) refuse(errno);
+  std::size_t size = std::size_t(s.st_size), done = 0;
+  if (to.size() < size) to.resize(size);
+  while (done < size) {
+    ssize_t n = read(fd, to.data() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) refuse(errno);
+    if (n == 0) break;
+    done += std::size_t(n);
+  }
+  return done;
+}
+
+Index rounded(double x) { return Index(std::nearbyint(x)); }  // to even, as Python's round
+
+// Resize(resize), CenterCrop(size) of torchvision
+void write_centre(const Decoded& d, Index resize_to, Index size, std::uint8_t* out) {
+  Index shorter = std::min(d.view.height, d.view.width), longer = std::max(d.view.height, d.view.width);
+  Index other = resize_to * longer / shorter;
+  Index height = d.view.height <= d.view.width ? resize_to : other, width = d.view.height <= d.view.width ? other : resize_to;
+  Area centre{rounded(double(height - size) / 2), rounded(double(width - size) / 2), size, size};
+  resize(d.view, d.box, height, width, centre, false, out);
+}
+
+}  // namespace
+
+RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, Index width) {
+  constexpr std::uint64_t draws = 16;  // of the stream for each picture: ten tries, and the last for the mirror
+  const double least = 0.08, narrowest = 3.0 / 4, widest = 4.0 / 3;
+  const std::uint64_t first = std::uint64_t(picture) * draws;
+  RandomCrop crop;
+  crop.mirror = random.below(first + draws - 1, 2) == 1;
+  for (std::uint64_t draw = first; draw < first + 10; draw++) {
+    double area = double(height) * double(width) * (least + (1 - least) * random.uniform(draw, 0));
+    double aspect = std::exp(std::log(narrowest) + (std::log(widest) - std::log(narrowest)) * random.uniform(draw, 1));
+    Index w = rounded(std::sqrt(area * aspect)), h = rounded(std::sqrt(area / aspect));
+    if (w < 1 || w > width || h < 1 || h > height) continue;
+    crop.area = {Index(random.below(draw, std::uint32_t(height - h + 1), 2)), Index(random.below(draw, std::uint32_t(width - w + 1), 3)), h, w};
+    return crop;
+  }
+  double shape = double(width) / double(height);
+  Index h = shape < narrowest ? rounded(double(width) / narrowest) : height, w = shape > widest ? rounded(double(height) * widest) : width;
+  crop.area = {(height - h) / 2, (width - w) / 2, h, w};
+  return crop;
+}
+
+FolderPictures::FolderPictures(const ImageFolderOptions& options) : options_(options), folder_(options) {
+  FISSION_CHECK(options.size > 0 && options.resize >= 0, "[pictures] size ", options.size, ", resized to ", options.resize);
+  if (options_.resize == 0) options_.resize = (options.size * 256 + 112) / 224;
+  if (options_.resize < options.size)
+    user_error("[pictures] resizing to ", options_.resize, " and cutting out ", options.size, "; expected to resize to at least that");
+  if (!have_decoder(options.decoder))
+    user_error("[pictures] this build has no ", options.decoder == Decoder::best ? "decoder of JPEG" : name_of(options.decoder),
+               "; expected stb_image or libjpeg-turbo: `make deps` installs them (Debian: libstb-dev libjpeg62-turbo-dev)");
+  if (!options_.tell) options_.tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+}
+
+std::int32_t FolderPictures::write(Index picture, const Random* random, std::uint8_t* out) const {
+  Scratch& s = scratch();
+  for (Index i = picture;; i = (i + 1) % folder_.count()) {
+    if (known_broken(i)) continue;
+    const std::size_t bytes = read_whole(folder_.path(i), s.file);
+    RandomCrop crop;
+    try {
+      decode(s.file.data(), bytes, [&](Index height, Index width) -> Wanted {
+        if (!random) return {{0, 0, height, width}};
+        crop = draw_resized_crop(*random, picture, height, width);
+        return {crop.area, options_.exact ? 0 : options_.size, options_.exact ? 0 : options_.size};
+      }, s.decoded, options_.decoder);
+    } catch (const DecodeError& error) {
+      skip(i, error.what());
+      continue;
+    }
+    if (random) resize(s.decoded.view, s.decoded.box, options_.size, options_.size, {0, 0, options_.size, options_.size}, crop.mirror, out);
+    else write_centre(s.decoded, options_.resize, options_.size, out);
+    s.decoded.owned.reset();
+    return folder_.label(i);
+  }
+}
+
+Index FolderPictures::skipped() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return Index(broken_.size());
+}
+
+bool FolderPictures::known_broken(Index i) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return broken_.count(i) > 0;
+}
+
+void FolderPictures::skip(Index i, const std::string& why) const {
+  const std::string file = folder_.path(i);
+  if (options_.split == Split::test)
+    user_error("[pictures] ", file, ": ", why, "; expected a whole picture: results need all of val/ (--check-data lists all that are broken)");
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (broken_.count(i)) return;
+  const Index now = Index(broken_.size()) + 1;
+  if (double(now) > options_.most_broken * double(folder_.count()))
+    user_error("[pictures] ", file, ": ", why, "; ", now, " of ", folder_.count(), " pictures can't be decoded so far; expected at most ",
+               100 * options_.most_broken, " % (--check-data lists all that are broken)");
+  broken_.insert(i);
+  options_.tell("skipped " + file + ": " + why);
+}
+
+Dataset description(const FolderPictures& pictures) {
+  Dataset d;
+  Shape shape = pictures.shape();
+  d.name = "imagenet";
+  d.count = shape[0], d.height = shape[1], d.width = shape[2], d.channels = shape[3];
+  d.class_names = pictures.folder().class_names();
+  d.classes = Index(d.class_names.size());
+  d.mean = {0.485, 0.456, 0.406}, d.std = {0.229, 0.224, 0.225};
+  return d;
+}
+
+std::vector<std::string> check_data(const ImageFolder& folder, const std::function<void(Index)>& progress) {
+  constexpr Index at_once = 64;
+  std::map<Index, std::string> broken;
+  std::mutex mutex;
+  Index done = 0;
+  parallel_for((folder.count() + at_once - 1) / at_once, [&](Index block) {
+    Index end = std::min(folder.count(), (block + 1) * at_once);
+    for (Index i = block * at_once; i < end; i++) {
+      Scratch& s = scratch();
+      std::string why;
+      try {
+        const std::size_t bytes = read_whole(folder.path(i), s.file);
+        decode(s.file.data(), bytes, [](Index height, Index width) { return Wanted{{0, 0, height, width}}; }, s.decoded);
+        continue;
+      } catch (const DecodeError& error) {
+        why = folder.path(i) + ": " + error.what();
+      } catch (const UserError& error) {
+        why = error.what();
+      }
+      std::lock_guard<std::mutex> lock(mutex);
+      broken[i] = why;
+    }
+    std::lock_guard<std::mutex> lock(mutex);
+    done += end - block * at_once;
+    if (progress) progress(done);
+  });
+  std::vector<std::string> lines;
+  for (auto& [i, why] : broken) lines.push_back(why);
+  return lines;
+}
+
+}  // namespace data
+}  // namespace fission

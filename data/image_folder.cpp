@@ -1,0 +1,205 @@
+#include "data/image_folder.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "tensor/check.h"
+#include "tensor/threads.h"
+
+namespace fission {
+namespace data {
+
+const std::vector<std::string> val_label_names = {"val_labels.txt", "imagenet_2012_validation_synset_labels.txt"};
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Entries {
+  std::vector<std::string> files, folders;  // names, sorted
+};
+// Hidden ones, which systems and people leave behind, are not looked at.
+Entries entries_of(const std::string& folder) {
+  Entries e;
+  try {
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      std::string name = entry.path().filename().string();
+      if (name[0] != '.') (entry.is_directory() ? e.folders : e.files).push_back(name);
+    }
+  } catch (const fs::filesystem_error& error) {
+    user_error("[pictures] ", folder, ": ", error.code().message(), "; expected a readable folder");
+  }
+  std::sort(e.files.begin(), e.files.end());
+  std::sort(e.folders.begin(), e.folders.end());
+  return e;
+}
+
+void check_file(const std::string& path, bool empty_files) {
+  struct stat s;
+  if (stat(path.c_str(), &s) != 0) user_error("[pictures] ", path, ": ", std::strerror(errno), "; expected a readable picture");
+  if (!S_ISREG(s.st_mode)) user_error("[pictures] ", path, ": not a file; expected a picture");
+  if (s.st_size == 0 && !empty_files) user_error("[pictures] ", path, ": an empty file; expected a JPEG: fetch it again (--check-data lists all that are broken)");
+}
+
+struct Names {  // of one folder's pictures, packed
+  std::string names;
+  std::vector<std::uint32_t> begins;
+  void add(const std::string& name) {
+    begins.push_back(std::uint32_t(names.size()));
+    names.append(name.c_str(), name.size() + 1);
+  }
+};
+
+std::vector<std::string> lines_of(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) user_error("[pictures] ", path, ": ", std::strerror(errno), "; expected a readable text file");
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) {
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
+    lines.push_back(line);
+  }
+  while (!lines.empty() && lines.back().empty()) lines.pop_back();
+  return lines;
+}
+
+bool is_number(const std::string& s) { return !s.empty() && s.size() < 10 && s.find_first_not_of("0123456789") == std::string::npos; }
+
+Index index_of(const std::vector<std::string>& sorted, const std::string& name) {  // −1: not there
+  auto at = std::lower_bound(sorted.begin(), sorted.end(), name);
+  return at != sorted.end() && *at == name ? at - sorted.begin() : -1;
+}
+
+// The devkit's number of each synset. Synsets that train/ lacks may stand there: a part of ImageNet has its whole mapping.
+std::map<std::string, std::string> read_mapping(const std::string& path) {
+  std::map<std::string, std::string> synset_of;
+  std::set<std::string> synsets;
+  std::vector<std::string> lines = lines_of(path);
+  for (std::size_t i = 0; i < lines.size(); i++) {
+    std::istringstream words(lines[i]);
+    std::string synset, number;
+    words >> synset >> number;
+    if (is_number(synset)) std::swap(synset, number);
+    if (!is_number(number) || is_number(synset))
+      user_error("[pictures] ", path, ": line ", i + 1, ": '", lines[i], "'; expected a synset and the devkit's number of it");
+    number = std::to_string(std::stol(number));
+    if (!synsets.insert(synset).second) user_error("[pictures] ", path, ": line ", i + 1, ": synset ", synset, " a second time; expected each once");
+    if (!synset_of.emplace(number, synset).second) user_error("[pictures] ", path, ": line ", i + 1, ": number ", number, " a second time; expected each once");
+  }
+  return synset_of;
+}
+
+}  // namespace
+
+ImageFolder::ImageFolder(const ImageFolderOptions& options) {
+  const fs::path base = options.directory;
+  std::error_code ignored;
+  root_ = (base / (options.split == Split::train ? "train" : "val")).string();
+  for (const std::string& folder : {base.string(), root_})
+    if (!fs::is_directory(folder, ignored))
+      user_error("[pictures] ", folder, ": no such folder; expected the one that holds train/SYNSET/*.JPEG and val/");
+  const std::string train = (base / "train").string();
+  Entries here = entries_of(root_);
+  flat_ = options.split == Split::test && here.folders.empty();
+  if (flat_ && !fs::is_directory(train, ignored))
+    user_error("[pictures] ", train, ": no such folder; expected train/'s class folders, which say what val/'s labels mean");
+  classes_ = fs::is_directory(train, ignored) ? entries_of(train).folders : here.folders;
+  if (classes_.empty()) user_error("[pictures] ", train, ": no class folders; expected train/SYNSET/*.JPEG");
+
+  if (flat_) {
+    Names all;
+    for (const std::string& name : here.files) all.add(name);
+    if (here.files.empty()) user_error("[pictures] ", root_, ": no pictures; expected class folders, or the pictures themselves");
+    parallel_for(Index(here.files.size()), [&](Index i) { check_file(root_ + "/" + here.files[i], options.empty_files); });
+    names_ = std::move(all.names), begins_ = std::move(all.begins);
+    read_labels(options);
+    return;
+  }
+  if (!options.val_labels.empty() || !options.devkit_mapping.empty())
+    if (options.split == Split::test)
+      user_error("[pictures] ", options.val_labels.empty() ? options.devkit_mapping : options.val_labels, ": labels of a flat val/, but ", root_,
+                 " has class folders; expected one of the two");
+  if (!here.files.empty()) user_error("[pictures] ", root_, "/", here.files[0], ": a file outside every class; expected only class folders there");
+  for (const std::string& folder : here.folders)
+    if (index_of(classes_, folder) < 0) user_error("[pictures] ", root_, "/", folder, ": no class; expected the folders of ", train, " alone");
+  list_classes(train, options.empty_files);
+}
+
+void ImageFolder::list_classes(const std::string& classes_from, bool empty_files) {
+  std::vector<Names> of_class(classes_.size());
+  parallel_for(Index(classes_.size()), [&](Index c) {
+    const std::string folder = root_ + "/" + classes_[c];
+    if (std::error_code ignored; !fs::is_directory(folder, ignored))
+      user_error("[pictures] ", folder, ": no such folder; expected one for each class of ", classes_from);
+    Entries here = entries_of(folder);
+    if (!here.folders.empty()) user_error("[pictures] ", folder, "/", here.folders[0], ": a folder within a class; expected pictures alone");
+    if (here.files.empty()) user_error("[pictures] ", folder, ": no pictures; expected at least one in each class folder");
+    for (const std::string& name : here.files) {
+      check_file(folder + "/" + name, empty_files);
+      of_class[c].add(name);
+    }
+  });
+  std::size_t bytes = 0, pictures = 0;
+  for (const Names& n : of_class) bytes += n.names.size(), pictures += n.begins.size();
+  if (bytes >> 32) user_error("[pictures] ", root_, ": file names of ", bytes, " bytes; expected less than 4 GiB");
+  names_.reserve(bytes), begins_.reserve(pictures), labels_.reserve(pictures);
+  for (std::size_t c = 0; c < of_class.size(); c++) {
+    for (std::uint32_t begin : of_class[c].begins) begins_.push_back(std::uint32_t(names_.size()) + begin);
+    labels_.insert(labels_.end(), of_class[c].begins.size(), std::int32_t(c));
+    names_ += of_class[c].names;
+    of_class[c] = Names();
+  }
+}
+
+void ImageFolder::read_labels(const ImageFolderOptions& options) {
+  std::string file = options.val_labels;
+  std::error_code ignored;
+  for (const std::string& name : val_label_names)
+    if (std::string path = options.directory + "/" + name; file.empty() && fs::exists(path, ignored)) file = path;
+  if (file.empty())
+    user_error("[pictures] ", root_, ": pictures without class folders, and no labels; expected ", options.directory, "/", val_label_names[0],
+               ": a synset or class index a line, in the order of the file names");
+  const bool mapped = !options.devkit_mapping.empty();
+  std::map<std::string, std::string> synset_of;
+  if (mapped) synset_of = read_mapping(options.devkit_mapping);
+  const std::vector<std::string> lines = lines_of(file);
+  if (lines.size() != begins_.size())
+    user_error("[pictures] ", file, ": ", lines.size(), " labels; expected ", begins_.size(), ", one a line for each picture of ", root_);
+  for (std::size_t i = 0; i < lines.size(); i++) {
+    auto refuse = [&](const std::string& expected) { user_error("[pictures] ", file, ": line ", i + 1, ": '", lines[i], "'; expected ", expected); };
+    Index label = -1;
+    if (mapped) {
+      if (!is_number(lines[i])) refuse("the devkit's number of a class, as " + options.devkit_mapping + " has them");
+      auto known = synset_of.find(std::to_string(std::stol(lines[i])));
+      if (known == synset_of.end()) refuse("a number that " + options.devkit_mapping + " has");
+      label = index_of(classes_, known->second);
+      if (label < 0) refuse("a class of train/, which " + known->second + " is not");
+    } else if (is_number(lines[i]) && index_of(classes_, lines[i]) < 0) {
+      label = std::stol(lines[i]);
+      if (label >= Index(classes_.size()))
+        refuse(text("0 to ", classes_.size() - 1, ", the class's place among train/'s folders (is it the devkit's numbering? that needs its mapping)"));
+    } else {
+      label = index_of(classes_, lines[i]);
+      if (label < 0) refuse("one synset of train/'s folders, or a class index");
+    }
+    labels_.push_back(std::int32_t(label));
+  }
+}
+
+std::string ImageFolder::path(Index i) const {
+  return root_ + "/" + (flat_ ? "" : classes_[std::size_t(labels_[i])] + "/") + (names_.data() + begins_[i]);
+}
+
+std::size_t ImageFolder::bytes() const {
+  std::size_t n = names_.capacity() + begins_.capacity() * sizeof begins_[0] + labels_.capacity() * sizeof labels_[0];
+  for (const std::string& c : classes_) n += sizeof c + c.capacity();
+  return n;
+}
+
+}  // namespace data
+}  // namespace fission

@@ -1,0 +1,92 @@
+// ImageNet as it is unpacked: train/SYNSET/picture files; val/ likewise, or flat beside a text file of labels. A class's
+// index is its place among train/'s folder names in sorted order; the devkit's own numbering is taken only with its
+// mapping file. What a file holds is told by its content (data/decode.h). Refused, one UserError line each with the file: a class
+// folder without pictures, a file outside all classes, a folder within a class, an empty file, labels that do not fit.
+#pragma once
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "data/decode.h"
+#include "data/loader.h"
+
+namespace fission {
+namespace data {
+
+struct ImageFolderOptions {
+  std::string directory;             // holds train/ and val/
+  Split split = Split::train;        // test: val/
+  Index size = 224, resize = 0;      // side of the picture handed on; evaluation: shorter side resized to (0: size·256/224), centre cut out
+  std::string val_labels;            // of a flat val/: a synset or class index a line, pictures in the order of their names; "": see val_label_names
+  std::string devkit_mapping;        // lines "synset number" or "number synset": the labels are the devkit's numbers
+  double most_broken = 0.001;        // training: the share of files that may be skipped
+  bool exact = false;                // training crops from full decoding, as Pillow has them; evaluation always is exact
+  bool empty_files = false;          // are listed like others, for check_data
+  Decoder decoder = Decoder::best;
+  std::function<void(const std::string&)> tell;  // a line about a skipped file; by several threads, one at a time; default: standard error
+};
+extern const std::vector<std::string> val_label_names;  // looked for in the directory when val_labels is ""
+
+// The listing: 32 bytes or so a picture
+class ImageFolder {
+ public:
+  explicit ImageFolder(const ImageFolderOptions& options);
+  Index count() const { return Index(labels_.size()); }
+  std::string path(Index i) const;
+  std::int32_t label(Index i) const { return labels_[i]; }
+  const std::vector<std::string>& class_names() const { return classes_; }  // synsets, sorted
+  std::size_t bytes() const;  // of memory that the listing takes
+
+ private:
+  void list_classes(const std::string& classes_from, bool empty_files);
+  void read_labels(const ImageFolderOptions& options);
+
+  std::string root_;                   // …/train or …/val
+  bool flat_ = false;
+  std::vector<std::string> classes_;
+  std::string names_;                  // of all pictures, each with a 0 behind it
+  std::vector<std::uint32_t> begins_;  // (N) in names_
+  std::vector<std::int32_t> labels_;   // (N)
+};
+
+// torchvision's RandomResizedCrop: 0.08 to 1 of the area, sides 3:4 to 4:3, ten tries, else the centre of the allowed shape;
+// and the mirror of RandomHorizontalFlip. A function of the stream and the picture's number alone.
+struct RandomCrop {
+  Area area;
+  bool mirror = false;
+};
+RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, Index width);
+
+// (size,size,3) pictures from a folder. Training skips a file that can't be decoded: the next in the listing that can be takes
+// its place, with the crop's draws of the one skipped; each is told and counted once, and more than most_broken are refused (UserError).
+// Evaluation, and a file that can't be read at all, refuse at once. Training leaves out what a crop does not need: it meets no
+// broken file that check_data does not list, but may miss damage outside its crops.
+class FolderPictures : public PictureSource {
+ public:
+  explicit FolderPictures(const ImageFolderOptions& options);
+  Shape shape() const override { return {folder_.count(), options_.size, options_.size, 3}; }
+  std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const override;
+  const ImageFolder& folder() const { return folder_; }
+  Index skipped() const;  // files, so far
+
+ private:
+  bool known_broken(Index i) const;
+  void skip(Index i, const std::string& why) const;
+
+  ImageFolderOptions options_;
+  ImageFolder folder_;
+  mutable std::mutex mutex_;
+  mutable std::set<Index> broken_;
+};
+
+// What a run must know of the data set, without its pictures: name "imagenet", count, sizes, classes, names, ImageNet's mean and std
+Dataset description(const FolderPictures& pictures);
+
+// Every file that can't be decoded, as "path: why", in the order of the listing. All compute threads; progress(done so far) by one at a time.
+std::vector<std::string> check_data(const ImageFolder& folder, const std::function<void(Index)>& progress = nullptr);
+
+}  // namespace data
+}  // namespace fission

@@ -1,0 +1,379 @@
+#include "data/image_folder.h"
+
+#include <cmath>
+
+#include "tests/data/pictures.h"
+
+using namespace fission;
+using namespace fission::data;
+using namespace fission::test;
+
+namespace {
+
+Bytes line(const std::string& s) { return Bytes(s.begin(), s.end()); }
+
+// train/: three classes of 4, 5 and 6 pictures; val/ flat, 3 pictures
+struct Tree : Folder {
+  explicit Tree(bool val = true) {
+    const char* classes[] = {"n03", "n01", "n02"};
+    for (int c = 0; c < 3; c++)
+      for (int i = 0; i < 4 + c; i++) write(text("train/", classes[c], "/", classes[c], "_", i, ".JPEG"), jpeg(i % 2 ? "420" : "grey"));
+    if (val)
+      for (int i = 0; i < 3; i++) write(text("val/", i, ".JPEG"), jpeg("422"));
+  }
+  ImageFolderOptions options(Split split = Split::train) const {
+    ImageFolderOptions o;
+    o.directory = str(), o.split = split, o.size = 8, o.tell = [](const std::string&) {};
+    return o;
+  }
+  ImageFolder train() const { return ImageFolder(options()); }
+  ImageFolder val(const std::string& labels = "", const std::string& mapping = "") const {
+    ImageFolderOptions o = options(Split::test);
+    o.val_labels = labels, o.devkit_mapping = mapping;
+    return ImageFolder(o);
+  }
+};
+
+std::vector<std::int32_t> labels_of(const ImageFolder& f) {
+  std::vector<std::int32_t> all;
+  for (Index i = 0; i < f.count(); i++) all.push_back(f.label(i));
+  return all;
+}
+
+Bytes picture_of(const FolderPictures& p, Index i, const Random* random = nullptr) {
+  Bytes out(std::size_t(p.shape()[1] * p.shape()[2] * 3));
+  p.write(i, random, out.data());
+  return out;
+}
+
+// n pictures of one class, of which those of `broken` are cut off
+struct Many : Folder {
+  Many(Index n, std::initializer_list<Index> broken_ones) {
+    for (Index i = 0; i < n; i++) write(name(i), jpeg("one-pixel"));
+    for (Index i : broken_ones) write(name(i), first(jpeg("one-pixel"), 100));
+  }
+  static std::string name(Index i) {
+    std::string digits = std::to_string(i);
+    return "train/a/" + std::string(5 - digits.size(), '0') + digits;
+  }
+  ImageFolderOptions options() const {
+    ImageFolderOptions o;
+    o.directory = str(), o.size = 2, o.tell = [](const std::string&) {};
+    return o;
+  }
+};
+
+bool can_decode() {
+  if (!have_decoder(Decoder::best)) MESSAGE("skipped: this build decodes no pictures");
+  return have_decoder(Decoder::best);
+}
+
+}  // namespace
+
+TEST_CASE("image_folder: classes and pictures stand in sorted order, hidden files aside") {
+  Tree t;
+  t.write("train/.DS_Store", {1});
+  t.write("train/n01/.hidden", {1});
+  ImageFolder f = t.train();
+  CHECK(f.class_names() == std::vector<std::string>{"n01", "n02", "n03"});
+  CHECK(labels_of(f) == std::vector<std::int32_t>{0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2});
+  CHECK(f.path(0) == t / "train/n01/n01_0.JPEG");
+  CHECK(f.path(5) == t / "train/n02/n02_0.JPEG");
+  CHECK(f.path(14) == t / "train/n03/n03_3.JPEG");
+}
+
+TEST_CASE("image_folder: val/ as class folders has train/'s numbers") {
+  Tree t(false);
+  for (const char* c : {"n02", "n03", "n01"}) t.write(text("val/", c, "/x"), jpeg());
+  CHECK(labels_of(t.val()) == std::vector<std::int32_t>{0, 1, 2});
+  std::filesystem::remove_all(t / "train");
+  CHECK(labels_of(t.val()) == std::vector<std::int32_t>{0, 1, 2});
+}
+
+TEST_CASE("image_folder: a flat val/ takes synsets or indices, a line each, from a file that is given or found") {
+  Tree t;
+  CHECK(labels_of(t.val(t.write("some.txt", line("n03\nn01\nn02\n")))) == std::vector<std::int32_t>{2, 0, 1});
+  CHECK(labels_of(t.val(t.write("some.txt", line("1\r\n1\r\n0\r\n\r\n")))) == std::vector<std::int32_t>{1, 1, 0});
+  t.write(val_label_names[1], line("n01\nn01\nn02"));
+  CHECK(labels_of(t.val()) == std::vector<std::int32_t>{0, 0, 1});
+  t.write(val_label_names[0], line("n03\nn01\nn02"));
+  CHECK(labels_of(t.val()) == std::vector<std::int32_t>{2, 0, 1});
+  CHECK(t.val().path(1) == t / "val/1.JPEG");
+}
+
+TEST_CASE("image_folder: the devkit's numbers are taken through its mapping alone") {
+  Tree t;
+  std::string labels = t.write("devkit.txt", line("3\n1\n2\n"));
+  CHECK(labels_of(t.val(labels, t.write("map", line("n03 1 kite\nn01 2 goose\nn02 3 owl\nn99 4 of another part\n")))) == std::vector<std::int32_t>{1, 2, 0});
+  CHECK(labels_of(t.val(labels, t.write("map", line("1 n03\n2 n01\n3 n02\n")))) == std::vector<std::int32_t>{1, 2, 0});
+  check_line(refusal([&] { t.val(labels); }), {"devkit.txt", "line 1: '3'", "expected 0 to 2", "devkit", "mapping"});
+}
+
+TEST_CASE("image_folder: labels that do not fit are refused") {
+  Tree t;
+  auto val = [&](const std::string& labels, const std::string& mapping = "") {
+    return refusal([&] { t.val(t.write("labels.txt", line(labels)), mapping.empty() ? "" : t.write("map.txt", line(mapping))); });
+  };
+  check_line(refusal([&] { t.val(); }), {"/val", "no labels", "expected", "val_labels.txt"});
+  check_line(val("n01\nn02\n"), {"labels.txt", "2 labels", "expected 3", "/val"});
+  check_line(val("n01\nn02\nn03\nn01\n"), {"4 labels", "expected 3"});
+  check_line(val("n01\nn07\nn03\n"), {"labels.txt", "line 2: 'n07'", "expected one synset of train/'s folders"});
+  check_line(val("n01\n\nn03\n"), {"line 2: ''", "expected one synset"});
+  check_line(val("0\n1\n-1\n"), {"line 3: '-1'"});
+  check_line(val("1\n2\n3\n", "n01 1\nn02 2\nn01 3\n"), {"map.txt", "line 3", "n01 a second time"});
+  check_line(val("1\n2\n3\n", "n01 1\nn02 2\nn03 2\n"), {"map.txt", "line 3", "number 2 a second time"});
+  check_line(val("1\n2\n3\n", "n01 1\nn02\nn03 2\n"), {"map.txt", "line 2: 'n02'", "expected a synset and the devkit's number"});
+  check_line(val("1\n2\n4\n", "n01 1\nn02 2\nn03 3\n"), {"labels.txt", "line 3: '4'", "expected a number that", "map.txt"});
+  check_line(val("n01\n2\n3\n", "n01 1\nn02 2\nn03 3\n"), {"line 1: 'n01'", "expected the devkit's number"});
+  check_line(val("1\n2\n3\n", "n01 1\nn09 2\nn03 3\n"), {"line 2: '2'", "expected a class of train/, which n09 is not"});
+  check_line(refusal([&] { t.val(t / "missing"); }), {"missing", "No such file", "expected a readable text file"});
+}
+
+TEST_CASE("image_folder: a tree that is not as it should be is refused in a line") {
+  Tree t;
+  auto with = [&](const std::string& name, Split split = Split::train) {
+    std::filesystem::create_directories(std::filesystem::path(t / name).parent_path());
+    t.write(name, jpeg());
+    std::string refused = refusal([&] { ImageFolder f(t.options(split)); });
+    std::filesystem::remove(t / name);
+    return refused;
+  };
+  check_line(with("train/lost.JPEG"), {"train/lost.JPEG", "outside every class", "expected only class folders"});
+  check_line(with("train/n01/deeper/x.JPEG"), {"train/n01/deeper", "a folder within a class"});
+  std::filesystem::remove_all(t / "train/n01/deeper");
+  check_line(with("val/n01/x.JPEG", Split::test), {"val/0.JPEG", "outside every class"});
+  std::filesystem::remove_all(t / "val");
+  check_line(refusal([&] { t.val(); }), {"/val", "no such folder", "expected"});
+  check_line(with("val/n09/x.JPEG", Split::test), {"val/n09", "no class", "train"});
+  std::filesystem::remove_all(t / "val/n09");
+  check_line(with("val/n01/x.JPEG", Split::test), {"val/n02", "no such folder", "expected one for each class"});
+  std::filesystem::create_directory(t / "train/n04");
+  check_line(refusal([&] { t.train(); }), {"train/n04", "no pictures", "expected at least one"});
+  std::filesystem::remove(t / "train/n04");
+  t.write("train/n02/empty.JPEG", {});
+  check_line(refusal([&] { t.train(); }), {"train/n02/empty.JPEG", "an empty file", "expected a JPEG"});
+  ImageFolderOptions o = t.options();
+  o.empty_files = true;
+  CHECK(ImageFolder(o).count() == 16);
+  o.directory = t / "nowhere";
+  check_line(refusal([&] { ImageFolder f(o); }), {"nowhere", "no such folder", "train/SYNSET"});
+}
+
+TEST_CASE("image_folder: the listing takes 32 bytes a picture") {
+  Many m(3000, {});
+  ImageFolder f(m.options());
+  // a name of 5 letters and its 0, a begin, a label: 14 bytes; ImageNet's names have 21 letters, 30 bytes
+  CHECK(f.bytes() < 3000 * 14 + 200);
+}
+
+TEST_CASE("image_folder: evaluation is torchvision's Resize and CenterCrop, to Pillow's pixels") {
+  if (!can_decode()) return;
+  Tree t(false);
+  for (const char* c : {"n01", "n02", "n03"}) t.write(text("val/", c, "/x"), stored("centre/file"));
+  ImageFolderOptions o = t.options(Split::test);
+  o.size = 28, o.resize = 32;
+  int most = largest_difference(picture_of(FolderPictures(o), 0), stored("centre/pixels"));
+  CHECK(most <= (have_decoder(Decoder::libjpeg) ? 0 : 2));  // stb_image's rounding
+  o.resize = 0;  // 28·256/224
+  CHECK(picture_of(FolderPictures(o), 0).size() == 28 * 28 * 3);
+  CHECK(largest_difference(picture_of(FolderPictures(o), 1), stored("centre/pixels")) == most);
+  o.resize = 27;
+  check_line(refusal([&] { FolderPictures p(o); }), {"resizing to 27", "cutting out 28", "expected"});
+}
+
+TEST_CASE("image_folder: random crops have torchvision's areas, shapes and places") {
+  Random random(3, random_purpose::augmentation, 9);
+  double area = 0, log_aspect = 0, top = 0;
+  int mirrored = 0, n = 4000;
+  for (Index i = 0; i < n; i++) {
+    RandomCrop c = draw_resized_crop(random, i, 1000, 1000);
+    const Area& a = c.area;
+    REQUIRE((a.top >= 0 && a.left >= 0 && a.height > 0 && a.width > 0 && a.top + a.height <= 1000 && a.left + a.width <= 1000));
+    double share = double(a.height * a.width) / 1e6, aspect = double(a.width) / double(a.height);
+    REQUIRE((share > 0.079 && share < 1.001));        // rounding of the sides
+    REQUIRE((aspect > 0.745 && aspect < 1.342));
+    area += share / n, log_aspect += std::log(aspect) / n, mirrored += c.mirror;
+    if (a.height < 1000) top += double(a.top) / double(1000 - a.height) / n;
+  }
+  // Crops that do not fit are drawn again, so that large areas are rarer than uniform's mean .54: .4779 ± .0005, by 200000 draws of
+  // torchvision's lines in Python; here a standard error of .0037. Logarithm: uniform in ±.288 or narrower, standard error .0026.
+  CHECK(std::abs(area - 0.4779) < 6 * 0.0037);
+  CHECK(std::abs(log_aspect) < 6 * 0.0026);
+  CHECK(std::abs(top - 0.5) < 6 * 0.0046);           // uniform in 0 … 1
+  CHECK(std::abs(mirrored - n / 2) < 6 * 32);        // standard deviation 32
+}
+
+TEST_CASE("image_folder: where ten tries fit nowhere, the crop is the centre of the allowed shape") {
+  Random random(3, random_purpose::augmentation, 9);
+  for (Index i = 0; i < 50; i++) {
+    Area wide = draw_resized_crop(random, i, 3, 1000).area, tall = draw_resized_crop(random, i, 1000, 3).area;
+    CHECK((wide.height == 3 && wide.width == 4 && wide.top == 0 && wide.left == 498));
+    CHECK((tall.height == 4 && tall.width == 3 && tall.top == 498 && tall.left == 0));
+  }
+}
+
+TEST_CASE("image_folder: a training picture is its crop, decoded, resized and mirrored") {
+  if (!can_decode()) return;
+  Tree t;
+  ImageFolderOptions o = t.options();
+  o.exact = true;
+  FolderPictures p(o);
+  Random random(1, random_purpose::augmentation, 5);
+  for (Index i = 0; i < p.folder().count(); i++) {
+    const Bytes file = jpeg(i < 5 ? (i % 2 ? "420" : "grey") : "420");
+    if (i >= 5 && p.folder().path(i).find("_1.") == std::string::npos) continue;
+    RandomCrop crop = draw_resized_crop(random, i, 13, 19);
+    Decoded d;
+    decode(file.data(), file.size(), [&](Index, Index) { return Wanted{crop.area}; }, d);
+    Bytes expected(8 * 8 * 3);
+    resize(d.view, d.box, 8, 8, {0, 0, 8, 8}, crop.mirror, expected.data());
+    CHECK(picture_of(p, i, &random) == expected);
+  }
+}
+
+TEST_CASE("image_folder: what a run must know of it") {
+  if (!can_decode()) return;
+  Tree t;
+  Dataset d = description(FolderPictures(t.options()));
+  CHECK(d.name == "imagenet");
+  CHECK((d.count == 15 && d.height == 8 && d.width == 8 && d.channels == 3 && d.classes == 3));
+  CHECK(d.class_names == std::vector<std::string>{"n01", "n02", "n03"});
+  CHECK(d.mean == std::vector<double>{0.485, 0.456, 0.406});
+  CHECK(d.std == std::vector<double>{0.229, 0.224, 0.225});
+}
+
+TEST_CASE("image_folder: a decoder that the build lacks is refused") {
+  Tree t;
+  for (Decoder d : {Decoder::best, Decoder::stb, Decoder::libjpeg}) {
+    ImageFolderOptions o = t.options();
+    o.decoder = d;
+    if (have_decoder(d)) CHECK(FolderPictures(o).shape() == Shape{15, 8, 8, 3});
+    else check_line(refusal([&] { FolderPictures p(o); }), {"this build has no", "libstb-dev", "libjpeg62-turbo-dev"});
+  }
+}
+
+TEST_CASE("image_folder: training skips a broken file with a line, and the next one takes its place") {
+  if (!can_decode()) return;
+  Many m(2000, {7, 8});
+  m.write(Many::name(9), jpeg("420"));
+  ImageFolderOptions o = m.options();
+  std::vector<std::string> told;
+  o.tell = [&](const std::string& l) { told.push_back(l); };
+  FolderPictures p(o);
+  Random random(1, random_purpose::augmentation, 5);
+  Bytes instead = picture_of(p, 7, &random);
+  CHECK(p.skipped() == 2);
+  CHECK(told.size() == 2);
+  check_line(told[0], {"skipped", Many::name(7), "JPEG: "});
+  CHECK(picture_of(p, 7, &random) == instead);
+  CHECK(told.size() == 2);  // once each
+  RandomCrop crop = draw_resized_crop(random, 7, 13, 19);  // the skipped one's draws
+  Decoded d;
+  const Bytes file = jpeg("420");
+  decode(file.data(), file.size(), [&](Index, Index) { return Wanted{crop.area, 2, 2}; }, d);
+  Bytes expected(2 * 2 * 3);
+  resize(d.view, d.box, 2, 2, {0, 0, 2, 2}, crop.mirror, expected.data());
+  CHECK(instead == expected);
+}
+
+TEST_CASE("image_folder: the last picture's place is taken by the first") {
+  if (!can_decode()) return;
+  Many m(1000, {999});
+  m.write(Many::name(0), jpeg("grey"));
+  FolderPictures p(m.options());
+  CHECK(picture_of(p, 0) != picture_of(p, 1));
+  CHECK(picture_of(p, 999) == picture_of(p, 0));
+}
+
+TEST_CASE("image_folder: more than 0.1 % of broken files stop the run") {
+  if (!can_decode()) return;
+  Many m(1000, {3, 500});
+  FolderPictures p(m.options());
+  picture_of(p, 3);
+  check_line(refusal([&] { picture_of(p, 500); }), {Many::name(500), "JPEG: ", "2 of 1000 pictures", "expected at most 0.1 %", "--check-data"});
+  check_line(refusal([&] { picture_of(p, 500); }), {"2 of 1000"});
+}
+
+TEST_CASE("image_folder: evaluation stops at a broken file") {
+  if (!can_decode()) return;
+  Tree t;
+  t.write("val/1.JPEG", first(jpeg(), 200));
+  t.write(val_label_names[0], line("0\n1\n2\n"));
+  FolderPictures p(t.options(Split::test));
+  picture_of(p, 0);
+  check_line(refusal([&] { picture_of(p, 1); }), {"val/1.JPEG", "JPEG: ", "expected a whole picture", "--check-data"});
+}
+
+TEST_CASE("image_folder: a file that went away is no broken picture") {
+  if (!can_decode()) return;
+  Many m(1000, {});
+  FolderPictures p(m.options());
+  std::filesystem::remove(m / Many::name(4));
+  check_line(refusal([&] { picture_of(p, 4); }), {Many::name(4), "can't be read", "No such file"});
+  CHECK(p.skipped() == 0);
+}
+
+TEST_CASE("image_folder: check_data lists every broken file, in order, and tells how far it is") {
+  if (!can_decode()) return;
+  Tree t;
+  t.write("train/n02/a.JPEG", {});
+  t.write("train/n01/zz.JPEG", line("no picture"));
+  t.write("train/n03/a.JPEG", first(jpeg("progressive"), 500));
+  ImageFolderOptions o = t.options();
+  o.empty_files = true;
+  Index last = 0;
+  std::vector<std::string> broken_ones = check_data(ImageFolder(o), [&](Index done) { last = std::max(last, done); });
+  REQUIRE(broken_ones.size() == 3);
+  CHECK(broken_ones[0] == t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 70");
+  CHECK(broken_ones[1] == t / "train/n02/a.JPEG: an empty file");
+  check_line(broken_ones[2], {"train/n03/a.JPEG: JPEG: "});
+  CHECK(last == 18);
+}
+
+TEST_CASE("image_folder: 1 and 4 threads load the same bytes, and from the middle on") {
+  if (!can_decode()) return;
+  Tree t;
+  auto p = std::make_shared<FolderPictures>(t.options());
+  Backend& device = open_backend("reference");
+  std::vector<std::vector<double>> truth;
+  for (int threads : {1, 4}) {
+    LoaderOptions o;
+    o.batch = 4, o.seed = 2, o.threads = threads;
+    Loader loader(p, device, o);
+    for (Index i = 0; i < 2 * loader.steps(); i++) {
+      Batch b = loader.next(i / loader.steps(), i % loader.steps());
+      std::vector<double> all = b.pictures.to_host(), labels = b.labels.to_host();
+      all.insert(all.end(), labels.begin(), labels.end());
+      if (threads == 1) truth.push_back(all);
+      else CHECK(all == truth[std::size_t(i)]);
+    }
+    Loader resumed(p, device, o);
+    CHECK(resumed.next(1, 2).labels.to_host() == std::vector<double>(truth[6].end() - 4, truth[6].end()));
+  }
+}
+
+TEST_CASE("image_folder: a run that goes on in mid-epoch reads nothing of what is past") {
+  if (!can_decode()) return;
+  struct Counting : PictureSource {
+    explicit Counting(const ImageFolderOptions& o) : all(o) {}
+    FolderPictures all;
+    mutable std::mutex mutex;
+    mutable std::set<Index> read;
+    Shape shape() const override { return all.shape(); }
+    std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
+      std::lock_guard<std::mutex> lock(mutex);
+      read.insert(i);
+      return all.write(i, random, out);
+    }
+  };
+  Tree t;
+  auto p = std::make_shared<Counting>(t.options());
+  LoaderOptions o;
+  o.batch = 2, o.shuffle = false, o.threads = 3, o.ahead = 1;
+  Loader loader(p, open_backend("reference"), o);
+  loader.next(0, 5);
+  loader.next(0, 6);
+  std::lock_guard<std::mutex> lock(p->mutex);
+  CHECK(p->read.count(10) == 1);
+  CHECK(p->read.lower_bound(10) == p->read.begin());
+}

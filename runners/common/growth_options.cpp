@@ -103,12 +103,13 @@ void GrowthOptions::settle() {
   if (run.directory.empty()) run.directory = "runs/" + dataset;
 }
 
-void GrowthOptions::fit(const data::Dataset& train) {
+void GrowthOptions::fit(const data::PictureSets& pictures) {
   NetworkConfig& n = run.network;
-  if (!start.empty() && (n.classes != train.classes || n.size != train.height || n.channels != train.channels))
-    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ", n.classes, " classes; expected ", train.height, "x",
-               train.width, "x", train.channels, " and ", train.classes, ", as ", train.name, " has");
-  n.classes = train.classes, n.size = train.height, n.channels = train.channels;
+  const Shape p = pictures.train->shape();
+  if (!start.empty() && (n.classes != pictures.classes || n.size != p[1] || n.channels != p[3]))
+    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ", n.classes, " classes; expected ", p[1], "x", p[2], "x",
+               p[3], " and ", pictures.classes, ", as ", pictures.name, " has");
+  n.classes = pictures.classes, n.size = p[1], n.channels = p[3];
 }
 
 nlohmann::ordered_json GrowthOptions::config() const {

@@ -22,7 +22,7 @@ struct GrowthOptions {
 
   void add_to(CLI::App& app);
   void settle();                          // checks names, fills `how` and `run`; UserError
-  void fit(const data::Dataset& train);   // the network's classes, size and channels; UserError if --start's has others
+  void fit(const data::PictureSets& pictures);  // the network's classes, size and channels; UserError if --start's has others
   nlohmann::ordered_json config() const;  // everything that the result depends on, by option name
 };
 

@@ -30,8 +30,8 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 class Run : public Workshop {
  public:
   // Refuses a directory that holds another run. config: everything that the result depends on.
-  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::Dataset& train,
-      const data::Dataset& test, Backend& backend);
+  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::PictureSets& pictures,
+      Backend& backend);
   State begin();  // a new state in a new directory, or the one of the last checkpoint
 
   BatchSource& training(Index round, Stage stage) override;
@@ -52,8 +52,7 @@ class Run : public Workshop {
   RunOptions options_;
   GrowSettings how_;
   nlohmann::ordered_json config_;
-  const data::Dataset &train_, &test_;
-  data::Dataset check_;
+  data::PictureSets pictures_;
   Backend& backend_;
   PictureInput input_;
   std::unique_ptr<AppendLog> log_;

@@ -179,10 +179,11 @@ seams: ## check that device libraries stay behind tensor/, and that includes poi
 # The + hands make's job slots on: make sees a literal $(MAKE) in a recipe only.
 READY = +@$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
-	$(READY) all $(BUILD)/tests seams
+	$(READY) all $(BUILD)/tests $(TOOLS) seams
 	$(BUILD)/tests $(FLAGS)
-	@for script in $(filter-out tests/fresh.sh tests/mutants.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
+	@for script in $(filter-out tests/fresh.sh tests/mutants.sh tests/imagenet.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
 	  echo "$$script" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL BUILD=$(BUILD) bash $$script || exit; done
+	BUILD=$(BUILD) bash tests/imagenet.sh
 demo: ## grow a small network on Fashion-MNIST, in minutes
 	$(READY) $(BUILD)/cifar
 	$(BUILD)/cifar $(DEMO_FLAGS) $(FLAGS)

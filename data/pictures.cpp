@@ -28,7 +28,7 @@ class DatasetPictures : public PictureSource {
 
 class Part : public PictureSource {
  public:
-  Part(Source all, Index count, Index stride) : all_(std::move(all)), count_(count), stride_(stride) {}
+  Part(SourcePtr all, Index count, Index stride) : all_(std::move(all)), count_(count), stride_(stride) {}
   Shape shape() const override {
     Shape s = all_->shape();
     return {count_, s[1], s[2], s[3]};
@@ -36,15 +36,15 @@ class Part : public PictureSource {
   std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override { return all_->write(i * stride_, random, out); }
 
  private:
-  Source all_;
+  SourcePtr all_;
   Index count_, stride_;
 };
 
 }  // namespace
 
-Source pictures_of(const Dataset& dataset) { return std::make_shared<DatasetPictures>(dataset); }
+SourcePtr pictures_of(const Dataset& dataset) { return std::make_shared<DatasetPictures>(dataset); }
 
-Source part_of(Source all, Index count, Index stride) {
+SourcePtr part_of(SourcePtr all, Index count, Index stride) {
   Index n = all->shape()[0];
   FISSION_CHECK(count > 0 && stride > 0, "[pictures] ", count, " of ", n, ", each ", stride);
   return std::make_shared<Part>(std::move(all), std::min(count, (n + stride - 1) / stride), stride);

@@ -18,17 +18,17 @@ struct PictureSource {
   // picture i as (H,W,C) to `out`, augmented from `random` unless that is null; returns the label
   virtual std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const = 0;
 };
-using Source = std::shared_ptr<const PictureSource>;
+using SourcePtr = std::shared_ptr<const PictureSource>;
 
-Source pictures_of(const Dataset& dataset);  // which must outlive it
+SourcePtr pictures_of(const Dataset& dataset);  // which must outlive it
 // `count` of the pictures (all, if there are fewer), every so-manieth: the first ones where `stride` is 1
-Source part_of(Source all, Index count, Index stride = 1);
+SourcePtr part_of(SourcePtr all, Index count, Index stride = 1);
 
 struct PictureSets {
   std::string name;               // "cifar10"
   Index classes = 0;
   std::vector<double> mean, std;  // (C), of bytes/255
-  Source train, test;
+  SourcePtr train, test;
   bool by_class = false;          // train lists class after class: a part of it must be spread over all
 };
 PictureSets picture_sets(const Dataset& train, const Dataset& test);  // both must outlive it

@@ -7,7 +7,8 @@ namespace {
 using namespace fission;
 
 // One run folder: its growth to the end, or, with no rounds, one network's training.
-std::vector<RoundRecord> carry_out(const GrowthOptions& options, const nlohmann::ordered_json& config, const data::PictureSets& pictures, Backend& backend) {
+std::vector<RoundRecord> carry_out(const GrowthOptions& options, const nlohmann::ordered_json& config, const data::PictureSets& pictures,
+                                   Backend& backend) {
   Run run(options.run, options.how, config, pictures, backend);
   State state = run.begin();
   std::printf("\n%s: widths %s, %s MACs a picture, %ld parameters\n", options.run.directory.c_str(), joined(state.network->widths()).c_str(),
@@ -36,9 +37,9 @@ int main(int argc, char** argv) {
 
     data::PictureSets pictures = open_pictures(options);
     growth.fit(pictures);
-    std::printf("%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld; %s, %d threads\n", growth.data.c_str(), long(pictures.train->shape()[0]),
-                long(pictures.test->shape()[0]), long(pictures.classes), long(growth.run.network.size), long(growth.run.network.size),
-                backend.name().c_str(), compute_threads());
+    const Shape train = pictures.train->shape(), val = pictures.test->shape();
+    std::printf("%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld; %s, %d threads\n", growth.data.c_str(), long(train[0]), long(val[0]),
+                long(pictures.classes), long(train[1]), long(train[2]), backend.name().c_str(), compute_threads());
 
     std::vector<RoundRecord> grown = carry_out(growth, options.with_data(growth.config(), pictures), pictures, backend);
     std::map<std::string, RoundRecord> baselines;

@@ -49,7 +49,8 @@ class JpegWriter {
     Bytes quantisation(65, 8);  // 8 for DC: a block of one value v has the coefficient v − 128
     quantisation[0] = 0;
     segment(0xdb, quantisation);
-    Bytes frame{8, std::uint8_t(p.down * 8 / 256), std::uint8_t(p.down * 8), std::uint8_t(p.across * 8 / 256), std::uint8_t(p.across * 8), std::uint8_t(n)};
+    const int height = p.down * 8, width = p.across * 8;
+    Bytes frame{8, std::uint8_t(height >> 8), std::uint8_t(height), std::uint8_t(width >> 8), std::uint8_t(width), std::uint8_t(n)};
     for (int c = 0; c < n; c++) frame.insert(frame.end(), {std::uint8_t(c + 1), 0x11, 0});
     segment(kind == FileKind::progressive ? 0xc2 : 0xc0, frame);
     segment(0xc4, {0x00, 0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});  // T.81, table K.3
@@ -117,7 +118,9 @@ Bytes png(const BlockPicture& p) {
     for (std::uint32_t x = 0; x < width; x++)
       for (std::uint8_t value : p.colour[y / 8 * std::uint32_t(p.across) + x / 8]) pixels.push_back(value);
   }
-  auto big_endian = [](Bytes& to, std::uint32_t v) { to.insert(to.end(), {std::uint8_t(v >> 24), std::uint8_t(v >> 16), std::uint8_t(v >> 8), std::uint8_t(v)}); };
+  auto big_endian = [](Bytes& to, std::uint32_t v) {
+    for (int shift = 24; shift >= 0; shift -= 8) to.push_back(std::uint8_t(v >> shift));
+  };
   Bytes file{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
   auto chunk = [&](const char* type, const Bytes& body) {
     big_endian(file, std::uint32_t(body.size()));

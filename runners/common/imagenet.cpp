@@ -48,22 +48,28 @@ const Recipe& recipe_of(const std::string& name) {
 
 void ImagenetOptions::add_to(CLI::App& app) {
   const Recipe &v1 = recipes[0], &v2 = recipes[1];
-  app.add_option("--data", growth.data, "folder with train/ and val/, the raw pictures; default: none, and then what to fetch is said")->group("Data");
-  app.add_option("--val-labels", val_labels, "where val/ is flat: a file of its labels, a synset or class index a line in the order of the file names; default: val/ has class folders, or one of the usual names")->group("Data");
-  app.add_option("--devkit-mapping", devkit_mapping, "the labels of --val-labels are the devkit's own numbers: its table, a synset and its number a line; default: they are not")->needs("--val-labels")->group("Data");
-  app.add_option("--size", size, "side of the pictures that the network sees; evaluation: resized to 256/224 of it, the centre cut out; the paper: 224")
-      ->capture_default_str()->check(CLI::Range(32, 1024))->group("Data");
+  auto option = [&](const char* name, auto& value, const char* text) { return app.add_option(name, value, text)->group("Data"); };
+  option("--data", growth.data, "folder with train/ and val/, the raw pictures; default: none, and then what to fetch is said");
+  option("--val-labels", val_labels, "where val/ is flat: a file of its labels, a synset or class index a line in the order of the file names; "
+                                     "default: val/ has class folders, or one of the usual names");
+  option("--devkit-mapping", devkit_mapping, "the labels of --val-labels are the devkit's own numbers: its table, a synset and its number a "
+                                             "line; default: they are not")->needs("--val-labels");
+  option("--size", size, "side of the pictures that the network sees; evaluation: resized to 256/224 of it, the centre cut out; the paper: 224")
+      ->capture_default_str()->check(CLI::Range(32, 1024));
   app.add_flag("--check-data", check_data, "decode every picture, list those that cannot be, and stop")->group("Data");
-  app.add_option("--most-broken", most_broken, "share of training's files that may turn out broken and be skipped")->capture_default_str()->check(CLI::Range(0.0, 1.0))->group("Data");
+  option("--most-broken", most_broken, "share of training's files that may turn out broken and be skipped")
+      ->capture_default_str()->check(CLI::Range(0.0, 1.0));
   app.add_option("--model", model, "v1 or v2: MobileNetV1 or MobileNetV2; the paper: both")->capture_default_str()->group("Network");
   growth.add_to(app);
-  app.add_option("--baselines", baselines, "widths trained whole with the same recipe, as factors of the full ones, each in a folder of its own; none: no such training; the paper: none, it quotes others")
+  app.add_option("--baselines", baselines, "widths trained whole with the same recipe, as factors of the full ones, each in a folder of its own; "
+                                           "none: no such training; the paper: none, it quotes others")
       ->delimiter(',')->default_str("0.5,0.75,1.0")->group("Run");
   // What differs between the two networks is settled when --model is known.
   app.get_option("--rounds")->default_str(both(std::to_string(v1.rounds), std::to_string(v2.rounds)));
   app.get_option("--rq-epochs")->default_str(both(std::to_string(v1.rq_epochs), std::to_string(v2.rq_epochs)));
   app.get_option("--epsilon")->default_str(both(compact(v1.epsilon), compact(v2.epsilon)));
-  app.get_option("--target-macs")->description("stay just under so many MACs a picture; several, comma-separated: one a round; 0: no target; default: the published networks' (" +
+  app.get_option("--target-macs")->description(
+      "stay just under so many MACs a picture; several, comma-separated: one a round; 0: no target; default: the published networks' (" +
       both(listed(targets(v1)), listed(targets(v2))) + ")");
 }
 
@@ -84,7 +90,8 @@ void ImagenetOptions::settle(const CLI::App& app) {
   if (growth.run.directory.empty()) growth.run.directory = std::string("runs/imagenet-") + r.name;
   if (baselines == std::vector<std::string>{"none"}) baselines.clear();
   for (const std::string& factor : baselines)
-    if (!(number(factor) > 0 && number(factor) <= 64)) user_error("--baselines '", factor, "': expected factors of the full widths such as 0.5,0.75,1.0, or none");
+    if (!(number(factor) > 0 && number(factor) <= 64))
+      user_error("--baselines '", factor, "': expected factors of the full widths such as 0.5,0.75,1.0, or none");
   growth.settle();
 }
 
@@ -131,11 +138,13 @@ void check_pictures(const ImagenetOptions& options) {
     for (const std::string& line : found) std::printf("%s\n", line.c_str());
     files += all.count(), bad += Index(found.size());
   }
-  if (bad > 0) user_error(options.growth.data, ": ", bad, " of ", files, " files can't be decoded, as listed; expected none (training skips up to 0.1 %)");
+  if (bad > 0) user_error(options.growth.data, ": ", bad, " of ", files, " files can't be decoded, as listed; expected none (training skips up to ",
+                          100 * options.most_broken, " %)");
   std::printf("%s: all %ld files can be decoded\n", options.growth.data.c_str(), long(files));
 }
 
-std::string imagenet_table(const ImagenetOptions& options, const std::vector<RoundRecord>& growth, const std::map<std::string, RoundRecord>& baselines) {
+std::string imagenet_table(const ImagenetOptions& options, const std::vector<RoundRecord>& growth,
+                           const std::map<std::string, RoundRecord>& baselines) {
   const Recipe& r = options.recipe();
   std::vector<std::vector<std::string>> rows{{"network", "MACs here", "published", "top-1 here", "published", "top-5 here", "published"}};
   auto add = [&](const std::string& name, const RoundRecord* ours, const Published* theirs) {
@@ -161,12 +170,15 @@ std::string imagenet_table(const ImagenetOptions& options, const std::vector<Rou
   for (const auto& b : baselines)
     if (std::find(shown.begin(), shown.end(), b.first) == shown.end()) add(text(r.title, " ", b.first), &b.second, nullptr);
   const NetworkConfig& n = options.growth.run.network;
-  std::string notes = "measured: by this run, on all of val/; MACs: all products of convolutions and classifier. –: nothing published. published: the method's own\n"
-                      "tables; below them the TensorFlow models' pages and AMC's models, each by a recipe of its own. Fairer: these widths trained here (--baselines).\n";
+  std::string notes = "measured: by this run, on all of val/; MACs: all products of convolutions and classifier. –: nothing published.\n"
+                      "published: the method's own tables; below them the TensorFlow models' pages and AMC's models, each by a recipe of\n"
+                      "its own. Fairer: these widths trained here (--baselines).\n";
   if (n.size != 224 || n.classes != 1000)
-    notes += text("The published rows are of ImageNet, 224x224, 1000 classes. These pictures are ", n.size, "x", n.size, " of ", n.classes, " classes: no comparison.\n");
+    notes += text("The published rows are of ImageNet, 224x224, 1000 classes. These pictures are ", n.size, "x", n.size, " of ", n.classes,
+                  " classes: no comparison.\n");
   if (n.widths == parse_widths(n.model, "imagenet-seed") && r.name == std::string("v1"))
-    notes += "The paper's seed of MobileNetV1 is not published, only its MACs: this one is this project's choice, 0.3 of the full widths in multiples of 4.\n";
+    notes += "The paper's seed of MobileNetV1 is not published, only its MACs: this one is this project's choice, 0.3 of the full\n"
+             "widths in multiples of 4.\n";
   return table(rows) + notes;
 }
 
@@ -201,9 +213,10 @@ std::string imagenet_guide(const ImagenetOptions& options, Backend& backend) {
   return text("make imagenet DATA=DIR [MODEL=v1|v2] [NP=processes]: grows ", r.title, " on the raw pictures of ImageNet (ILSVRC 2012):\n"
               "  DIR/train/n01440764/*.JPEG ...  1000 folders named by synset, 1281167 pictures: ILSVRC2012_img_train.tar, a tar a class inside\n"
               "  DIR/val/n01440764/*.JPEG ...    50000 pictures: ILSVRC2012_img_val.tar; or flat, DIR/val/*.JPEG, with FLAGS=\"--val-labels FILE\":\n"
-              "                                  a synset a line, in the order of the file names\n"
-              "  from https://image-net.org/download-images (free for research, after registration). A class's number is its synset's place in order.\n"
-              "Disk: 145 GB for the files, as much again while the tars lie beside them; a run's own folder stays under 1 GB.\n",
+              "                                  a synset or class index a line, in the order of the file names\n"
+              "  from https://image-net.org/download-images (free for research, after registration). A class's index is its\n"
+              "  synset's place in order, not the devkit's number: those are taken with --devkit-mapping.\n"
+              "Disk: 155 GB for the files, as much again while their tars (148 and 7 GB) lie beside them; a run's own folder stays under 1 GB.\n",
               "An epoch of training here (", backend.name(), ", ", compute_threads(), " threads, ", options.growth.run.network.size, "x",
               options.growth.run.network.size, ", synthetic pictures, decoding not included): ", duration(seed), " h at the seed's widths, ",
               duration(full), " h at 1.0; the whole growth has ", (how.rounds + 1) * how.train.schedule.epochs, " such epochs between them, and ",

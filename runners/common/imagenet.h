@@ -42,7 +42,8 @@ data::PictureSets open_pictures(const ImagenetOptions& options);
 void check_pictures(const ImagenetOptions& options);
 
 // Ours beside the published ones, each cell marked measured, published or not run. baselines: by their factor.
-std::string imagenet_table(const ImagenetOptions& options, const std::vector<RoundRecord>& growth, const std::map<std::string, RoundRecord>& baselines);
+std::string imagenet_table(const ImagenetOptions& options, const std::vector<RoundRecord>& growth,
+                           const std::map<std::string, RoundRecord>& baselines);
 
 // What to download, the layout, the disk it takes, and how long an epoch takes on this device (measured, some seconds)
 std::string imagenet_guide(const ImagenetOptions& options, Backend& backend);

@@ -55,7 +55,7 @@ void ImagenetOptions::add_to(CLI::App& app) {
   option("--devkit-mapping", devkit_mapping, "the labels of --val-labels are the devkit's own numbers: its table, a synset and its number a "
                                              "line; default: they are not")->needs("--val-labels");
   option("--size", size, "side of the pictures that the network sees; evaluation: resized to 256/224 of it, the centre cut out; the paper: 224")
-      ->capture_default_str()->check(CLI::Range(32, 1024));
+      ->capture_default_str()->check(CLI::Range(33, 1024));  // from 33 on 2x2 positions are left for the last batch norm, of one picture too
   app.add_flag("--check-data", check_data, "decode every picture, list those that cannot be, and stop")->group("Data");
   option("--most-broken", most_broken, "share of training's files that may turn out broken and be skipped")
       ->capture_default_str()->check(CLI::Range(0.0, 1.0));

@@ -24,7 +24,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 study audit mutants
+LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -103,7 +103,8 @@ endif
 LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp $(if $(HAVE_ONEDNN),tensor/cpu/*.cpp) \
               autograd/*.cpp nn/*.cpp split/*.cpp data/*.cpp runners/common/*.cpp)
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
-TESTS    := $(wildcard tests/*.cpp tests/*/*.cpp)
+TOOLS    := $(BUILD)/imagenet-tree
+TESTS    := $(filter-out tests/tools/%,$(wildcard tests/*.cpp tests/*/*.cpp))
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
@@ -133,8 +134,11 @@ $(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/runners/%.o $(call objects,$(LIBRARY)) $(B
 $(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
+$(TOOLS): $(BUILD)/obj/tests/tools/imagenet_tree.o $(BUILD)/obj/tests/image_tree.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
+	@echo "→ $@"
+	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
 $(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
--include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp)))
+-include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp tests/tools/*.cpp)))
 
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
 REQUIRED := g++= libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp doctest-dev=doctest/doctest.h
@@ -191,10 +195,11 @@ seams: ## check that device libraries stay behind tensor/, and that includes poi
 # The + hands make's job slots on: make sees a literal $(MAKE) in a recipe only.
 READY = +@$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
-	$(READY) all $(BUILD)/tests seams
+	$(READY) all $(BUILD)/tests $(TOOLS) seams
 	$(BUILD)/tests $(FLAGS)
-	@for script in $(filter-out tests/fresh.sh tests/mutants.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
+	@for script in $(filter-out tests/fresh.sh tests/mutants.sh tests/imagenet.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
 	  echo "$$script" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL BUILD=$(BUILD) bash $$script || exit; done
+	BUILD=$(BUILD) bash tests/imagenet.sh
 demo: ## grow a small network on Fashion-MNIST, in minutes
 	$(READY) $(BUILD)/cifar
 	$(BUILD)/cifar $(DEMO_FLAGS) $(FLAGS)
@@ -215,6 +220,12 @@ cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the publis
 	  echo "  (the \"binary version\" on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked)"; exit 2; fi
 	$(READY) $(BUILD)/cifar
 	$(BUILD)/cifar --dataset $@ --data $(DATA) --out runs/$@ $(FLAGS)
+imagenet: ## reproduce the paper's ImageNet tables: DATA=DIR [MODEL=v1|v2] [NP=processes]; without DATA: what to fetch, what it takes
+	$(READY) $(if $(NP),MPI=1) $(BUILD)/imagenet
+	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet --model $(or $(MODEL),v1) $(if $(DATA),--data "$(DATA)") $(FLAGS)
+imagenet-smoke: ## the same on a small tree of drawn pictures, interrupted and resumed on the way
+	$(READY) $(BUILD)/imagenet $(BUILD)/imagenet-tree
+	BUILD=$(BUILD) bash tests/imagenet.sh
 audit: ## train a small network, check every equation on it, then everything against the authors' numbers
 	$(READY) $(BUILD)/cifar $(BUILD)/audit
 	$(BUILD)/cifar $(AUDIT_FLAGS)

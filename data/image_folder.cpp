@@ -10,6 +10,7 @@
 #include <map>
 
 #include "tensor/check.h"
+#include "tensor/hash.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -199,6 +200,12 @@ std::size_t ImageFolder::bytes() const {
   std::size_t n = names_.capacity() + begins_.capacity() * sizeof begins_[0] + labels_.capacity() * sizeof labels_[0];
   for (const std::string& c : classes_) n += sizeof c + c.capacity();
   return n;
+}
+
+std::string ImageFolder::fingerprint() const {
+  std::uint64_t hash = hash_bytes(labels_.data(), labels_.size() * sizeof labels_[0], hash_bytes(names_.data(), names_.size()));
+  for (const std::string& c : classes_) hash = hash_bytes(c.c_str(), c.size() + 1, hash);
+  return text(count(), " pictures in ", classes_.size(), " classes, names' hash ", hash_text(hash));
 }
 
 }  // namespace data

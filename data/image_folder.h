@@ -39,6 +39,7 @@ class ImageFolder {
   std::int32_t label(Index i) const { return labels_[i]; }
   const std::vector<std::string>& class_names() const { return classes_; }  // synsets, sorted
   std::size_t bytes() const;  // of memory that the listing takes
+  std::string fingerprint() const;  // count, classes and a hash of all names and labels
 
  private:
   void list_classes(const std::string& classes_from, bool empty_files);
@@ -69,6 +70,7 @@ class FolderPictures : public PictureSource {
   explicit FolderPictures(const ImageFolderOptions& options);
   Shape shape() const override { return {folder_.count(), options_.size, options_.size, 3}; }
   std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const override;
+  std::string fingerprint() const override { return folder_.fingerprint(); }
   const ImageFolder& folder() const { return folder_; }
   Index skipped() const;  // files, so far
 

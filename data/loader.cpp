@@ -4,8 +4,6 @@
 #include <numeric>
 #include <utility>
 
-#include "data/augment.h"
-
 namespace fission {
 namespace data {
 namespace {
@@ -15,23 +13,6 @@ constexpr Index in_use = 2;      // batches the consumer may be using: the last 
 Index chunk_for(Index bytes_a_picture) { return std::clamp<Index>(32 * 3072 / bytes_a_picture, 1, 32); }
 constexpr Index key_bits = 24;   // of stage and of epoch in a random stream's 48-bit item
 constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
-
-class DatasetPictures : public PictureSource {
- public:
-  explicit DatasetPictures(const Dataset& d) : d_(d) {
-    FISSION_CHECK(Index(d.labels.size()) == d.count && Index(d.pictures.size()) == d.count * d.bytes_a_picture(), "[loader] ", d.name, ": ",
-                  d.labels.size(), " labels, ", d.pictures.size(), " bytes for ", shape());
-  }
-  Shape shape() const override { return {d_.count, d_.height, d_.width, d_.channels}; }
-  std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
-    Crop crop = random ? draw_crop(*random, i, d_.padding, d_.flip) : Crop{};
-    write_crop(d_.picture(i), d_.height, d_.width, d_.channels, crop, out);
-    return d_.labels[i];
-  }
-
- private:
-  const Dataset& d_;
-};
 
 // Host memory that the device copies from
 template <class T>
@@ -70,7 +51,7 @@ struct Loader::Slot {
 };
 
 Loader::Loader(const Dataset& dataset, Backend& device, const LoaderOptions& options)
-    : Loader(std::make_shared<DatasetPictures>(dataset), device, options) {}
+    : Loader(pictures_of(dataset), device, options) {}
 
 Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, const LoaderOptions& options)
     : source_(std::move(source)), device_(device), options_(options) {

@@ -11,21 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include "data/dataset.h"
+#include "data/pictures.h"
 #include "tensor/backend.h"
 #include "tensor/batch.h"
-#include "tensor/random.h"
 
 namespace fission {
 namespace data {
-
-// What a loader reads: pictures of one size. write() is called by several threads at once.
-struct PictureSource {
-  virtual ~PictureSource() = default;
-  virtual Shape shape() const = 0;  // (N,H,W,C)
-  // picture i as (H,W,C) to `out`, augmented from `random` unless that is null; returns the label
-  virtual std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const = 0;
-};
 
 struct LoaderOptions {
   Index batch = 128;

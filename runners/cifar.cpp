@@ -13,10 +13,11 @@ int main(int argc, char** argv) {
 
     data::Dataset train = data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
-    options.fit(train);
+    data::PictureSets pictures = data::picture_sets(train, test);
+    options.fit(pictures);
 
     Backend& backend = options.device.open();
-    Run run(options.run, options.how, options.config(), train, test, backend);
+    Run run(options.run, options.how, options.config(), pictures, backend);
     State state = run.begin();
     std::printf("%s: %ld training and %ld test pictures; %s, %s, %d threads\nnetwork: widths %s, %s MACs a picture, %ld parameters; run: %s\n",
                 train.name.c_str(), long(train.count), long(test.count), name_of(state.network->config().activation), backend.name().c_str(),

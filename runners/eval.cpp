@@ -1,7 +1,7 @@
 // Loads a checkpoint of any stage and reports loss, top-1 and top-5 on a data set's test (or training) pictures.
 #include <nlohmann/json.hpp>
 
-#include "data/loader.h"
+#include "data/image_folder.h"
 #include "nn/checkpoint.h"
 #include "nn/training.h"
 #include "runners/common/program.h"
@@ -10,13 +10,14 @@
 int main(int argc, char** argv) {
   using namespace fission;
   CLI::App app{"Reports loss, top-1 and top-5 of a checkpoint on a data set.", "eval"};
-  std::string checkpoint, dataset, directory, split = "test";
+  std::string checkpoint, dataset, directory, val_labels, split = "test";
   Index batch = 128;
   bool json = false;
   DeviceOptions device;
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
   app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
   app.add_option("--data", directory, "folder of its files; default: where the system's package puts it");
+  app.add_option("--val-labels", val_labels, "ImageNet: a file of val/'s labels, as imagenet's; default: val/ has class folders, or one of the usual names");
   app.add_option("--split", split, "test or train")->capture_default_str()->check(CLI::IsMember({"test", "train"}));
   app.add_option("--batch", batch, "pictures at a time")->capture_default_str()->check(CLI::Range(1, 65536));
   app.add_flag("--json", json, "one JSON object instead of prose");
@@ -26,14 +27,24 @@ int main(int argc, char** argv) {
     TensorFile file = read_safetensors(checkpoint);
     auto network = load_network(file, backend);
     if (dataset.empty()) dataset = file.metadata_at("dataset");
-    data::Dataset pictures = data::load_dataset(dataset, directory, split == "test" ? data::Split::test : data::Split::train);
     const NetworkConfig& c = network->config();
+    const data::Split part = split == "test" ? data::Split::test : data::Split::train;
+    data::Dataset pictures;
+    data::SourcePtr source;
+    if (dataset == "imagenet") {
+      data::ImageFolderOptions folder;
+      folder.directory = directory, folder.split = part, folder.size = c.size, folder.val_labels = val_labels;
+      auto decoded = std::make_shared<data::FolderPictures>(folder);
+      pictures = data::description(*decoded), source = decoded;
+    } else {
+      pictures = data::load_dataset(dataset, directory, part), source = data::pictures_of(pictures);
+    }
     if (c.size != pictures.height || c.channels != pictures.channels || c.classes != pictures.classes)
       user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels, " pictures of ", c.classes, " classes; ", dataset, " has ",
                  pictures.height, "x", pictures.width, "x", pictures.channels, " of ", pictures.classes);
     data::LoaderOptions options;
     options.batch = batch, options.shuffle = options.augment = false;
-    data::Loader loader(pictures, backend, options);
+    data::Loader loader(source, backend, options);
     Score s = evaluate(*network, loader, PictureInput(backend, DType::f32, pictures.mean, pictures.std));
     if (json)
       std::printf("%s\n", nlohmann::ordered_json{{"checkpoint", checkpoint}, {"dataset", dataset}, {"split", split}, {"pictures", s.count},

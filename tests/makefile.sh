@@ -106,6 +106,10 @@ cp runners/hello.cpp runners/cifar.cpp
 fact 'demo-short sets up, builds and runs' 0 '^build/cifar --dataset' make demo-short
 fact '... with all job slots' 1 '' grep -i 'warning' last
 rm runners/cifar.cpp
+cp runners/hello.cpp runners/imagenet.cpp
+fact 'imagenet hands DATA, MODEL and FLAGS on' 0 '^build/imagenet --model v2 --data "/d" --x$' make imagenet DATA=/d MODEL=v2 FLAGS=--x
+fact 'imagenet without DATA asks the program what to fetch' 0 '^build/imagenet --model v1 *$' make imagenet
+rm runners/imagenet.cpp
 fact 'clean removes it all' 0 'rm -rf build' make clean
 
 # --- deps

@@ -1,48 +1,60 @@
 #include "runners/common/growth_options.h"
 
+#include <algorithm>
+#include <thread>
+
 #include "tensor/eigen.h"
 
 namespace fission {
+namespace {
+CLI::Validator at_least(double least) {
+  return CLI::Validator([least](std::string& s) {
+    double v = 0;
+    return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15 ? std::string() : text("'", s, "': expected a number from ", least, " to 1e15");
+  }, "", "");
+}
+}  // namespace
+
+GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
+  if (kind == Pictures::small) return;
+  dataset = "imagenet", widths = "imagenet-seed", schedule = "cosine";
+  epochs = 120, warmup = 5, smoothing = 0.1, bn_batch = 64, lr_per = 256, decay_all = false;
+  run.batch = 256, run.network.size = 224, run.network.stem_stride = 2;
+  run.loader_threads = std::max(1, int(std::thread::hardware_concurrency()));
+  how.grow = 1, how.threshold = 0.9, how.rayleigh.decay_every_epoch = true, how.rayleigh.probe.curvature.relu_beta = 1;
+}
 
 void GrowthOptions::add_to(CLI::App& app) {
   auto option = [&](const char* name, auto& value, const std::string& text) { return app.add_option(name, value, text)->capture_default_str(); };
-  auto at_least = [](double least) {
-    return CLI::Validator([least](std::string& s) {
-      double v = 0;
-      return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15 ? std::string() : text("'", s, "': expected a number from ", least, " to 1e15");
-    }, "", "");
-  };
+  auto paper = [&](const char* cifar, const char* imagenet) { return std::string("; the paper: ") + (kind == Pictures::imagenet ? imagenet : cifar); };
   app.option_defaults()->always_capture_default();
-  option("--dataset", dataset, "cifar10, cifar100, fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")->group("Data");
-  option("--data", data, "folder of its published binary files; default: where the system's package puts it, if there is one")->group("Data");
-  option("--first", first, "use only the first so many training pictures; 0: all")->check(at_least(0))->group("Data");
-  app.add_flag("--no-augment", no_augment, "no pad-crop-flip; the paper augments")->group("Data");
+  if (kind == Pictures::small) add_small_pictures(app);
+  app.add_flag("--no-augment", no_augment, kind == Pictures::imagenet ? "no random crop, no flip; the paper augments" : "no pad-crop-flip; the paper augments")->group("Data");
 
-  option("--model", run.network.model, "mobilenet_v1 or mobilenet_v2 (here with stride 1 in the first convolution); the paper on CIFAR: mobilenet_v1")->group("Network");
-  option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 (V2: 35) widths (8,8,16,…); the paper: its seed")->group("Network");
+  option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 (V2: 35) widths (8,8,16,…)" + paper("its seed", "its seed; MobileNetV1's is not published, imagenet-seed is this project's choice"))->group("Network");
   app.add_option("--start", start, "a trained network's file in place of --model and --widths: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->excludes("--model")->group("Network");
   option("--activation", activation, "swish, relu; the paper: swish")->group("Network");
 
-  option("--epochs", epochs, "of training the seed; the paper: 160")->check(at_least(0))->group("Training");
-  option("--tune-epochs", tune_epochs, "of fine-tuning after a split; -1: as --epochs; the paper: 160")->check(at_least(-1))->group("Training");
-  option("--batch", run.batch, "pictures a step, of all processes together; the paper: 128")->check(at_least(1))->group("Training");
-  option("--lr", lr, "learning rate; the paper: 0.1")->check(at_least(0))->group("Training");
+  option("--epochs", epochs, "of training the seed" + paper("160", "120"))->check(at_least(0))->group("Training");
+  option("--tune-epochs", tune_epochs, "of fine-tuning after a split; -1: as --epochs" + paper("160", "120"))->check(at_least(-1))->group("Training");
+  option("--batch", run.batch, "pictures a step, of all processes together" + paper("128", "256"))->check(at_least(1))->group("Training");
+  option("--lr", lr, lr_per ? text("learning rate at ", lr_per, " pictures a step: times --batch/", lr_per, "; the paper: 0.1") : "learning rate; the paper: 0.1")->check(at_least(0))->group("Training");
   option("--tune-lr", tune_lr, "of fine-tuning; -1: as --lr; the paper: 0.1")->check(at_least(-1))->group("Training");
-  option("--schedule", schedule, "step (x 0.1 at 50 % and 75 % of the epochs) or cosine; the paper: step")->group("Training");
-  option("--warmup", warmup, "epochs of linear warm-up from 0; the paper: 0")->check(at_least(0))->group("Training");
+  option("--schedule", schedule, "step (x 0.1 at 50 % and 75 % of the epochs) or cosine" + paper("step", "cosine"))->group("Training");
+  option("--warmup", warmup, "epochs of linear warm-up from 0" + paper("0", "5; the authors' code by default: 0"))->check(at_least(0))->group("Training");
   option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")->check(CLI::Range(0.0, 1.0))->group("Training");
-  app.add_flag("--nesterov", nesterov, "Nesterov momentum; the paper: not on CIFAR")->group("Training");
-  option("--weight-decay", weight_decay, "on every parameter; the paper: 1e-4")->check(at_least(0))->group("Training");
-  option("--smoothing", smoothing, "label smoothing; the paper: 0 on CIFAR")->check(CLI::Range(0.0, 1.0))->group("Training");
-  option("--bn-batch", bn_batch, "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end is left out; 0: the whole batch, as the paper (one process only)")->check(at_least(0))->group("Training");
+  app.add_flag("--nesterov", nesterov, "Nesterov momentum" + paper("not on CIFAR", "MobileNetV1 only, and so is the default here (--nesterov, --nesterov=false)"))->group("Training");
+  option("--weight-decay", weight_decay, (decay_all ? "on every parameter" : "not on batch norm and biases (the authors' MobileNetV2: on its depthwise gammas too)") + paper("1e-4", "1e-4"))->check(at_least(0))->group("Training");
+  option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))->check(CLI::Range(0.0, 1.0))->group("Training");
+  option("--bn-batch", bn_batch, "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end is left out; 0: the whole batch (one process only)" + paper("the whole batch", "64, its batch a GPU"))->check(at_least(0))->group("Training");
 
-  option("--rounds", how.rounds, "of splitting; the paper: 4 (ImageNet, MobileNetV1)")->check(at_least(0))->group("Growth");
+  option("--rounds", how.rounds, "of splitting" + paper("4 (ImageNet, MobileNetV1)", "4 (MobileNetV1), 3 (MobileNetV2)"))->check(at_least(0))->group("Growth");
   option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost; the paper: no one value")->check(CLI::Range(0.0, 1.0))->group("Growth");
-  app.add_option("--target-macs", how.target_macs, "stay just under so many MACs a picture; several, comma-separated: one a round; default, as the paper: no target")->delimiter(',')->check(at_least(1))->group("Growth");
+  app.add_option("--target-macs", how.target_macs, "stay just under so many MACs a picture; several, comma-separated: one a round; default, as the paper: no target")->delimiter(',')->check(at_least(kind == Pictures::imagenet ? 0 : 1))->group("Growth");
   option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored), random; the paper: energy")->group("Growth");
   option("--energy", energy, "of a neuron, what one more channel adds: exact (MACs), paper (the authors' count), parameters, picojoules (45 nm, Horowitz 2014), table:FILE (split/energy_table.h); the paper: paper")->group("Growth");
-  option("--energy-scale", energy_scale, "none, sqrt or log of the energy; the paper: sqrt on CIFAR")->group("Growth");
-  option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from 0.99 of it on)")->group("Growth");
+  option("--energy-scale", energy_scale, "none, sqrt or log of the energy" + paper("sqrt on CIFAR", "log"))->group("Growth");
+  option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from " + compact(how.threshold) + " of it on)")->group("Growth");
   option("--multiple", how.multiple, "new widths are multiples of 1, 4 or 8: rounded down, and what that frees buys whole steps; the paper: 1")->check(CLI::IsMember({1, 4, 8}))->group("Growth");
   option("--epsilon", how.surgery.epsilon, "the copies' distance from the neuron; the paper: 0.01 (MobileNetV2: 0.1)")->check(at_least(0))->group("Growth");
   option("--split-step", split_step, "exact (a step of epsilon in function space) or paper (columns of v copied whole)")->group("Growth");
@@ -51,11 +63,11 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
   option("--linear-curvature", linear_curvature, "second derivative of no activation (MobileNetV2's linear projections): one, so that they can be chosen at all, or zero, the truth; the paper: one")->group("RQ-SGD");
   option("--solver", solver, "rq-sgd, or lanczos (whole passes over one fixed augmentation, residuals stated; needs Eigen); the paper: rq-sgd")->group("RQ-SGD");
-  option("--rq-epochs", how.rayleigh.epochs, "of the descent, or Lanczos's passes; the paper: 10")->check(at_least(1))->group("RQ-SGD");
+  option("--rq-epochs", how.rayleigh.epochs, "of the descent, or Lanczos's passes" + paper("10", "4 (MobileNetV1), 2 (MobileNetV2)"))->check(at_least(1))->group("RQ-SGD");
   option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
-  option("--rq-lr", how.rayleigh.lr, "learning rate, x 0.2 at every even epoch; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
+  option("--rq-lr", how.rayleigh.lr, std::string("learning rate, x 0.2 at every ") + (how.rayleigh.decay_every_epoch ? "epoch after the first" : "even epoch") + "; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
   option("--rq-loss", rq_loss, "training (label smoothing included) or ce (plain cross-entropy, as the authors)")->group("RQ-SGD");
-  option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; the paper: 3 on CIFAR")->check(at_least(0))->group("RQ-SGD");
+  option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature" + paper("3 on CIFAR", "1"))->check(at_least(0))->group("RQ-SGD");
 
   option("--seed", how.seed, "of initialisation, order, augmentation and directions")->check(at_least(0))->group("Run");
   option("--out", run.directory, "the run's folder, default: runs/ and the data set's name; the same command goes on with the run it finds there")->group("Run");
@@ -63,6 +75,14 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--check-pictures", run.check_pictures, "training pictures on which a split's loss change is predicted and measured")->check(at_least(1))->group("Run");
   option("--loader-threads", run.loader_threads, "that prepare batches ahead")->check(CLI::Range(1, 256))->group("Run");
   device.add_to(app);
+}
+
+void GrowthOptions::add_small_pictures(CLI::App& app) {
+  auto option = [&](const char* name, auto& value, const std::string& text) { return app.add_option(name, value, text)->capture_default_str(); };
+  option("--dataset", dataset, "cifar10, cifar100, fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")->group("Data");
+  option("--data", data, "folder of its published binary files; default: where the system's package puts it, if there is one")->group("Data");
+  option("--first", first, "use only the first so many training pictures; 0: all")->check(at_least(0))->group("Data");
+  option("--model", run.network.model, "mobilenet_v1 or mobilenet_v2 (here with stride 1 in the first convolution); the paper on CIFAR: mobilenet_v1")->group("Network");
 }
 
 namespace {
@@ -91,13 +111,14 @@ void GrowthOptions::settle() {
   how.rayleigh.probe.matrix = parse_matrix(curvature);
   how.rayleigh.probe.curvature.linear = one_of<double>("--linear-curvature", linear_curvature, {{"one", 1}, {"zero", 0}});
   how.rayleigh.probe.smoothing = one_of<bool>("--rq-loss", rq_loss, {{"training", true}, {"ce", false}}) ? smoothing : 0;
+  const double scale = lr_per ? double(run.batch) / double(lr_per) : 1;
   TrainingSettings t;
-  t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr, t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
-  t.sgd = {momentum_factor, weight_decay, nesterov, true};
+  t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr * scale, t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
+  t.sgd = {momentum_factor, weight_decay, nesterov, decay_all};
   t.smoothing = smoothing, t.bn_batch = bn_batch;
   how.train = how.tune = t;
   if (tune_epochs >= 0) how.tune.schedule.epochs = tune_epochs;
-  if (tune_lr >= 0) how.tune.schedule.lr = tune_lr;
+  if (tune_lr >= 0) how.tune.schedule.lr = tune_lr * scale;
   run.network.widths = parse_widths(run.network.model, widths);
   run.network.activation = parse_activation(activation);
   if (!start.empty()) run.start = start, run.network = read_config(read_safetensors(start)), activation = name_of(run.network.activation);
@@ -105,23 +126,30 @@ void GrowthOptions::settle() {
   if (run.directory.empty()) run.directory = "runs/" + dataset;
 }
 
-void GrowthOptions::fit(const data::Dataset& train) {
+void GrowthOptions::fit(const data::PictureSets& pictures) {
   NetworkConfig& n = run.network;
-  if (!start.empty() && (n.classes != train.classes || n.size != train.height || n.channels != train.channels))
-    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ", n.classes, " classes; expected ", train.height, "x",
-               train.width, "x", train.channels, " and ", train.classes, ", as ", train.name, " has");
-  n.classes = train.classes, n.size = train.height, n.channels = train.channels;
+  const Shape p = pictures.train->shape();
+  if (!start.empty() && (n.classes != pictures.classes || n.size != p[1] || n.channels != p[3]))
+    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ", n.classes, " classes; expected ", p[1], "x", p[2], "x",
+               p[3], " and ", pictures.classes, ", as ", pictures.name, " has");
+  n.classes = pictures.classes, n.size = p[1], n.channels = p[3];
+}
+
+nlohmann::ordered_json GrowthOptions::training_config() const {
+  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start},
+          {"activation", activation}, {"epochs", how.train.schedule.epochs}, {"batch", run.batch}, {"lr", lr}, {"schedule", schedule}, {"warmup", warmup},
+          {"momentum-factor", momentum_factor}, {"nesterov", nesterov}, {"weight-decay", weight_decay}, {"smoothing", smoothing},
+          {"bn-batch", bn_batch}, {"seed", how.seed}};
 }
 
 nlohmann::ordered_json GrowthOptions::config() const {
-  nlohmann::ordered_json c{{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start}, {"activation", activation},
-          {"epochs", how.train.schedule.epochs}, {"tune-epochs", how.tune.schedule.epochs}, {"batch", run.batch}, {"lr", lr},
-          {"tune-lr", how.tune.schedule.lr}, {"schedule", schedule}, {"warmup", warmup}, {"momentum-factor", momentum_factor}, {"nesterov", nesterov},
-          {"weight-decay", weight_decay}, {"smoothing", smoothing}, {"bn-batch", bn_batch}, {"rounds", how.rounds}, {"grow", how.grow},
-          {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
-          {"multiple", how.multiple}, {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature}, {"solver", solver}, {"linear-curvature", linear_curvature},
-          {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch}, {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss},
-          {"relu-beta", how.rayleigh.probe.curvature.relu_beta}, {"seed", how.seed}, {"check-pictures", run.check_pictures}};
+  nlohmann::ordered_json c = training_config();
+  c.update({{"tune-epochs", how.tune.schedule.epochs}, {"tune-lr", tune_lr < 0 ? lr : tune_lr}, {"rounds", how.rounds}, {"grow", how.grow},
+            {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
+            {"multiple", how.multiple}, {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature},
+            {"solver", solver}, {"linear-curvature", linear_curvature}, {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch},
+            {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss}, {"relu-beta", how.rayleigh.probe.curvature.relu_beta},
+            {"check-pictures", run.check_pictures}});
   if (!how.energy.fingerprint.empty()) c["energy-table"] = how.energy.fingerprint;  // the same file, not only its name
   return c;
 }

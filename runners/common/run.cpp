@@ -115,14 +115,9 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
   }
 }
 
-Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config, const data::Dataset& train, const data::Dataset& test,
-         Backend& backend, Comm& comm)
-    : options_(options), how_(how), config_(config), train_(train), test_(test), check_(train), backend_(backend), comm_(comm),
-      input_(backend, DType::f32, train.mean, train.std), last_checkpoint_(std::chrono::steady_clock::now()) {
-  // the first pictures of the training set: what a split's loss change is predicted and measured on
-  check_.count = std::min(check_.count, options.check_pictures);
-  check_.pictures.resize(check_.count * check_.bytes_a_picture());
-  check_.labels.resize(check_.count);
+Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config, const data::PictureSets& pictures, Backend& backend, Comm& comm)
+    : options_(options), how_(how), config_(config), pictures_(pictures), backend_(backend), comm_(comm),
+      input_(backend, DType::f32, pictures.mean, pictures.std), last_checkpoint_(std::chrono::steady_clock::now()) {
   check_processes();
   if (exists(path("config.json"))) {
     Json old;
@@ -146,8 +141,8 @@ void Run::check_processes() const {
   if (auto d = comm_.disagreement(all.dump()))
     user_error("process ", d->rank, " was given other options than process 0: ",
                differences(Json::parse(d->first), Json::parse(d->other), {" is ", " there, ", text(" in process ", d->rank).c_str()}));
-  comm_.require_same("the training data", fingerprint(train_), "--data: the same files for each");
-  comm_.require_same("the test data", fingerprint(test_), "--data: the same files for each");
+  comm_.require_same("the training data", pictures_.train->fingerprint(), "--data: the same files for each");
+  comm_.require_same("the test data", pictures_.test->fingerprint(), "--data: the same files for each");
   if (group == 0)
     user_error("--bn-batch 0, one batch-norm group of the whole batch, with ", n, " processes; expected a group for each, such as --bn-batch ",
                std::max<Index>(1, options_.batch / n));
@@ -196,28 +191,30 @@ BatchSource& Run::training(Index round, Stage stage) {
     o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
     if (o.fixed_key) std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
     training_loader_.reset();
-    training_loader_ = std::make_unique<data::Loader>(train_, backend_, o);
+    training_loader_ = std::make_unique<data::Loader>(pictures_.train, backend_, o);
     loader_key_ = key;
   }
   return *training_loader_;
 }
 
+// Some pictures of the training set: what a split's loss change is predicted and measured on
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = 1000000, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
-  if (!check_loader_) check_loader_ = std::make_unique<data::Loader>(check_, backend_, o);
+  Index stride = pictures_.by_class ? std::max<Index>(1, pictures_.train->shape()[0] / options_.check_pictures) : 1;
+  if (!check_loader_) check_loader_ = std::make_unique<data::Loader>(data::part_of(pictures_.train, options_.check_pictures, stride), backend_, o);
   return *check_loader_;
 }
 
 BatchSource& Run::test() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.shuffle = false, o.augment = false;
-  if (!test_loader_) test_loader_ = std::make_unique<data::Loader>(test_, backend_, o);
+  if (!test_loader_) test_loader_ = std::make_unique<data::Loader>(pictures_.test, backend_, o);
   return *test_loader_;
 }
 
 double Run::pictures_left(const State& s) const {
-  double epoch = double(train_.count), tune = double(how_.tune.schedule.epochs) * epoch, rq = double(how_.rayleigh.epochs) * epoch;
+  double epoch = double(pictures_.train->shape()[0]), tune = double(how_.tune.schedule.epochs) * epoch, rq = double(how_.rayleigh.epochs) * epoch;
   double batch = double(s.stage == Stage::train ? options_.batch : options_.rq_batch);
   double stage = s.stage == Stage::rayleigh ? rq : s.round == 0 ? double(how_.train.schedule.epochs) * epoch : tune;
   double left = stage - double(s.epoch) * epoch - std::min(epoch, double(s.step) * batch);
@@ -306,7 +303,7 @@ void Run::save(State& s) {
   file.path = path(name + ".safetensors");
   store_network(file, *s.network);
   file.metadata["seed"] = std::to_string(how_.seed), file.metadata["round"] = std::to_string(s.round);
-  file.metadata["dataset"] = train_.name, file.metadata["history"] = history_to_json(s.history).dump();
+  file.metadata["dataset"] = pictures_.name, file.metadata["history"] = history_to_json(s.history).dump();
   if (comm_.first()) {
     check_no_nan(file);
     write_safetensors(file.path, file);
@@ -324,7 +321,7 @@ void Run::write_checkpoint(const State& s) {
   file.path = path("checkpoint.safetensors");
   store_network(file, *s.network);
   auto& m = file.metadata;
-  m["seed"] = std::to_string(how_.seed), m["dataset"] = train_.name, m["history"] = history_to_json(s.history).dump();
+  m["seed"] = std::to_string(how_.seed), m["dataset"] = pictures_.name, m["history"] = history_to_json(s.history).dump();
   m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh", m["done"] = s.done ? "1" : "0";
   m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step), m["log_lines"] = std::to_string(log_lines_);
   store_meter(file, *s.meter, comm_);
@@ -350,7 +347,7 @@ State Run::read_checkpoint() {
   s.history = history_from_json(file.metadata_at("history"), file.path);
   const std::vector<Index>& seed_widths = s.history.empty() ? s.network->config().widths : s.history.front().widths;
   std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"), file.metadata_at("seed"));
-  std::string expected = identity(options_.network, options_.network.widths, train_.name, std::to_string(how_.seed));
+  std::string expected = identity(options_.network, options_.network.widths, pictures_.name, std::to_string(how_.seed));
   if (found != expected) user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
   s.round = whole(file, "round");
   const std::string& stage = file.metadata_at("stage");

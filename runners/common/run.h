@@ -31,8 +31,8 @@ class Run : public Workshop {
  public:
   // Refuses a directory that holds another run, processes with other options or data than the first, and a batch that does not
   // fall into a batch-norm group at least for each of them. config: everything that the result depends on.
-  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::Dataset& train,
-      const data::Dataset& test, Backend& backend, Comm& comm = processes());
+  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::PictureSets& pictures,
+      Backend& backend, Comm& comm = processes());
   State begin();  // a new state in a new directory, or the one of the last checkpoint
 
   BatchSource& training(Index round, Stage stage) override;
@@ -56,8 +56,7 @@ class Run : public Workshop {
   RunOptions options_;
   GrowSettings how_;
   nlohmann::ordered_json config_;
-  const data::Dataset &train_, &test_;
-  data::Dataset check_;
+  data::PictureSets pictures_;
   Backend& backend_;
   Comm& comm_;
   PictureInput input_;

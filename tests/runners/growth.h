@@ -19,16 +19,21 @@ using Contents = std::map<std::string, std::string>;  // file name → what is i
 
 inline const std::string four_wide = "4,4,4,4,4,4,4,4,4,4,4,4,4,4";
 
-// Three steps an epoch, one round. What `more` says of an option that stands here too, holds.
+// What `more` says of an option that stands in both, holds.
+inline Arguments merged(const std::vector<Arguments>& all, const Arguments& more) {
+  Arguments a = more;
+  for (const Arguments& option : all)
+    if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
+  return a;
+}
+
+// Three steps an epoch, one round
 inline Arguments tiny_growth(const std::string& out, const Arguments& more = {}) {
   const std::vector<Arguments> all{{"--dataset", "fashion-mnist"}, {"--data", pictures() / "idx"}, {"--widths", four_wide},
                                    {"--epochs", "1"}, {"--tune-epochs", "1"}, {"--rounds", "1"}, {"--rq-epochs", "2"},
                                    {"--batch", "16"}, {"--rq-batch", "16"}, {"--check-pictures", "32"}, {"--threads", "1"},
                                    {"--seed", "7"}, {"--out", out}};
-  Arguments a = more;
-  for (const Arguments& option : all)
-    if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
-  return a;
+  return merged(all, more);
 }
 
 inline std::vector<Json> log_of(const std::string& folder) {

@@ -117,7 +117,7 @@ TEST_CASE("options: every option of eval has its effect") {
   two[2] = "2";
   CHECK(json_of(launch("eval", two)).at("top1") == base.at("top1"));
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--threads", "5000"}), {"--threads"});
-  check_all_covered("eval", {"--dataset", "--data", "--split", "--batch", "--json", "--device", "--threads"});
+  check_all_covered("eval", {"--dataset", "--data", "--val-labels" /* among imagenet's facts */, "--split", "--batch", "--json", "--device", "--threads"});
   check_defaults_shown("eval");
 }
 

@@ -3,9 +3,13 @@
 #include <unordered_map>
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/loops.h"
 #include "tensor/cpu/onednn.h"
 
 namespace fission::cpu {
+
+const bool wide = (int(dnnl::get_effective_cpu_isa()) & int(dnnl::cpu_isa::avx512_core)) == int(dnnl::cpu_isa::avx512_core);
+
 namespace {
 constexpr std::size_t most_plans = 2048;  // a grown network brings new shapes each round; beyond this all plans are made anew
 using dnnl::memory;

@@ -17,23 +17,23 @@ namespace {
 
 constexpr Index most_taps = 11 * 11;
 
-// A row of pixels as vectors: vector v starts at float first[v] of a period and comes again every period.
-// Fewer than 8 channels: the period is T pixels, a multiple of 8 floats (loops.h). Else it is one pixel, and the last vector
-// lies at C − 8, over the one before: what both compute is the same, and of the sums only the new channels count.
-// Filter values and filter sums stand as (vectors, taps, 8).
+// A row of pixels as vectors of L floats (16 where the processor is wide, else 8): vector v starts at float first[v] of a period
+// and comes again every period. Fewer than L channels: the period is T pixels, a multiple of L floats. Else it is one pixel, and
+// the last vector lies at C − L, over the one before: what both compute is the same, and of the sums only the new channels count.
+// Filter values and filter sums stand as (vectors, taps, L).
 struct Vectors {
-  Index period, count;
+  Index floats, period, count;  // floats: L
   const Index* first;
 };
 Vectors vectors_of(Index channels, Scratch& scratch) {
-  const Index period = channels < lanes ? run_pixels(channels, 1) * channels : channels, count = (period + lanes - 1) / lanes;
+  const Index floats = wide ? 16 : lanes, period = channels < floats ? std::lcm(channels, floats) : channels, count = (period + floats - 1) / floats;
   Index* first = scratch.take<Index>(count);
-  for (Index v = 0; v < count; v++) first[v] = std::min(v * lanes, period - lanes);
-  return {period, count, first};
+  for (Index v = 0; v < count; v++) first[v] = std::min(v * floats, period - floats);
+  return {floats, period, count, first};
 }
 
-const float* expand_filter(View w, Index channels, const Vectors& vectors, Scratch& scratch) {  // (K,K,C) → (vectors, taps, 8)
-  const Index taps = w.shape[0] * w.shape[1];
+const float* expand_filter(View w, Index channels, const Vectors& vectors, Scratch& scratch) {  // (K,K,C) → (vectors, taps, L)
+  const Index taps = w.shape[0] * w.shape[1], lanes = vectors.floats;
   float* out = scratch.take<float>(vectors.count * taps * lanes);
   for (Index v = 0; v < vectors.count; v++)
     for (Index t = 0; t < taps; t++)
@@ -42,7 +42,7 @@ const float* expand_filter(View w, Index channels, const Vectors& vectors, Scrat
 }
 
 // What some rows of pixels read: in[r][t], for row r and its t-th tap, which is tap number[t] of the filter's `taps`.
-// Up to 7 floats past a row may be read.
+// Up to L − 1 floats past a row may be read.
 struct Rows {
   Index rows, floats;  // floats of a row
   int count, taps;     // of a row here, of the filter
@@ -51,26 +51,27 @@ struct Rows {
 };
 
 // out[r][i] = Σ_t w_t[i] · in[r][t][i]. A vector's filter values stay in registers for all rows.
-template <int Count>
+template <int Count, int L>
 void weigh(const Rows& x, const Vectors& vectors, const float* w, float* out) {
+  using V = typename Vector<L>::Type;
   const int count = Count ? Count : x.count;
   const Index n = x.floats, period = vectors.period;
   for (Index v = 0; v < vectors.count && vectors.first[v] < n; v++) {
-    Lanes filter[Count ? Count : most_taps];
-    for (int t = 0; t < count; t++) filter[t] = FISSION_CONST_LANES(w + (v * count + t) * lanes);
+    V filter[Count ? Count : most_taps];
+    for (int t = 0; t < count; t++) filter[t] = lanes_at<L>(w + (v * count + t) * L);
     for (Index r = 0; r < x.rows; r++) {
       const float* in[Count ? Count : most_taps];
       for (int t = 0; t < count; t++) in[t] = x.in[r * count + t];
       float* to = out + r * n;
       Index i = vectors.first[v];
       auto sum = [&] {
-        Lanes s = filter[0] * FISSION_CONST_LANES(in[0] + i);
-        for (int t = 1; t < count; t++) s += filter[t] * FISSION_CONST_LANES(in[t] + i);
+        V s = filter[0] * lanes_at<L>(in[0] + i);
+        for (int t = 1; t < count; t++) s += filter[t] * lanes_at<L>(in[t] + i);
         return s;
       };
-      for (; i + lanes <= n; i += period) FISSION_LANES(to + i) = sum();
+      for (; i + L <= n; i += period) lanes_at<L>(to + i) = sum();
       if (i < n) {
-        const Lanes s = sum();
+        const V s = sum();
         std::memcpy(to + i, &s, (n - i) * sizeof(float));
       }
     }
@@ -78,16 +79,17 @@ void weigh(const Rows& x, const Vectors& vectors, const float* w, float* out) {
 }
 
 // da[r][i] = Σ_t w_t[i] · d[r][t][i];  dw_t[i] += Σ_r a[r][i] · d[r][t][i]
-template <int Count, bool Data, bool Filter>
+template <int Count, int L, bool Data, bool Filter>
 void weigh_backward(const Rows& d, const Vectors& vectors, const float* w, const float* a, float* da, float* dw) {
+  using V = typename Vector<L>::Type;
   const int count = Count ? Count : d.count;
   const Index n = d.floats, period = vectors.period;
   for (Index v = 0; v < vectors.count && vectors.first[v] < n; v++) {
-    Lanes sums[Count ? Count : most_taps], filter[Count ? Count : most_taps];
+    V sums[Count ? Count : most_taps], filter[Count ? Count : most_taps];
     for (int t = 0; t < count; t++) {
-      const Index at = (v * d.taps + d.number[t]) * lanes;
-      if (Filter) sums[t] = FISSION_CONST_LANES(dw + at);
-      if (Data) filter[t] = FISSION_CONST_LANES(w + at);
+      const Index place = (v * d.taps + d.number[t]) * L;
+      if (Filter) sums[t] = lanes_at<L>(dw + place);
+      if (Data) filter[t] = lanes_at<L>(w + place);
     }
     for (Index r = 0; r < d.rows; r++) {
       const float* in[Count ? Count : most_taps];
@@ -95,39 +97,39 @@ void weigh_backward(const Rows& d, const Vectors& vectors, const float* w, const
       const float* from = a + r * n;
       float* to = da + r * n;
       Index i = vectors.first[v];
-      auto step = [&](const Lanes& value) {
-        Lanes gradient = {};
+      auto step = [&](const V& value) {
+        V gradient = {};
         for (int t = 0; t < count; t++) {
-          const Lanes other = FISSION_CONST_LANES(in[t] + i);
+          const V other = lanes_at<L>(in[t] + i);
           if (Data) gradient += filter[t] * other;
           if (Filter) sums[t] += value * other;
         }
         return gradient;
       };
-      for (; i + lanes <= n; i += period) {
-        const Lanes gradient = step(Filter ? FISSION_CONST_LANES(from + i) : Lanes{});
-        if (Data) FISSION_LANES(to + i) = gradient;
+      for (; i + L <= n; i += period) {
+        const V gradient = step(Filter ? lanes_at<L>(from + i) : V{});
+        if (Data) lanes_at<L>(to + i) = gradient;
       }
       if (i < n) {
-        Lanes value = {};  // zeros past the end: they add nothing to dw
+        V value = {};  // zeros past the end: they add nothing to dw
         if (Filter) std::memcpy(&value, from + i, (n - i) * sizeof(float));
-        const Lanes gradient = step(value);
+        const V gradient = step(value);
         if (Data) std::memcpy(to + i, &gradient, (n - i) * sizeof(float));
       }
     }
     if (Filter)
-      for (int t = 0; t < count; t++) FISSION_LANES(dw + (v * d.taps + d.number[t]) * lanes) = sums[t];
+      for (int t = 0; t < count; t++) lanes_at<L>(dw + (v * d.taps + d.number[t]) * L) = sums[t];
   }
 }
 
-template <bool Data, bool Filter>
+template <int L, bool Data, bool Filter>
 void weigh_backward(const Rows& d, const Vectors& vectors, const float* w, const float* a, float* da, float* dw) {
   switch (d.count) {
-    case 1: return weigh_backward<1, Data, Filter>(d, vectors, w, a, da, dw);
-    case 2: return weigh_backward<2, Data, Filter>(d, vectors, w, a, da, dw);
-    case 4: return weigh_backward<4, Data, Filter>(d, vectors, w, a, da, dw);
-    case 9: return weigh_backward<9, Data, Filter>(d, vectors, w, a, da, dw);
-    default: return weigh_backward<0, Data, Filter>(d, vectors, w, a, da, dw);
+    case 1: return weigh_backward<1, L, Data, Filter>(d, vectors, w, a, da, dw);
+    case 2: return weigh_backward<2, L, Data, Filter>(d, vectors, w, a, da, dw);
+    case 4: return weigh_backward<4, L, Data, Filter>(d, vectors, w, a, da, dw);
+    case 9: return weigh_backward<9, L, Data, Filter>(d, vectors, w, a, da, dw);
+    default: return weigh_backward<0, L, Data, Filter>(d, vectors, w, a, da, dw);
   }
 }
 
@@ -205,7 +207,7 @@ void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometr
   FISSION_CHECK(taps <= most_taps, "[depthwise] kernel ", kernel, ": at most 11");
   const Vectors vectors = vectors_of(channels, scratch_);
   const Index places = (width + 2 * g.padding + stride - 1) / stride;  // of the padded input, a phase
-  const Index floats = (stride * places * channels + 15) / 8 * 8;      // of a row of it
+  const Index floats = (stride * places * channels + 31) / 16 * 16;      // of a row of it
   const Index band = band_rows(out_h, out_w, stride * floats), ring_rows = (band - 1) * stride + kernel;
   const float* filter = expand_filter(w, channels, vectors, scratch_);
   const int workers = worth_threads(y.numel()) ? threads() : 1;
@@ -245,8 +247,11 @@ void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometr
           }
         const Rows x{rows, out_w * channels, int(taps), int(taps), number, in};
         float* to = out.as<float>() + row * out_w * channels;
-        if (taps == 9) weigh<9>(x, vectors, filter, to);
-        else weigh<0>(x, vectors, filter, to);
+        widest([&](auto floats) {
+          constexpr int L = floats.value;
+          if (taps == 9) weigh<9, L>(x, vectors, filter, to);
+          else weigh<0, L>(x, vectors, filter, to);
+        });
         row += rows;
       }
     }
@@ -266,11 +271,11 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
   const Vectors vectors = vectors_of(channels, scratch_);
   const Index left = (kernel - 1) / stride;                                         // places of zeros before dout's columns
   const Index places = (width + 2 * g.padding + stride - 1) / stride;               // of the padded input, a phase
-  const Index floats = ((left + std::max(places, out_w)) * channels + 15) / 8 * 8;  // of a row of dout
-  const Index line = (stride * places * channels + 15) / 8 * 8;                     // of a row of the input in phases
+  const Index floats = ((left + std::max(places, out_w)) * channels + 31) / 16 * 16;  // of a row of dout
+  const Index line = (stride * places * channels + 31) / 16 * 16;                     // of a row of the input in phases
   const Index band = stride > 1 ? 1 : band_rows(height, width, 2 * floats);
   const Index rows_met = band - 1 + (kernel + stride - 1) / stride;                 // of dout, by a band of the input
-  const Index values_floats = std::max(band * width * channels, line), sums_floats = vectors.count * taps * lanes;
+  const Index values_floats = std::max(band * width * channels, line), lanes = vectors.floats, sums_floats = vectors.count * taps * lanes;
   const float* filter = expand_filter(w, channels, vectors, scratch_);
   const int workers = worth_threads(y.numel()) ? threads() : 1;
   float *rings = scratch_.take<float>(workers * rows_met * floats), *zeros = scratch_.zeros<float>(floats);
@@ -325,9 +330,12 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
         const Index place = stride == 1 ? 0 : (q * places + first) * channels;
         const Rows x{rows, (last - first + 1) * channels, count, int(taps), number, d};
         float* back = stride == 1 ? to : gradients + place;
-        if (da && dw) weigh_backward<true, true>(x, vectors, filter, values + place, back, partial);
-        else if (da) weigh_backward<true, false>(x, vectors, filter, values + place, back, partial);
-        else if (dw) weigh_backward<false, true>(x, vectors, filter, values + place, back, partial);
+        widest([&](auto floats) {
+          constexpr int L = floats.value;
+          if (da && dw) weigh_backward<L, true, true>(x, vectors, filter, values + place, back, partial);
+          else if (da) weigh_backward<L, true, false>(x, vectors, filter, values + place, back, partial);
+          else if (dw) weigh_backward<L, false, true>(x, vectors, filter, values + place, back, partial);
+        });
       }
       if (da && stride > 1) from_phases(gradients, width, channels, g.padding, stride, places, to);
       if (da) after(me, n / (pictures / groups), source, to, rows * width * channels);

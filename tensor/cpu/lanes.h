@@ -1,4 +1,4 @@
-// A vector of 8 floats in the compiler's own vector type: no intrinsics, so every processor's code comes from one source.
+// Vectors of 8 floats, and of 16, in the compiler's own vector types: no intrinsics, so every processor's code comes from one source.
 #pragma once
 #include "tensor/geometry.h"
 
@@ -6,17 +6,24 @@
 
 namespace fission::cpu {
 
-typedef float Lanes __attribute__((vector_size(32), aligned(4)));  // aligned(4): loads and stores anywhere
+template <int L>
+struct Vector {
+  typedef float Type __attribute__((vector_size(L * 4), aligned(4)));  // aligned(4): loads and stores anywhere
+};
 
-#define FISSION_LANES(p) (*reinterpret_cast<Lanes*>(p))
-#define FISSION_CONST_LANES(p) (*reinterpret_cast<const Lanes*>(p))
+template <int L>
+inline __attribute__((always_inline)) typename Vector<L>::Type& lanes_at(float* p) { return *reinterpret_cast<typename Vector<L>::Type*>(p); }
+template <int L>
+inline __attribute__((always_inline)) const typename Vector<L>::Type& lanes_at(const float* p) {
+  return *reinterpret_cast<const typename Vector<L>::Type*>(p);
+}
 
 // (n) floats, n from one vector to a row of a picture: memcpy's call costs more, and its string instruction much more
 inline __attribute__((always_inline)) void copy_floats(const float* from, Index n, float* to) {
   Index i = 0;
-  for (; i + 8 <= n; i += 8) FISSION_LANES(to + i) = FISSION_CONST_LANES(from + i);
+  for (; i + 8 <= n; i += 8) lanes_at<8>(to + i) = lanes_at<8>(from + i);
   if (i == n) return;
-  if (n >= 8) FISSION_LANES(to + n - 8) = FISSION_CONST_LANES(from + n - 8);  // the last 8, some of them again
+  if (n >= 8) lanes_at<8>(to + n - 8) = lanes_at<8>(from + n - 8);  // the last 8, some of them again
   else
     for (; i < n; i++) to[i] = from[i];
 }

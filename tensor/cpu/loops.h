@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <type_traits>
 
 #include "tensor/backend.h"
 #include "tensor/cpu/scratch.h"
@@ -47,15 +48,35 @@ inline Range my_range(Index n) {
 inline int threads() { return omp_get_max_threads(); }
 inline bool worth_threads(Index elements) { return elements > 8192; }  // below that, starting threads costs more
 
+// f(Floats<N>) compiled twice, each time with all that it calls in one piece: for vectors of 8 floats, with the instructions
+// that the program is built for; and for 16, with AVX-512, run where the processor has it. A function that gcc did not inline
+// into run_wide would be AVX-512 for all who call it, or narrow within: hence flatten.
+template <int N>
+using Floats = std::integral_constant<int, N>;
+extern const bool wide;  // conv.cpp: AVX-512 is there, and oneDNN was not told to do without (ONEDNN_MAX_CPU_ISA=AVX2)
+#if defined(__x86_64__)
+template <class F>
+__attribute__((noinline, flatten, target("avx512f,avx512vl,avx512bw,avx512dq,fma,prefer-vector-width=512"))) void run_wide(F f) { f(Floats<16>{}); }
+#else
+template <class F>
+void run_wide(F) {}
+#endif
+template <class F>
+__attribute__((noinline, flatten)) void run_narrow(F f) { f(Floats<lanes>{}); }
+template <class F>
+void widest(F f) {
+  if (wide) run_wide(f);
+  else run_narrow(f);
+}
+
 // f(i) for all i < n, in parallel and vectorised
 template <class F>
 void for_each(Index n, F f) {
 #pragma omp parallel if (worth_threads(n))
-  {
-    Range r = my_range(n);
+  widest([f, r = my_range(n)](auto) {
 #pragma omp simd
     for (Index i = r.first; i < r.last; i++) f(i);
-  }
+  });
 }
 
 // f(group, first pixel, last pixel) for this thread's part of `pixels`, cut where a group ends
@@ -72,12 +93,14 @@ void for_my_groups(Index pixels, Index groups, F f) {
 
 // f(i, j) for each float i of the pixels [first, last) of C channels; j: its place in an expanded table of T pixels
 template <class F>
-inline __attribute__((always_inline)) void for_runs(Index first, Index last, Index channels, Index run, F f) {
-  for (Index p = first; p < last; p += run) {
-    Index n = std::min(run, last - p) * channels, base = p * channels;
+void for_runs(Index first, Index last, Index channels, Index run, F f) {
+  widest([=](auto) {
+    for (Index p = first; p < last; p += run) {
+      Index n = std::min(run, last - p) * channels, base = p * channels;
 #pragma omp simd
-    for (Index j = 0; j < n; j++) f(base + j, j);
-  }
+      for (Index j = 0; j < n; j++) f(base + j, j);
+    }
+  });
 }
 
 // E5's coefficients z = c y + b, one set a group, expanded: (G,T,C) each

@@ -1,6 +1,7 @@
 # fission: `make help` says what there is to make. Nothing here needs git, and all that is built lies in build/.
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
 #                        PROBE=none (the required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
+#                        CUDA_HOME=DIR CUDNN_HOME=DIR CUDA_ARCH="80 90" (make cuda)
 DEMO_FLAGS  = --dataset fashion-mnist --epochs 6 --tune-epochs 4 --rq-epochs 2 --rounds 2 --grow 0.5 --out runs/demo
 AUDIT_FLAGS = --dataset fashion-mnist --epochs 2 --rounds 0 --out $(BUILD)/audited
 SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short
@@ -30,9 +31,17 @@ ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
 # change; what was not found is looked for again each time, so that installing a package suffices.
 $(shell mkdir -p $(BUILD))
+# CUDA's headers suffice for the tests of its backend (on a stand-in for the libraries); nvcc builds it.
+CUDA_HOME    ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
+CUDNN_HOME   ?= $(CUDA_HOME)
+CUDA_ARCH    ?= 80 90
+NVCC          = $(CUDA_HOME)/bin/nvcc
+CUDA_FLAGS   := $(patsubst %,-idirafter %/include,$(sort $(CUDA_HOME) $(CUDNN_HOME)))
+CUDA_DIRS    := $(wildcard $(foreach home,$(sort $(CUDA_HOME) $(CUDNN_HOME)),$(home)/lib64 $(home)/lib))
+CUDA_LIBS    := $(CUDA_DIRS:%=-L%) -lcudnn -lcublas -lcudart $(CUDA_DIRS:%=-Wl$(,)-rpath$(,)%)
 -include $(BUILD)/probe.mk
 differ = $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(strip $(1)))
-GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(PROBE) $(SANITIZE)
+GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(CUDA_HOME) $(CUDNN_HOME) $(PROBE) $(SANITIZE)
 FOUND := $(if $(call differ,$(GIVEN),$(PROBED_WITH)),,$(PROBED_FOUND))
 # $(call probe,NAME,headers,statements before and in main,flags): yes or nothing
 probe = $(if $(filter $(1),$(FOUND)),yes,$(shell printf '%b' \
@@ -55,8 +64,11 @@ HAVE_ONEDNN  := $(call probe,ONEDNN,$(ONEDNN_HOME:%=%/include/)oneapi/dnnl/dnnl.
 HAVE_OPENMP  := $(if $(filter thread,$(SANITIZE)),,$(call probe,OPENMP,omp.h,return omp_get_max_threads() == 0;,-fopenmp))
 HAVE_ZLIB    := $(call probe,ZLIB,zlib.h,return zlibVersion() == nullptr;,-lz)
 HAVE_EIGEN   := $(call probe,EIGEN,Eigen/Eigenvalues,,-E $(EIGEN_FLAGS))
+HAVE_CUDA    := $(call probe,CUDA,cuda_runtime_api.h cublas_v2.h cudnn.h,static_assert(CUDART_VERSION >= 11080 && CUDNN_MAJOR * 100 + CUDNN_MINOR >= 809$(,) \
+  ""); cudnnCreate(0); cublasCreate(0); cudaDeviceSynchronize();,$(CUDA_FLAGS) $(CUDA_LIBS))
+HAVE_NVCC    := $(if $(HAVE_CUDA),$(if $(filter NVCC,$(FOUND)),yes,$(shell $(NVCC) --version >/dev/null 2>&1 && echo yes)))
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB EIGEN,$(if $(HAVE_$p),$p))
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST ONEDNN OPENMP ZLIB EIGEN CUDA NVCC,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -70,7 +82,8 @@ $(call report,ONEDNN,oneDNN,the CPU has the slow reference backend only (libdnnl
 $(call report,OPENMP,OpenMP,one thread only (libgomp comes with g++))
 $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
 $(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (libeigen3-dev; or CPPFLAGS=-IDIR with DIR/Eigen/Eigenvalues))
-$(info - CUDA: this version has no CUDA backend, nvcc is not looked for)
+$(call report,CUDA,cuBLAS and cuDNN (make cuda builds the CUDA backend),no CUDA backend$(,) and its tests are skipped (CUDA 11.8 to 13$(,) cuDNN 8.9 or 9; or CUDA_HOME=DIR CUDNN_HOME=DIR))
+$(call report,NVCC,nvcc,no CUDA backend: make cuda cannot build it (the CUDA toolkit; or CUDA_HOME=DIR))
 endif
 ifneq (,$(MISSING))
 $(error Not found, and needed: $(MISSING). `make deps` installs them on Debian, or says how to point to them)
@@ -81,16 +94,17 @@ endif
 endif
 
 # ---- What is compiled, and how
-LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp $(if $(HAVE_ONEDNN),tensor/cpu/*.cpp) \
+LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp $(if $(HAVE_ONEDNN),tensor/cpu/*.cpp) \
               autograd/*.cpp nn/*.cpp split/*.cpp data/*.cpp runners/common/*.cpp)
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
-TESTS    := $(wildcard tests/*.cpp tests/*/*.cpp)
+DOUBLE   := $(wildcard $(patsubst %,tests/cuda/%.cpp,double device emulator cudart cublas cudnn mistakes))
+TESTS    := $(filter-out $(DOUBLE),$(wildcard tests/*.cpp tests/*/*.cpp))
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
             $(if $(HAVE_ZLIB),-DFISSION_HAVE_ZLIB=1) $(if $(HAVE_EIGEN),$(EIGEN_FLAGS) -DFISSION_HAVE_EIGEN=1) -I. $(CPPFLAGS)
 LINK     := $(CXX) $(CXXFLAGS) $(SANITIZERS) $(if $(HAVE_OPENMP),-fopenmp) $(LDFLAGS)
-LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) -lpthread
+LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) -lpthread -ldl
 
 # A changed command, or a source file come or gone, rebuilds: the commands are kept in files that change only then.
 remember = $(if $(call differ,$(2),$(file <$(1))),$(file >$(1),$(2)))
@@ -98,6 +112,47 @@ ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 $(call remember,$(BUILD)/compile.cmd,$(COMPILE))
 $(call remember,$(BUILD)/link.cmd,$(LINK) $(LIBRARY) $(TESTS) $(LIBS))
 endif
+
+# ---- The CUDA backend: a module that programs bring in when a GPU is asked for. What it shares with them is named by SEAM.
+SEAM     := $(firstword $(shell cat /dev/null $(wildcard $(addprefix tensor/,backend.h tensor.h geometry.h allocator.h check.h)) | cksum))
+KERNELS  := $(wildcard tensor/cuda/*.cu)
+SHARED   := tensor/allocator.cpp tensor/tensor.cpp
+CUDA_DEFINES := -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"$(CUDA_ARCH)"'
+newest    = $(lastword $(sort $(CUDA_ARCH)))
+NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a$(,)code=sm_$a) \
+            -gencode arch=compute_$(newest)$(,)code=compute_$(newest) -Xptxas -v -Xcompiler -Wall,-fPIC,-fno-trapping-math,-fno-math-errno \
+            -I. $(CUDNN_HOME:%=-I%/include) $(CPPFLAGS)
+MODULE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
+DOUBLE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/double/%.o) $(DOUBLE:%.cpp=$(BUILD)/obj/double/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
+$(BUILD)/obj/tensor/cuda/open.o: COMPILE += $(CUDA_DEFINES)
+ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
+$(call remember,$(BUILD)/nvcc.cmd,$(NVCOMPILE) $(KERNELS) $(CUDA_LIBS))
+endif
+$(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(NVCOMPILE) $(CUDA_DEFINES) -MMD -MF $@.d -c $< -o $@ >$@.log 2>&1 || { cat $@.log; exit 2; }
+	@! grep -B 2 -E '[1-9][0-9]* bytes spill' $@.log || { echo "$<: registers are spilled to memory"; rm $@; exit 2; }
+$(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
+	@mkdir -p $(@D)
+	@$(COMPILE) -fPIC -MMD -MP -c $< -o $@
+$(BUILD)/obj/double/%.o: % $(BUILD)/compile.cmd
+	@mkdir -p $(@D)
+	@echo "  $< (double)"
+	@$(COMPILE) -fPIC $(CUDA_FLAGS) $(CUDA_DEFINES) -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/obj/double/%.o: %.cpp $(BUILD)/compile.cmd
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(COMPILE) -fPIC $(CUDA_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
+	@echo "→ $@"
+	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) -o $@
+$(BUILD)/fission_cuda_double.so: $(DOUBLE_OBJECTS) $(BUILD)/link.cmd
+	@echo "→ $@"
+	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
+cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
+no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe says which; CUDA_HOME=DIR CUDNN_HOME=DIR)'; exit 2
+-include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(DOUBLE_OBJECTS)))
 
 all: $(PROGRAMS) $(if $(HAVE_DOCTEST),$(if $(TESTS),$(BUILD)/tests)) ## every program, and the tests
 probe: ; @:
@@ -109,10 +164,10 @@ $(BUILD)/obj/%.o: %.cpp $(BUILD)/compile.cmd
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/runners/%.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
-$(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd
+$(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd | $(if $(HAVE_CUDA),$(if $(DOUBLE),$(BUILD)/fission_cuda_double.so))
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
-$(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
+$(BUILD)/compile.cmd $(BUILD)/link.cmd $(BUILD)/nvcc.cmd: ;
 -include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp)))
 
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
@@ -211,4 +266,4 @@ help: ## this
 ifneq (,$(filter clean,$(MAKECMDGOALS)))
 .NOTPARALLEL: # make clean all
 endif
-.PHONY: all probe $(LIGHT)
+.PHONY: all probe cuda no-cuda $(LIGHT)

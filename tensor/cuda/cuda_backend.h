@@ -67,8 +67,6 @@ class CudaBackend : public Backend {
   Stream compute_, transfer_;
   DeviceArena memory_;
   PinnedArena host_memory_;
-  struct Staging;
-  std::unique_ptr<Staging> staging_;  // page-locked places for small uploads (a learning rate) that must not stall the step
   std::unique_ptr<Convolutions> convolutions_;
 };
 

@@ -8,18 +8,16 @@ namespace {
 
 constexpr int threads = 128;
 
-__device__ float dot(const float* a, const float* b, int n) {  // of the block's threads together
-  float mine = 0;
-  for (int i = threadIdx.x; i < n; i += threads) mine += a[i] * b[i];
-  return over_block<threads, Sum>(mine);
-}
-
 // E10, E11: R = vᵀS v / vᵀv,  ∇R = 2 (S v − R v) / vᵀv. quotient, gradient may be null.
 __global__ void rayleigh_kernel(const float* __restrict v, const float* __restrict s_v, const std::int32_t* __restrict rows, float* __restrict quotient,
                                 float* __restrict gradient) {
   const int row = blockIdx.x, first = rows[2 * row], length = rows[2 * row + 1];
   const float *a = v + first, *b = s_v + first;
-  const float norm = dot(a, a, length), ratio = dot(a, b, length) / norm, scale = 2.0f / norm;
+  float norm = 0, product = 0;
+  for (int i = threadIdx.x; i < length; i += threads) norm += a[i] * a[i], product += a[i] * b[i];
+  norm = over_block<threads, Sum>(norm);
+  product = over_block<threads, Sum>(product);
+  const float ratio = product / norm, scale = 2.0f / norm;
   if (quotient && threadIdx.x == 0) quotient[row] = ratio;
   if (gradient)
     for (int i = threadIdx.x; i < length; i += threads) gradient[first + i] = scale * (b[i] - ratio * a[i]);
@@ -28,7 +26,9 @@ __global__ void rayleigh_kernel(const float* __restrict v, const float* __restri
 __global__ void normalise_rows_kernel(float* v, const std::int32_t* __restrict rows) {
   float* a = v + rows[2 * blockIdx.x];
   const int length = rows[2 * blockIdx.x + 1];
-  const float scale = 1.0f / sqrtf(dot(a, a, length));
+  float norm = 0;
+  for (int i = threadIdx.x; i < length; i += threads) norm += a[i] * a[i];
+  const float scale = 1.0f / sqrtf(over_block<threads, Sum>(norm));
   for (int i = threadIdx.x; i < length; i += threads) a[i] *= scale;
 }
 

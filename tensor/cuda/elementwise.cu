@@ -28,9 +28,7 @@ template <int width, class T, bool read, bool written>
 struct Held {
   T* place;
   Pack<T, width> pack;
-  __device__ Held(const Operand<T, read, written>& o, Index i) : place(o.data + i) {
-    if (read) pack = load<T, width>(place);
-  }
+  __device__ Held(const Operand<T, read, written>& o, Index i) : place(o.data + i), pack(read ? load<T, width>(place) : Pack<T, width>{}) {}
   __device__ void put_back() const {
     if (written) store(place, pack);
   }

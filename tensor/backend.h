@@ -121,6 +121,8 @@ struct DeviceSettings {
   std::size_t workspace_limit = std::size_t(64) << 20;  // bytes a convolution may take for itself
 };
 
+const std::vector<std::string>& convolution_list();  // what DeviceSettings::convolution may be
+
 // "cpu" | "reference" | "cuda" | "cuda:K" | "check" (cpu beside reference) | "check:cuda" | "auto" (the best there is); one line if it
 // can't be had. Each is made once, by the settings of the first call.
 Backend& open_backend(const std::string& device, const DeviceSettings& settings = {});

@@ -51,6 +51,11 @@ bool names_cuda(const std::string& device) { return device == "cuda" || device.r
 
 std::string device_list() { return have_cpu ? "auto, cpu, cuda, cuda:K, reference, check, check:cuda" : "auto, cuda, cuda:K, reference, check:cuda"; }
 
+const std::vector<std::string>& convolution_list() {
+  static const std::vector<std::string> all{"own", "cudnn", "auto"};
+  return all;
+}
+
 Backend& open_backend(const std::string& device, const DeviceSettings& settings) {
   if (device == "auto") return best_backend(settings);
   if (device == "cpu") return cpu_backend();

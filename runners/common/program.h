@@ -60,8 +60,8 @@ struct DeviceOptions {
     app.add_option("--device", device, "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")->capture_default_str();
     app.add_option("--threads", threads, "threads to compute with; 0: all processors. The same number gives the same bits")
         ->capture_default_str()->check(CLI::Range(0, 4096));
-    app.add_option("--conv", settings.convolution, "on a GPU, depthwise convolutions by: own (kernels), cudnn, auto (own; with --autotune the faster)")
-        ->capture_default_str()->check(CLI::IsMember({"own", "cudnn", "auto"}))->group("GPU");
+    app.add_option("--conv", settings.convolution, "depthwise convolutions by own kernels, by the library; auto: own, or with --autotune the faster")
+        ->capture_default_str()->check(CLI::IsMember(convolution_list()))->group("GPU");
     app.add_flag("--autotune", settings.autotune, "choose convolution algorithms by timing them, so not the same in each run")->group("GPU");
     app.add_flag("--tf32", settings.tf32, "let products round their inputs to TF32's 10 bits")->group("GPU");
     app.add_flag_callback("--no-deterministic", [this] { settings.deterministic = false; }, "allow algorithms that do not give the same bits in each run")->group("GPU");

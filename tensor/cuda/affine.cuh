@@ -1,9 +1,8 @@
-// What kernels over pixels × channels share: batch norm's coefficients of a channel, vectors of channels, the sum over a block's
-// rows, the choice of an activation, and the second half of every sum over pixels: partial sums, added in a fixed order.
+// What kernels over pixels × channels share: batch norm's coefficients of a channel, the sum over a block's rows, the
+// choice of an activation, and the second half of every sum over pixels: partial sums, added in a fixed order.
 // A block is (channels or vectors of them) × (places in the picture), at most 256 threads.
 #pragma once
 #include <algorithm>
-#include <cstdint>
 
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/runtime.h"
@@ -42,28 +41,6 @@ __device__ inline Channel channel_of(const Affine& n, int group, int channels, i
   return out;
 }
 
-template <int V>
-struct Pack {
-  float at[V];
-};
-template <int V>
-__device__ inline Pack<V> load(const float* p) {
-  Pack<V> out;
-  if constexpr (V == 4) {
-    const float4 q = *reinterpret_cast<const float4*>(p);
-    out.at[0] = q.x, out.at[1] = q.y, out.at[2] = q.z, out.at[3] = q.w;
-  } else {
-    out.at[0] = *p;
-  }
-  return out;
-}
-template <int V>
-__device__ inline void store(float* p, const Pack<V>& in) {
-  if constexpr (V == 4) *reinterpret_cast<float4*>(p) = make_float4(in.at[0], in.at[1], in.at[2], in.at[3]);
-  else *p = in.at[0];
-}
-inline bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % sizeof(float4) == 0; }
-
 // Σ over a block's threads of one threadIdx.x, always in the same order; to be used where threadIdx.y is 0. All threads call it.
 template <class T>
 __device__ inline T column_sum(T value) {
@@ -96,7 +73,7 @@ struct Sums {
   int blocks, groups, sums, channels;
   bool norm_sums = false, training = false;
   double count = 1;  // values a group and channel
-  Affine norm;
+  Affine norm = {};
   float *dbeta = nullptr, *dgamma = nullptr, *means = nullptr, *rest = nullptr;
 };
 void finish(const Sums& s, cudaStream_t stream);  // one launch; norm.cu

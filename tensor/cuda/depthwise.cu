@@ -5,6 +5,7 @@
 // Backward goes over the padded input in cells of stride × stride: cell (i, j) holds the padded places (s·i + a, s·j + b), and da there is
 // Σ w[a + s·k, b + s·l] dout[i − k, j − l]: the same few values of dout for a whole cell, and for dw += φ(norm(y)) dout as well.
 #include "tensor/cuda/affine.cuh"
+#include "tensor/cuda/conv.h"
 #include "tensor/cuda/cuda_backend.h"
 
 namespace fission::cuda {
@@ -268,78 +269,118 @@ void with_kernel(const Norm* norm, const Conv2dGeometry& g, F f) {
   });
 }
 
-}  // namespace
-
-void CudaBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
+void own_forward(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
   const Index groups = groups_of(norm);
   const Affine affine = norm ? affine_of(*norm) : Affine();
-  if (!fast(g)) {
-    with_kernel(norm, g, [&](auto phi, auto) {
-      launch_flat(forward_any<decltype(phi)>, dim3(unsigned(blocks_for(out.numel(), block_threads))), dim3(block_threads), compute_, plain(y, out, g, groups),
-                  y.as<float>(), affine, w.as<float>(), out.as<float>(), out.numel());
-    });
-    return;
-  }
   const Plan p = plan(y, out, g, groups, 0, out.shape[1], out.shape[2], g.stride == 1 ? 8 : 4, no_limit);
   with_kernel(norm, g, [&](auto phi, auto stride) {
-    launch_flat(forward3<decltype(phi), stride>, p.grid, p.block, compute_, p.walk, y.as<float>(), affine, w.as<float>(), out.as<float>());
+    using Phi = decltype(phi);
+    if (fast(g)) launch_flat(forward3<Phi, stride>, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), out.as<float>());
+    else launch_flat(forward_any<Phi>, dim3(unsigned(blocks_for(out.numel(), block_threads))), dim3(block_threads), stream, plain(y, out, g, groups), y.as<float>(),
+                affine, w.as<float>(), out.as<float>(), out.numel());
   });
 }
 
-void CudaBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
-  Scratch scratch(memory_);
+void own_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw, Scratch& scratch, cudaStream_t stream) {
   const Index groups = groups_of(norm), channels = y.shape[3];
   const Affine affine = norm ? affine_of(*norm) : Affine();
-  if (fast(g)) {
-    const Plan p = backward_plan(y, dout, g, groups, dw ? reducing_blocks : no_limit);
-    float* partials = dw ? scratch.take<float>(groups * p.grid.y * backward_sums * channels) : nullptr;
-    with_kernel(dw ? norm : nullptr, g, [&](auto phi, auto stride) {
-      using Phi = decltype(phi);
-      const auto kernel = dw ? backward3<Phi, stride, Want::sums> : backward3<kernels::Linear, stride, Want::data>;
-      launch(kernel, p.grid, p.block, compute_, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, da.as<float>(), partials);
-    });
-    if (!dw) return;
-    Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true};
-    s.norm = affine, s.rest = dw.as<float>();
-    return finish(s, compute_);
-  }
-  const Plain k = plain(y, dout, g, groups);
-  if (da)
-    launch_flat(data_any, dim3(unsigned(blocks_for(da.numel(), block_threads))), dim3(block_threads), compute_, k, w.as<float>(), dout.as<float>(), da.as<float>(), da.numel());
+  const Plan p = backward_plan(y, dout, g, groups, dw ? reducing_blocks : no_limit);
+  float* partials = dw ? scratch.take<float>(groups * p.grid.y * backward_sums * channels) : nullptr;
+  with_kernel(dw ? norm : nullptr, g, [&](auto phi, auto stride) {
+    const auto kernel = dw ? backward3<decltype(phi), stride, Want::sums> : backward3<kernels::Linear, stride, Want::data>;
+    launch(kernel, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, da.as<float>(), partials);
+  });
   if (!dw) return;
-  const int sums = int(g.kernel * g.kernel);
+  Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true};
+  s.norm = affine, s.rest = dw.as<float>();
+  finish(s, stream);
+}
+
+void own_backward_any(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw, Scratch& scratch, cudaStream_t stream) {
+  const Plain k = plain(y, dout, g, groups_of(norm));
+  if (da)
+    launch_flat(data_any, dim3(unsigned(blocks_for(da.numel(), block_threads))), dim3(block_threads), stream, k, w.as<float>(), dout.as<float>(),
+                da.as<float>(), da.numel());
+  if (!dw) return;
+  const int sums = int(g.kernel * g.kernel), channels = int(y.shape[3]);
   const Index places = dout.numel() / channels;
-  const BlockShape shape = block_shape(int(channels), warp);
+  const BlockShape shape = block_shape(channels, warp);
   const Index blocks = std::max<Index>(1, std::min(blocks_for(places, shape.y * 8), reducing_blocks / (shape.chunks * sums)));
   float* partials = scratch.take<float>(blocks * sums * channels);
   with_kernel(norm, g, [&](auto phi, auto) {
-    launch(filter_any<decltype(phi)>, dim3(shape.chunks, unsigned(blocks), sums), dim3(shape.x, shape.y), compute_, k, y.as<float>(), affine, dout.as<float>(), partials, places);
+    launch(filter_any<decltype(phi)>, dim3(shape.chunks, unsigned(blocks), sums), dim3(shape.x, shape.y), stream, k, y.as<float>(),
+           norm ? affine_of(*norm) : Affine(), dout.as<float>(), partials, places);
   });
-  Sums s{partials, int(blocks), 1, sums, int(channels)};
+  Sums s{partials, int(blocks), 1, sums, channels};
   s.rest = dw.as<float>();
-  finish(s, compute_);
+  finish(s, stream);
 }
 
 // Two passes over dout and y that both make da = ∂L/∂φ(norm(y)): 2 + 3 values moved for each of y's (at stride 1). With da stored between
 // them it would be 3 + 3: the nine products cost less than the memory.
-void CudaBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
-                                          View dbeta, View dw) {
-  if (!fast(g)) {
-    depthwise_backward(y, &norm, w, dout, g, dy, dw);
-    return norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
-  }
-  Scratch scratch(memory_);
+void own_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma, View dbeta, View dw,
+                       Scratch& scratch, cudaStream_t stream) {
   const Index groups = groups_of(&norm), channels = y.shape[3];
   const Plan p = backward_plan(y, dout, g, groups, reducing_blocks), all = backward_plan(y, dout, g, groups, no_limit);
   float *partials = scratch.take<float>(groups * p.grid.y * backward_sums * channels), *means = scratch.take<float>(groups * 2 * channels);
   const Affine affine = affine_of(norm);
+  Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true, training, double(y.numel() / (groups * channels)), affine};
+  s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means, s.rest = dw.as<float>();
   with_kernel(&norm, g, [&](auto phi, auto stride) {
     using Phi = decltype(phi);
-    launch(backward3<Phi, stride, Want::sums>, p.grid, p.block, compute_, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, nullptr, partials);
-    Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true, training, double(y.numel() / (groups * channels)), affine};
-    s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means, s.rest = dw.as<float>();
-    finish(s, compute_);
-    launch_flat(backward3<Phi, stride, Want::input>, all.grid, all.block, compute_, all.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), means, dy.as<float>(), nullptr);
+    launch(backward3<Phi, stride, Want::sums>, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, nullptr, partials);
+    finish(s, stream);
+    launch_flat(backward3<Phi, stride, Want::input>, all.grid, all.block, stream, all.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), means,
+                dy.as<float>(), nullptr);
+  });
+}
+
+// Where cuDNN serves, φ(norm(y)) lies in memory for it: a
+struct ActivatedForLibrary {
+  Scratch scratch;
+  View a;
+  ActivatedForLibrary(CudaBackend& backend, Arena& memory, View y, const Norm* norm) : scratch(memory), a(y) {
+    if (!norm) return;
+    a.data = scratch.take<float>(y.numel());
+    backend.norm_act(y, *norm, a);
+  }
+};
+
+}  // namespace
+
+void CudaBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
+  convolutions_->own_or_library("depthwise", y.shape, g, [&] { own_forward(y, norm, w, g, out, compute_); }, [&] {
+    ActivatedForLibrary in(*this, memory_, y, norm);
+    convolutions_->depthwise(ConvKind::forward, in.a, w, out, g);
+  });
+}
+
+void CudaBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
+  convolutions_->own_or_library("depthwise_backward", y.shape, g, [&] {
+    Scratch scratch(memory_);
+    (fast(g) ? own_backward : own_backward_any)(y, norm, w, dout, g, da, dw, scratch, compute_);
+  }, [&] {
+    if (da) convolutions_->depthwise(ConvKind::backward_data, da, w, dout, g);
+    if (!dw) return;
+    ActivatedForLibrary in(*this, memory_, y, norm);
+    convolutions_->depthwise(ConvKind::backward_filter, in.a, dw, dout, g);
+  });
+}
+
+void CudaBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
+                                          View dbeta, View dw) {
+  convolutions_->own_or_library("depthwise_norm_backward", y.shape, g, [&] {
+    Scratch scratch(memory_);
+    if (fast(g)) return own_norm_backward(y, norm, training, w, dout, g, dy, dgamma, dbeta, dw, scratch, compute_);
+    own_backward_any(y, &norm, w, dout, g, dy, dw, scratch, compute_);
+    norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
+  }, [&] {
+    {
+      ActivatedForLibrary in(*this, memory_, y, &norm);
+      convolutions_->depthwise(ConvKind::backward_filter, in.a, dw, dout, g);
+    }
+    convolutions_->depthwise(ConvKind::backward_data, dy, w, dout, g);
+    norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
   });
 }
 

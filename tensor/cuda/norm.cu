@@ -3,6 +3,7 @@
 // A thread owns one channel (or four, where C % 4 == 0 and all is aligned) and walks down rows of pixels with its coefficients.
 #include "tensor/cuda/affine.cuh"
 #include "tensor/cuda/cuda_backend.h"
+#include "tensor/cuda/pack.h"
 
 namespace fission::cuda {
 namespace {
@@ -52,14 +53,14 @@ constexpr int rows_at_once = Inputs * V > 8 ? 2 : 4;
 
 template <int Rows, int V, class Op, class Channels>
 __device__ inline void rows_of(const Streams<Op::inputs, Op::outputs>& s, const Op& op, const Channels& channel, Index i, Index step) {
-  Pack<V> in[Rows][Op::inputs];
+  Pack<float, V> in[Rows][Op::inputs];
   FISSION_UNROLL
   for (int r = 0; r < Rows; r++)
     FISSION_UNROLL
-    for (int k = 0; k < Op::inputs; k++) in[r][k] = s.in[k] ? load<V>(s.in[k] + i + r * step) : Pack<V>{};
+    for (int k = 0; k < Op::inputs; k++) in[r][k] = s.in[k] ? load<float, V>(s.in[k] + i + r * step) : Pack<float, V>{};
   FISSION_UNROLL
   for (int r = 0; r < Rows; r++) {
-    Pack<V> out[Op::outputs];
+    Pack<float, V> out[Op::outputs];
     FISSION_UNROLL
     for (int v = 0; v < V; v++) {
       float x[Op::inputs], y[Op::outputs];
@@ -71,7 +72,7 @@ __device__ inline void rows_of(const Streams<Op::inputs, Op::outputs>& s, const 
     }
     FISSION_UNROLL
     for (int k = 0; k < Op::outputs; k++)
-      if (s.out[k]) store<V>(s.out[k] + i + r * step, out[k]);
+      if (s.out[k]) store(s.out[k] + i + r * step, out[k]);
   }
 }
 
@@ -92,8 +93,8 @@ template <class Op>
 void for_each_value(Index pixels, Index groups, Index channels, const Streams<Op::inputs, Op::outputs>& s, const Op& op, cudaStream_t stream) {
   if (!pixels) return;
   bool vectors = channels % 4 == 0;
-  for (const float* p : s.in) vectors = vectors && aligned(p);
-  for (const float* p : s.out) vectors = vectors && aligned(p);
+  for (const float* p : s.in) vectors = vectors && packs_at<4>(p);
+  for (const float* p : s.out) vectors = vectors && packs_at<4>(p);
   const Cut c = cut(pixels / groups, groups, channels, vectors ? 4 : 1, 16, no_limit);
   if (vectors) launch_flat(each_value<4, Op>, c.grid, c.block, stream, c.columns, s, op);
   else launch_flat(each_value<1, Op>, c.grid, c.block, stream, c.columns, s, op);
@@ -111,18 +112,18 @@ __global__ void __launch_bounds__(block_threads) block_sums(Columns k, Streams<O
   constexpr int rows = rows_at_once<V, Op::inputs>;
   Walk w = my_rows<V>(k);
   const bool idle = w.channel >= k.channels;
-  typename Op::Channel channel[V];
+  typename Op::Channel channel[V] = {};
   float sums[V][Op::sums] = {};
   const Index first = blockIdx.y * k.rows_per_block, left = k.rows - first, n = left < k.rows_per_block ? left : k.rows_per_block;
   FISSION_UNROLL
   for (int v = 0; v < V && !idle; v++) channel[v] = op.channel(blockIdx.z, k.channels, w.channel + v, (blockIdx.z * k.rows + first) * k.channels);
   while (w.i < w.end) {
-    Pack<V> in[rows][Op::inputs];
+    Pack<float, V> in[rows][Op::inputs];
     FISSION_UNROLL
     for (int r = 0; r < rows; r++)
       FISSION_UNROLL
       for (int j = 0; j < Op::inputs; j++)
-        if (w.i + r * w.step < w.end) in[r][j] = load<V>(s.in[j] + w.i + r * w.step);
+        if (w.i + r * w.step < w.end) in[r][j] = load<float, V>(s.in[j] + w.i + r * w.step);
     FISSION_UNROLL
     for (int r = 0; r < rows; r++)
       if (w.i + r * w.step < w.end)
@@ -154,7 +155,7 @@ struct Partials {
 template <class Op>
 Partials block_sums_of(Index pixels, Index groups, Index channels, const Streams<Op::inputs, 1>& s, const Op& op, Scratch& scratch, cudaStream_t stream) {
   bool vectors = channels % 4 == 0;
-  for (const float* p : s.in) vectors = vectors && aligned(p);
+  for (const float* p : s.in) vectors = vectors && packs_at<4>(p);
   const Cut c = cut(pixels / groups, groups, channels, vectors ? 4 : 1, 8, reducing_blocks);
   float* partials = scratch.take<float>(groups * c.grid.y * Op::sums * channels);
   if (vectors) launch(block_sums<4, Op>, c.grid, c.block, stream, c.columns, s, op, partials);

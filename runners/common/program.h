@@ -64,7 +64,8 @@ struct DeviceOptions {
         ->capture_default_str()->check(CLI::IsMember(convolution_list()))->group("GPU");
     app.add_flag("--autotune", settings.autotune, "choose convolution algorithms by timing them, so not the same in each run")->group("GPU");
     app.add_flag("--tf32", settings.tf32, "let products round their inputs to TF32's 10 bits")->group("GPU");
-    app.add_flag_callback("--no-deterministic", [this] { settings.deterministic = false; }, "allow algorithms that do not give the same bits in each run")->group("GPU");
+    app.add_flag_callback("--no-deterministic", [this] { settings.deterministic = false; },
+                          "allow algorithms that do not give the same bits in each run")->group("GPU");
     app.add_option("--memory-limit", settings.memory_limit, "take at most so much of its memory: bytes, or 500M, 20G (of 1024); 0: all there is")
         ->capture_default_str()->transform(memory_size())->group("GPU");
   }

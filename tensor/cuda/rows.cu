@@ -9,8 +9,8 @@ namespace {
 constexpr int threads = 128;
 
 // E10, E11: R = vᵀS v / vᵀv,  ∇R = 2 (S v − R v) / vᵀv. quotient, gradient may be null.
-__global__ void rayleigh_kernel(const float* __restrict v, const float* __restrict s_v, const std::int32_t* __restrict rows, float* __restrict quotient,
-                                float* __restrict gradient) {
+__global__ void rayleigh_kernel(const float* __restrict v, const float* __restrict s_v, const std::int32_t* __restrict rows,
+                                float* __restrict quotient, float* __restrict gradient) {
   const int row = blockIdx.x, first = rows[2 * row], length = rows[2 * row + 1];
   const float *a = v + first, *b = s_v + first;
   float norm = 0, product = 0;

@@ -50,6 +50,14 @@ void on_fault(int signal, siginfo_t* info, void*) {  // says what the fault mean
   sigaction(signal, &before, nullptr);
 }
 
+void watch_faults() {
+  struct sigaction action {}, there {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGSEGV, &action, &there);
+  if (!(there.sa_flags & SA_SIGINFO) || there.sa_sigaction != on_fault) before = there;
+}
+
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
@@ -77,12 +85,8 @@ Call::~Call() { Device::get().doing = outer_; }
 
 Device& Device::get() {
   static Device& device = *[] {
-    auto* d = new Device;
-    struct sigaction action {};
-    action.sa_sigaction = on_fault;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, &before);
-    return d;
+    watch_faults();
+    return new Device;
   }();
   return device;
 }
@@ -334,6 +338,7 @@ std::string Device::leaks() {
 }
 
 void Device::reset() {
+  watch_faults();
   for (auto& s : streams_) s->queue.clear();
   for (auto& [p, a] : allocations_) {
     if (!a.alive) continue;

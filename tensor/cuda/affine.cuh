@@ -22,10 +22,10 @@ constexpr Index most_blocks = 65535;  // along y and z of a grid
 // Norm as a kernel sees it; all null: y itself
 struct Affine {
   const float *mean = nullptr, *var = nullptr, *gamma = nullptr, *beta = nullptr;
-  float eps = 0;
+  double eps = 0;
 };
 inline Affine affine_of(const Norm& n) {
-  return {n.mean.as<float>(), n.var.as<float>(), n.gamma.as<float>(), n.beta.as<float>(), float(n.eps)};
+  return {n.mean.as<float>(), n.var.as<float>(), n.gamma.as<float>(), n.beta.as<float>(), n.eps};
 }
 
 // E5 of one channel, centred: z = c (y − mean) + β loses no digits where the mean is large
@@ -37,7 +37,7 @@ __device__ inline Channel channel_of(const Affine& n, int group, int channels, i
   Channel out;
   if (!n.mean) return out;
   const Index at = Index(group) * channels + c;
-  out.mean = n.mean[at], out.beta = n.beta[c], out.scale = n.gamma[c] / sqrtf(n.var[at] + n.eps);
+  out.mean = n.mean[at], out.beta = n.beta[c], out.scale = n.gamma[c] / sqrtf(n.var[at] + float(n.eps));
   return out;
 }
 
@@ -71,7 +71,7 @@ inline BlockShape block_shape(int columns, int most) {
 struct Sums {
   const float* partials;
   int blocks, groups, sums, channels;
-  bool norm_sums = false, training = false;
+  int norm_sums = false, training = false;
   double count = 1;  // values a group and channel
   Affine norm = {};
   float *dbeta = nullptr, *dgamma = nullptr, *means = nullptr, *rest = nullptr;
@@ -80,11 +80,11 @@ void finish(const Sums& s, cudaStream_t stream);  // one launch; norm.cu
 
 // calls f with the functor of an activation
 template <class F>
-void with_activation(Activation a, const Curvature& k, F f) {
+void with_activation(Activation a, F f) {
   switch (a) {
-    case Activation::swish: return f(kernels::Swish{});
-    case Activation::relu: return f(kernels::Relu{float(k.relu_beta)});
-    case Activation::none: return f(kernels::Linear{float(k.linear)});
+    case Activation::swish: return f(kernels::Swish());
+    case Activation::relu: return f(kernels::Relu());
+    case Activation::none: return f(kernels::Linear());
   }
 }
 

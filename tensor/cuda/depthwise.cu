@@ -56,7 +56,6 @@ __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float
   const int c = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y * blockDim.y + threadIdx.y;
   if (c >= k.channels || item >= k.items) return;
   const Channel channel = channel_of(norm, blockIdx.z, k.channels, c);
-  const Phi phi{};
   float f[taps], x[K][columns];
   FISSION_UNROLL
   for (int t = 0; t < taps; t++) f[t] = w[t * k.channels + c];
@@ -67,7 +66,7 @@ __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float
     const unsigned inside = unsigned(row) < unsigned(k.height) ? in_width : 0;
     load_row(y, ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c, inside, k.channels, to);
     FISSION_UNROLL
-    for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? phi.value(channel.z(to[j])) : 0.0f;  // the padding stays 0
+    for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? Phi::value(channel.z(to[j])) : 0.0f;  // the padding stays 0
   };
   FISSION_UNROLL
   for (int r = S; r < K; r++) load(at.row * S - k.padding + r - S, x[r]);
@@ -103,7 +102,6 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
   constexpr int reach = (K + S - 1) / S, cells = 8 / S, columns = cells + reach - 1;  // rows and columns of dout that meet a cell
   const int c = blockIdx.x * blockDim.x + threadIdx.x, group = blockIdx.z;
   const bool idle = c >= k.channels;
-  const Phi phi{};
   Channel channel;
   float f[taps], sums[backward_sums] = {}, mean_dz = 0, mean_dzx = 0;
   if (!idle) {
@@ -150,7 +148,7 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
             continue;
           }
           float activated, slope;
-          phi.value_and_slope(channel.z(value[x]), activated, slope);
+          Phi::value_and_slope(channel.z(value[x]), activated, slope);
           const float centred = value[x] - channel.mean, dz = gradient * slope;
           if (want == Want::input) {
             if (inside) da[to] = channel.scale * (dz - mean_dz - centred * mean_dzx);
@@ -192,7 +190,7 @@ __global__ void forward_any(Plain k, const float* y, Affine norm, const float* w
     for (int kx = 0; kx < k.kernel; kx++) {
       const int h = oy * k.stride + ky - k.padding, x = ox * k.stride + kx - k.padding;
       if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
-      sum += Phi{}.value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * w[(ky * k.kernel + kx) * k.channels + c];
+      sum += Phi::value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * w[(ky * k.kernel + kx) * k.channels + c];
     }
   out[i] = sum;
 }
@@ -222,7 +220,7 @@ __global__ void __launch_bounds__(block_threads) filter_any(Plain k, const float
     const Index picture = p / k.out_w / k.out_h;
     if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
     const Channel channel = channel_of(norm, int(picture / k.pictures), k.channels, c);
-    sum += Phi{}.value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * dout[p * k.channels + c];
+    sum += Phi::value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * dout[p * k.channels + c];
   }
   sum = column_sum(sum);
   if (!threadIdx.y && c < k.channels) partials[(Index(blockIdx.y) * gridDim.z + blockIdx.z) * k.channels + c] = sum;
@@ -263,7 +261,7 @@ Index groups_of(const Norm* norm) { return norm ? norm->mean.shape[0] : 1; }
 // f(phi, S): the activation's functor, and the stride as a type
 template <class F>
 void with_kernel(const Norm* norm, const Conv2dGeometry& g, F f) {
-  with_activation(norm ? norm->activation : Activation::none, {}, [&](auto phi) {
+  with_activation(norm ? norm->activation : Activation::none, [&](auto phi) {
     if (g.stride == 1) f(phi, std::integral_constant<int, 1>());
     else f(phi, std::integral_constant<int, 2>());
   });

@@ -194,11 +194,10 @@ template <class Phi>
 struct NormSums {
   static constexpr int inputs = 2, sums = 2;
   Affine norm;
-  Phi phi;
   using Channel = cuda::Channel;
   __device__ Channel channel(int g, int channels, int c, Index) const { return channel_of(norm, g, channels, c); }
   __device__ void add(const Channel& k, const float* x, float* sums) const {
-    const float dz = x[1] * phi.slope(k.z(x[0]));
+    const float dz = x[1] * Phi::slope(k.z(x[0]));
     sums[0] += dz, sums[1] += dz * (x[0] - k.mean);
   }
   __device__ void result(const Channel&, float*, float) const {}
@@ -227,6 +226,7 @@ __global__ void __launch_bounds__(block_threads) merge_moments(const float* part
 __global__ void __launch_bounds__(block_threads) add_partials(Sums s) {
   const int c = blockIdx.x * finish_x + threadIdx.x, sum = blockIdx.y;
   const bool mine = c < s.channels, normed = s.norm_sums && sum < 2;
+  if (normed && !s.means && !(sum ? s.dgamma : s.dbeta)) return;
   double all = 0;
   for (int g = 0; g < s.groups; g++) {
     const float* from = s.partials + (Index(g) * s.blocks * s.sums + sum) * s.channels + c;
@@ -253,32 +253,36 @@ __global__ void running_kernel(float* mean_to, float* var_to, const float* mean,
 }
 
 // ---- one value each
-template <class Phi>
 struct Normed {
   Affine norm;
-  Phi phi;
   using Channel = cuda::Channel;
   __device__ Channel channel(int g, int channels, int c) const { return channel_of(norm, g, channels, c); }
 };
 
 template <class Phi>
-struct NormAct : Normed<Phi> {  // y → φ(z)
+struct NormAct : Normed {  // y → φ(z)
   static constexpr int inputs = 1, outputs = 1;
-  __device__ void operator()(const Channel& k, const float* x, float* out) const { out[0] = this->phi.value(k.z(x[0])); }
+  __device__ void operator()(const Channel& k, const float* x, float* out) const { out[0] = Phi::value(k.z(x[0])); }
 };
 
 template <class Phi>
-struct Tangent : Normed<Phi> {  // y, u, before → before + φ'(z) c u
+struct Tangent : Normed {  // y, u, before → before + φ'(z) c u
   static constexpr int inputs = 3, outputs = 1;
-  __device__ void operator()(const Channel& k, const float* x, float* out) const { out[0] = x[2] + this->phi.slope(k.z(x[0])) * (k.scale * x[1]); }
+  __device__ void operator()(const Channel& k, const float* x, float* out) const { out[0] = x[2] + Phi::slope(k.z(x[0])) * (k.scale * x[1]); }
 };
 
 template <class Phi>
-struct Probe : Normed<Phi> {  // y, δ, u, h → δ φ''(z) c² u + φ'(z) c h, φ'(z) c δ
+__device__ inline Phi with_parameter(float p) {
+  if constexpr (std::is_empty_v<Phi>) return {};
+  else return {p};
+}
+template <class Phi>
+struct Probe : Normed {  // y, δ, u, h → δ φ''(z) c² u + φ'(z) c h, φ'(z) c δ
   static constexpr int inputs = 4, outputs = 2;
+  double parameter;  // of φ''
   __device__ void operator()(const Channel& k, const float* x, float* out) const {
-    const float z = k.z(x[0]), first = this->phi.slope(z) * k.scale;
-    out[0] = x[1] * this->phi.curvature(z) * (k.scale * k.scale) * x[2] + first * x[3];
+    const float z = k.z(x[0]), first = Phi::slope(z) * k.scale;
+    out[0] = x[1] * with_parameter<Phi>(float(parameter)).curvature(z) * (k.scale * k.scale) * x[2] + first * x[3];
     out[1] = first * x[1];
   }
 };
@@ -290,7 +294,6 @@ template <class Phi>
 struct Backward {  // y, da → c (dz − mean(dz) − x̂ mean(dz x̂))
   static constexpr int inputs = 2, outputs = 1;
   Affine norm;
-  Phi phi;
   const float* means;
   using Channel = BackwardChannel;
   __device__ Channel channel(int g, int channels, int c) const {
@@ -298,7 +301,7 @@ struct Backward {  // y, da → c (dz − mean(dz) − x̂ mean(dz x̂))
     return {channel_of(norm, g, channels, c), m[0], m[channels]};
   }
   __device__ void operator()(const Channel& k, const float* x, float* out) const {
-    out[0] = k.scale * (x[1] * phi.slope(k.z(x[0])) - k.mean_dz - (x[0] - k.mean) * k.mean_dzx);
+    out[0] = k.scale * (x[1] * Phi::slope(k.z(x[0])) - k.mean_dz - (x[0] - k.mean) * k.mean_dzx);
   }
 };
 
@@ -332,8 +335,8 @@ void CudaBackend::update_running(View running_mean, View running_var, View mean,
 }
 
 void CudaBackend::norm_act(View y, const Norm& norm, View a) {
-  with_activation(norm.activation, {}, [&](auto phi) {
-    for_each_value(y, norm, {{y.as<float>()}, {a.as<float>()}}, NormAct<decltype(phi)>{{affine_of(norm), phi}}, compute_);
+  with_activation(norm.activation, [&](auto phi) {
+    for_each_value(y, norm, {{y.as<float>()}, {a.as<float>()}}, NormAct<decltype(phi)>{{affine_of(norm)}}, compute_);
   });
 }
 
@@ -344,14 +347,14 @@ void CudaBackend::norm_act_backward(View da, View y, const Norm& norm, bool trai
   Scratch scratch(memory_);
   const Index groups = norm.mean.shape[0], channels = norm.mean.shape[1], pixels = y.numel() / channels;
   float* means = scratch.take<float>(groups * 2 * channels);
-  with_activation(norm.activation, {}, [&](auto phi) {
+  with_activation(norm.activation, [&](auto phi) {
     using Phi = decltype(phi);
     const Affine affine = affine_of(norm);
-    const Partials p = block_sums_of(pixels, groups, channels, Streams<2, 1>{{y.as<float>(), da.as<float>()}, {}}, NormSums<Phi>{affine, phi}, scratch, compute_);
+    const Partials p = block_sums_of(pixels, groups, channels, Streams<2, 1>{{y.as<float>(), da.as<float>()}, {}}, NormSums<Phi>{affine}, scratch, compute_);
     Sums s{p.values, int(p.cut.grid.y), int(groups), 2, int(channels), true, training, double(pixels / groups), affine};
     s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means;
     finish(s, compute_);
-    for_each_value(y, norm, {{y.as<float>(), da.as<float>()}, {dy.as<float>()}}, Backward<Phi>{affine, phi, means}, compute_);
+    for_each_value(y, norm, {{y.as<float>(), da.as<float>()}, {dy.as<float>()}}, Backward<Phi>{affine, means}, compute_);
   });
 }
 
@@ -362,16 +365,16 @@ void CudaBackend::curvature_product(View delta, View y, const Norm& norm, const 
 
 // the Jacobian of φ(norm(y)) applied to u
 void CudaBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
-  with_activation(norm.activation, {}, [&](auto phi) {
+  with_activation(norm.activation, [&](auto phi) {
     for_each_value(y, norm, {{y.as<float>(), u.as<float>(), accumulate ? out.as<float>() : nullptr}, {out.as<float>()}},
-                   Tangent<decltype(phi)>{{affine_of(norm), phi}}, compute_);
+                   Tangent<decltype(phi)>{{affine_of(norm)}}, compute_);
   });
 }
 
 void CudaBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
-  with_activation(norm.activation, k, [&](auto phi) {
+  with_activation(norm.activation, [&](auto phi) {
     for_each_value(y, norm, {{y.as<float>(), delta.as<float>(), u.as<float>(), h.as<float>()}, {out.as<float>(), dy.as<float>()}},
-                   Probe<decltype(phi)>{{affine_of(norm), phi}}, compute_);
+                   Probe<decltype(phi)>{{affine_of(norm)}, norm.activation == Activation::relu ? k.relu_beta : k.linear}, compute_);
   });
 }
 

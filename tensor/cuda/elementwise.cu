@@ -82,11 +82,11 @@ struct NormalisePictures {  // (p/255 − mean)/std
   }
 };
 
+template <bool nesterov>
 struct Sgd {
   const float* lr;
-  float momentum, decay;
   Index decayed;
-  bool nesterov;
+  float momentum, decay;
   __device__ void operator()(Index i, float& p, float g, float& b) const {
     kernels::Sgd{*lr, momentum, i < decayed ? decay : 0.0f, nesterov}(p, g, b);
   }
@@ -94,8 +94,12 @@ struct Sgd {
 
 struct RmsProp {
   const float* lr;
-  float alpha, momentum, eps;
-  __device__ void operator()(Index, float& p, float g, float& s, float& b) const { kernels::RmsProp{*lr, alpha, momentum, eps}(p, g, s, b); }
+  kernels::RmsProp formula;  // but for its learning rate
+  __device__ void operator()(Index, float& p, float g, float& s, float& b) const {
+    kernels::RmsProp now = formula;
+    now.lr = *lr;
+    now(p, g, s, b);
+  }
 };
 
 struct Gather {
@@ -135,12 +139,13 @@ void CudaBackend::normalise_pictures(View normalised, View pictures, View mean, 
 }
 
 void CudaBackend::sgd(View p, View g, View momentum_buffer, View lr, double momentum, double decay, Index decayed, bool nesterov) {
-  each(stream(Queue::compute), p.numel(), Sgd{lr.as<float>(), float(momentum), float(decay), decayed, nesterov}, in_out<float>(p), in<float>(g),
-       in_out<float>(momentum_buffer));
+  auto step = [&](const auto& update) { each(stream(Queue::compute), p.numel(), update, in_out<float>(p), in<float>(g), in_out<float>(momentum_buffer)); };
+  if (nesterov) step(Sgd<true>{lr.as<float>(), decayed, float(momentum), float(decay)});
+  else step(Sgd<false>{lr.as<float>(), decayed, float(momentum), float(decay)});
 }
 
 void CudaBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum, double eps) {
-  each(stream(Queue::compute), p.numel(), RmsProp{lr.as<float>(), float(alpha), float(momentum), float(eps)}, in_out<float>(p), in<float>(g),
+  each(stream(Queue::compute), p.numel(), RmsProp{lr.as<float>(), {0, float(alpha), float(momentum), float(eps)}}, in_out<float>(p), in<float>(g),
        in_out<float>(s), in_out<float>(b));
 }
 

@@ -53,40 +53,42 @@ constexpr int tile_outputs = S == 1 ? 8 : 4;
 template <class Phi, int S>
 __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ w, float* __restrict__ out) {
   constexpr int tile = tile_outputs<S>, columns = S * (tile - 1) + K;
-  const int c = blockIdx.x * blockDim.x + threadIdx.x, item = blockIdx.y * blockDim.y + threadIdx.y;
-  if (c >= k.channels || item >= k.items) return;
+  const int c = blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= k.channels) return;
   const Channel channel = channel_of(norm, blockIdx.z, k.channels, c);
   float f[taps], x[K][columns];
   FISSION_UNROLL
   for (int t = 0; t < taps; t++) f[t] = w[t * k.channels + c];
-  const Place at = place_of(k, item, tile);
-  const int left = at.column * S - k.padding;
-  const unsigned in_width = columns_inside(columns, left, k.width);
-  auto load = [&](int row, float(&to)[columns]) {
-    const unsigned inside = unsigned(row) < unsigned(k.height) ? in_width : 0;
-    load_row(y, ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c, inside, k.channels, to);
-    FISSION_UNROLL
-    for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? Phi::value(channel.z(to[j])) : 0.0f;  // the padding stays 0
-  };
-  FISSION_UNROLL
-  for (int r = S; r < K; r++) load(at.row * S - k.padding + r - S, x[r]);
-  for (int row = at.row; row < at.last_row; row++) {
-    FISSION_UNROLL
-    for (int r = 0; r < K; r++) {
-      if (r + S < K) {
-        FISSION_UNROLL
-        for (int j = 0; j < columns; j++) x[r][j] = x[r + S][j];
-      } else {
-        load(row * S - k.padding + r, x[r]);
-      }
-    }
-    float* to = out + ((Index(at.picture) * k.out_h + row) * k.out_w + at.column) * k.channels + c;
-    FISSION_UNROLL
-    for (int j = 0; j < tile; j++, to += k.channels) {
-      float sum = 0;
+  for (int item = blockIdx.y * blockDim.y + threadIdx.y; item < k.items; item += gridDim.y * blockDim.y) {
+    const Place at = place_of(k, item, tile);
+    const int left = at.column * S - k.padding;
+    const unsigned in_width = columns_inside(columns, left, k.width), in_out = columns_inside(tile, at.column, k.out_w);
+    auto load = [&](int row, float(&to)[columns]) {
+      const unsigned inside = unsigned(row) < unsigned(k.height) ? in_width : 0;
+      load_row(y, ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c, inside, k.channels, to);
       FISSION_UNROLL
-      for (int t = 0; t < taps; t++) sum += f[t] * x[t / K][j * S + t % K];
-      if (at.column + j < k.out_w) *to = sum;
+      for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? Phi::value(channel.z(to[j])) : 0.0f;  // the padding stays 0
+    };
+    FISSION_UNROLL
+    for (int r = S; r < K; r++) load(at.row * S - k.padding + r - S, x[r]);  // they move up before the first row
+    for (int row = at.row; row < at.last_row; row++) {
+      FISSION_UNROLL
+      for (int r = 0; r < K; r++) {
+        if (r + S < K) {
+          FISSION_UNROLL
+          for (int j = 0; j < columns; j++) x[r][j] = x[r + S][j];
+        } else {
+          load(row * S - k.padding + r, x[r]);
+        }
+      }
+      Index to = ((Index(at.picture) * k.out_h + row) * k.out_w + at.column) * k.channels + c;
+      FISSION_UNROLL
+      for (int j = 0; j < tile; j++, to += k.channels) {
+        float sum = 0;
+        FISSION_UNROLL
+        for (int t = 0; t < taps; t++) sum += f[t] * x[t / K][j * S + t % K];
+        if (in_out >> j & 1) out[to] = sum;
+      }
     }
   }
 }
@@ -143,33 +145,34 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
           FISSION_UNROLL
           for (int t = 0; t < taps; t++)
             if (t / K % S == a && t % K % S == b) gradient += f[t] * d[t / K / S][j - t % K / S];
-          if (want == Want::data) {
+          if constexpr (want == Want::data) {
             if (inside) da[to] = gradient;
-            continue;
+          } else {
+            float activated, slope;
+            Phi::value_and_slope(channel.z(value[x]), activated, slope);
+            const float centred = value[x] - channel.mean, dz = gradient * slope;
+            if constexpr (want == Want::input) {
+              if (inside) da[to] = channel.scale * (dz - mean_dz - centred * mean_dzx);
+            } else {
+              if (!inside) activated = 0;
+              sums[0] += inside ? dz : 0.0f;
+              sums[1] += inside ? dz * centred : 0.0f;
+              FISSION_UNROLL
+              for (int t = 0; t < taps; t++)
+                if (t / K % S == a && t % K % S == b) sums[2 + t] += activated * d[t / K / S][j - t % K / S];
+              if (da && inside) da[to] = gradient;
+            }
           }
-          float activated, slope;
-          Phi::value_and_slope(channel.z(value[x]), activated, slope);
-          const float centred = value[x] - channel.mean, dz = gradient * slope;
-          if (want == Want::input) {
-            if (inside) da[to] = channel.scale * (dz - mean_dz - centred * mean_dzx);
-            continue;
-          }
-          if (!inside) activated = 0;
-          sums[0] += inside ? dz : 0.0f;
-          sums[1] += inside ? dz * centred : 0.0f;
-          FISSION_UNROLL
-          for (int t = 0; t < taps; t++)
-            if (t / K % S == a && t % K % S == b) sums[2 + t] += activated * d[t / K / S][j - t % K / S];
-          if (da && inside) da[to] = gradient;
         }
       }
     }
   }
-  if (want != Want::sums) return;
-  FISSION_UNROLL
-  for (int s = 0; s < backward_sums; s++) {
-    const float sum = column_sum(sums[s]);
-    if (!threadIdx.y && !idle) partials[((Index(group) * gridDim.y + blockIdx.y) * backward_sums + s) * k.channels + c] = sum;
+  if constexpr (want == Want::sums) {
+    FISSION_UNROLL
+    for (int s = 0; s < backward_sums; s++) {
+      const float sum = column_sum(sums[s]);
+      if (!threadIdx.y && !idle) partials[((Index(group) * gridDim.y + blockIdx.y) * backward_sums + s) * k.channels + c] = sum;
+    }
   }
 }
 

@@ -213,8 +213,7 @@ void be_born(Fiber& f) {
   __asan_unpoison_memory_region(f.stack + 4096, stack_bytes - 4096);
 #endif
   std::size_t colour = std::size_t(&f - fibers.data()) * 192 % 3840;  // the tops of all stacks would else share a few lines of the cache
-  void** top = reinterpret_cast<void**>(f.stack + stack_bytes - colour) - 2;
-  top[1] = nullptr;
+  void** top = reinterpret_cast<void**>(f.stack + stack_bytes - colour) - 3;  // not a multiple of 16: as after a call
   top[0] = nullptr;                                  // where live() would return to
   top[-1] = reinterpret_cast<void*>(&live);
   f.stack_pointer = top - 7;                         // six registers below it

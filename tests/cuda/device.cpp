@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -14,7 +15,7 @@
 namespace fission::cuda_double {
 namespace {
 
-constexpr std::size_t page = 4096, arena_bytes = std::size_t(1) << 40;
+constexpr std::size_t page = 4096, stretch = 32 * page, most_stretches = 1 << 17, arena_bytes = std::size_t(1) << 40;
 constexpr unsigned char unwritten = 0xff, canary = 0xcb;
 
 // One stretch of addresses for all devices, of which only living allocations are ever mapped, and readable only while the device works.
@@ -34,26 +35,26 @@ Addresses& addresses() {
 struct sigaction before;
 void on_fault(int signal, siginfo_t* info, void*) {  // says what the fault means, then lets whoever was there before do as ever
   Device& d = Device::get();
-  char text[512];
   const char* at = static_cast<const char*>(info->si_addr);
+  if (d.open_around(at)) return;
+  const char* who = d.doing.empty() ? "the host" : d.doing.c_str();
+  Allocation* a = d.in_arena(at) ? d.holding(at) : nullptr;
+  char text[512];
   int n = 0;
-  if (d.in_arena(at)) {
-    Allocation* a = d.holding(at);
-    n = std::snprintf(text, sizeof text, "[double] %s: touched device memory at %p, %s", d.doing.empty() ? "the host" : d.doing.c_str(), info->si_addr,
-                      !a ? "where nothing was ever allocated" : !a->alive ? "in an allocation that was freed" : at < a->at + a->bytes ? "" : "behind the end of an allocation");
-    if (a) n += std::snprintf(text + n, sizeof text - n, "%sof %zu bytes, at byte %td", a->alive && at < a->at + a->bytes ? "" : " ", a->bytes, at - a->at);
-  } else {
-    n = std::snprintf(text, sizeof text, "[double] %s: a bad address, %p", d.doing.empty() ? "the host" : d.doing.c_str(), info->si_addr);
-  }
-  text[n] = '\n';
-  if (write(2, text, std::size_t(n) + 1) < 0) _exit(134);
+  if (a)
+    n = std::snprintf(text, sizeof text, "[double] %s: touched device memory at byte %td of an allocation of %zu%s\n", who, at - a->at, a->bytes,
+                      a->alive ? "" : ", which was freed");
+  else
+    n = std::snprintf(text, sizeof text, "[double] %s: %s, %p\n", who, d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address",
+                      info->si_addr);
+  if (write(2, text, std::size_t(n)) < 0) _exit(134);
   sigaction(signal, &before, nullptr);
 }
 
 void watch_faults() {
   struct sigaction action {}, there {};
   action.sa_sigaction = on_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   sigaction(SIGSEGV, &action, &there);
   if (!(there.sa_flags & SA_SIGINFO) || there.sa_sigaction != on_fault) before = there;
 }
@@ -122,7 +123,7 @@ void* Device::allocate(std::size_t bytes, bool host, int device) {
   }
   std::memset(p, unwritten, bytes);
   std::memset(p + bytes, canary, mapped - bytes);
-  if (!host && !opened_) mprotect(p, mapped, PROT_NONE);
+  if (!host) mprotect(p, mapped, PROT_NONE);
   allocations_[p] = {p, bytes, mapped, device, host};
   return p;
 }
@@ -139,9 +140,8 @@ void Device::free(void* pointer, bool host) {
     for (const Operation& o : s->queue)
       for (const Use& u : o.uses)
         if (holding(u.at) == a) return misuse_of("memory that queued work still uses: ", o.name, ", ", u.what);
-  open();
+  Opened opened(*this);
   check_canary(*a);
-  close();
   a->alive = false;
   if (a->host) munmap(p, a->mapped + page), allocations_.erase(p);
   else madvise(p, a->mapped, MADV_DONTNEED), mprotect(p, a->mapped, PROT_NONE);
@@ -184,15 +184,24 @@ void Device::check_host(const Use& use) {
   if (offset + use.bytes > a->bytes) misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset, " of a page-locked allocation of ", a->bytes);
 }
 
+// While the device works its memory is opened where it is touched, a stretch at a time: opening all of it for each copy takes most of the time.
 void Device::open() {
-  if (opened_++ == 0)
-    for (auto& [p, a] : allocations_)
-      if (a.alive && !a.host) mprotect(p, a.mapped, PROT_READ | PROT_WRITE);
+  if (opened_++) return;
+  stretches_.reserve(most_stretches);
+  watch_faults();  // a test framework puts its own handler in place before each test
+}
+bool Device::open_around(const char* at) {  // in a signal handler
+  if (!opened_ || !in_arena(at) || stretches_.size() == most_stretches) return false;
+  Allocation* a = holding(at);
+  if (!a || !a->alive || at >= a->at + a->mapped) return false;
+  std::size_t from = std::size_t(at - a->at) / stretch * stretch;
+  stretches_.push_back({a->at + from, std::min(stretch, a->mapped - from)});
+  return mprotect(stretches_.back().first, stretches_.back().second, PROT_READ | PROT_WRITE) == 0;
 }
 void Device::close() {
-  if (--opened_ == 0)
-    for (auto& [p, a] : allocations_)
-      if (a.alive && !a.host) mprotect(p, a.mapped, PROT_NONE);
+  if (--opened_) return;
+  for (auto& [at, bytes] : stretches_) mprotect(at, bytes, PROT_NONE);
+  stretches_.clear();
 }
 void Device::check_canary(const Allocation& a) {
   for (std::size_t i = a.bytes; i < a.mapped; i++)
@@ -261,11 +270,11 @@ void Device::run(const Operation& operation) {
   if (operation.run) {
     std::string outer = doing;
     doing = operation.name;
-    open();
+    Opened opened(*this);
     struct Back {
       Device& d;
       std::string& outer;
-      ~Back() { d.close(), d.doing = outer; }
+      ~Back() { d.doing = outer; }
     } back{*this, outer};
     for (const Use& u : operation.uses) in_arena(u.at) ? check(u) : check_host(u);
     operation.run();
@@ -288,6 +297,7 @@ bool Device::step(cudaStream_t stream) {
 // Runs what must be run for the host to go on, and nothing more (a copy that nobody waited for has not arrived), or, where
 // "streams=early", first everything on the other streams that is not told to wait (a copy that did not wait has overwritten).
 void Device::finish(cudaStream_t stream, const Record* until) {
+  Opened opened(*this);  // once, not for each operation
   while (until ? !until->done : !stream->queue.empty()) {
     for (bool again = situation.early; again;) {
       again = false;
@@ -301,11 +311,6 @@ void Device::finish(cudaStream_t stream, const Record* until) {
   }
 }
 void Device::finish_all() {
-  open();  // once, not for each operation
-  struct Back {
-    Device& d;
-    ~Back() { d.close(); }
-  } back{*this};
   for (std::size_t i = 0; i < streams_.size(); i++) finish(streams_[i].get(), nullptr);
 }
 
@@ -354,6 +359,7 @@ void Device::reset() {
   situation = Situation();
   last_error = cudaSuccess;
   lost = recording_ = false;
+  stretches_.clear();
   opened_ = handles = 0;
 }
 

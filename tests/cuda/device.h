@@ -96,6 +96,7 @@ class Device {
   std::size_t in_use(int device) const;
   Allocation* holding(const void* p);   // the allocation, alive or freed, in or right after which p lies
   bool in_arena(const void* p) const;
+  bool open_around(const char* at);     // what the device touches while it works; false: nothing that it may touch
   void check(const Use& use);           // as device memory
   void check_host(const Use& use);      // as host memory: pageable or page-locked
 
@@ -117,6 +118,11 @@ class Device {
   void reset();
 
  private:
+  struct Opened {  // for its life the device's memory may be touched
+    Device& device;
+    explicit Opened(Device& d) : device(d) { d.open(); }
+    ~Opened() { device.close(); }
+  };
   void run(const Operation& operation);
   void open(), close();
   void check_canary(const Allocation& a);
@@ -126,6 +132,7 @@ class Device {
   std::vector<Operation> recorded_;
   bool recording_ = false;
   int opened_ = 0;
+  std::vector<std::pair<char*, std::size_t>> stretches_;  // of memory that is open
 };
 
 // the first of n floats that nobody has written since the allocation (its bytes are all ones), or -1

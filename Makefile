@@ -25,7 +25,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 study audit mutants
+LIGHT := help clean deps seams test demo demo-short gpu-check bench bench-torch cifar10 cifar100 study audit mutants
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -239,6 +239,9 @@ bench: ## time this machine: training and RQ-SGD steps
 bench-torch: ## the same jobs here and in PyTorch, in turns
 	$(READY) $(BUILD)/bench
 	BUILD=$(BUILD) bash tests/peers/compare.sh $(FLAGS)
+gpu-check: ## on a machine with a GPU: is all of it right there, and how fast? one report to send back
+	$(READY) all $(BUILD)/tests cuda
+	$(BUILD)/gpu_check --report $(BUILD)/gpu-check.txt $(FLAGS)
 cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
 cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
 cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the published binary files

@@ -1,6 +1,4 @@
 // Facts of gpu_check, the report of a machine with a GPU: it runs to its end, on a GPU's double where the build has one, and holds what was said.
-#include <cstdlib>
-
 #include "tests/cuda/module.h"
 #include "tests/runners/options.h"
 
@@ -8,24 +6,12 @@ using namespace fission;
 using namespace fission::test;
 
 namespace {
-
-constexpr const char* module_variable = "FISSION_CUDA_MODULE";  // tensor/cuda/open.cpp
-
-// The programs that are launched take this module for the GPU's
-struct Module {
-  explicit Module(const std::string& path) { ::setenv(module_variable, path.c_str(), 1); }
-  ~Module() {
-    if (before.empty()) ::unsetenv(module_variable);
-    else ::setenv(module_variable, before.c_str(), 1);
-  }
-  const std::string before = std::getenv(module_variable) ? std::getenv(module_variable) : "";
-};
-
-}  // namespace
+constexpr const char* module_variable = "FISSION_CUDA_MODULE";  // what the programs that are launched take for the GPU's
+}
 
 TEST_CASE("gpu_check: where there is no GPU it says so in one line, and writes no report") {
   Folder folder;
-  Module nowhere("/nowhere/fission_cuda.so");
+  testing::EnvironmentVariable nowhere(module_variable, "/nowhere/fission_cuda.so");
   check_refused(launch("gpu_check", {"--report", folder / "report"}), {"gpu_check: [device] cuda: /nowhere/fission_cuda.so is not there"});
   CHECK_FALSE(std::filesystem::exists(folder / "report"));
 }
@@ -38,7 +24,7 @@ TEST_CASE("gpu_check: it checks and times everything, and the report holds all t
   if (instrumented()) return;  // eight programs, minutes in a slow build
   Folder folder;
   const bool gpu = testing::have_double();
-  Module module(testing::double_path());
+  testing::EnvironmentVariable module(module_variable, testing::double_path());
   Ended e = launch("gpu_check", {"--quick", "--device", gpu ? "cuda" : "reference", "--dataset", "fashion-mnist", "--data", pictures() / "idx",
                                  "--threads", "1", "--report", folder / "report"});
   require_done(e);

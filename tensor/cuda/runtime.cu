@@ -24,12 +24,10 @@ std::string text_of(cudnnStatus_t status) {
 #endif
 }
 
-#if defined(__CUDACC__)
 void check_launch(const char* kernel) {
   cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) fail(kernel, __FILE__, __LINE__, text_of(status));
 }
-#endif
 
 namespace {
 

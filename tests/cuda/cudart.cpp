@@ -9,8 +9,6 @@ using namespace fission::cuda_double;
 
 namespace {
 
-thread_local int current_device = 0;
-
 // What every entry point does first: count itself, and return what a device that is not there, or no longer, returns
 #define ENTRY(name)  \
   Call call(#name);  \
@@ -36,12 +34,12 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaSetDevice(int k) {
   ENTRY(cudaSetDevice);
   if (k < 0 || k >= device.situation.devices) return failed(cudaErrorInvalidDevice);
-  current_device = k;
+  Device::current() = k;
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* k) {
   ENTRY(cudaGetDevice);
-  *k = current_device;
+  *k = Device::current();
   return cudaSuccess;
 }
 #undef cudaGetDeviceProperties
@@ -99,12 +97,12 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   ENTRY(cudaMemGetInfo);
   *total = device.situation.memory;
-  *free = *total - device.in_use(current_device);
+  *free = *total - device.in_use(Device::current());
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   ENTRY(cudaMalloc);
-  *p = device.allocate(bytes, false, current_device);
+  *p = device.allocate(bytes, false, Device::current());
   return *p ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void* p) {
@@ -114,12 +112,12 @@ cudaError_t cudaFree(void* p) {
 }
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
   ENTRY(cudaMallocHost);
-  *p = device.allocate(bytes, true, current_device);
+  *p = device.allocate(bytes, true, Device::current());
   return *p ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
   ENTRY(cudaHostAlloc);
-  *p = device.allocate(bytes, true, current_device);
+  *p = device.allocate(bytes, true, Device::current());
   return *p ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeHost(void* p) {
@@ -151,7 +149,7 @@ cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   ENTRY(cudaStreamCreateWithFlags);
   wants(flags == cudaStreamNonBlocking, "a stream that waits for the null stream");
-  *stream = device.create_stream(current_device);
+  *stream = device.create_stream(Device::current());
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {

@@ -92,6 +92,11 @@ Device& Device::get() {
   return device;
 }
 
+int& Device::current() {
+  static thread_local int k = 0;
+  return k;
+}
+
 cudaError_t Device::lose() {
   lost = true;
   for (auto& s : streams_) {
@@ -171,8 +176,7 @@ void Device::check(const Use& use) {
   if (!a) return misuse_of(use.what, " lies in no allocation");
   if (!a->alive) return misuse_of(use.what, " was freed");
   std::size_t offset = std::size_t(static_cast<const char*>(use.at) - a->at);
-  if (offset + use.bytes > a->bytes || (offset == a->bytes && offset > 0 && use.bytes))
-    misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset, " of an allocation of ", a->bytes);
+  if (offset + use.bytes > a->bytes) misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset, " of an allocation of ", a->bytes);
 }
 
 void Device::check_host(const Use& use) {
@@ -262,6 +266,9 @@ void Device::destroy_event(cudaEvent_t event) {
 
 void Device::enqueue(cudaStream_t stream, Operation operation) {
   check_stream(stream);
+  for (const Use& u : operation.uses)
+    if (Allocation* a = in_arena(u.at) ? holding(u.at) : nullptr; a && a->device != stream->device)
+      misuse_of(u.what, " is memory of device ", a->device, ", the stream is of device ", stream->device);
   if (recording_ && operation.run) recorded_.push_back(operation);
   stream->queue.push_back(std::move(operation));
 }

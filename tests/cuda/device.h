@@ -79,6 +79,7 @@ struct Allocation {
 class Device {
  public:
   static Device& get();
+  static int& current();  // of this thread: cudaSetDevice's
 
   Situation situation;
   std::map<std::string, long> counts;  // "cudaMalloc", "launch NAME"

@@ -67,6 +67,17 @@ struct Kernel {
   std::string name;  // "norm_act<float>"
   std::vector<Symbols::Array> shared;
 };
+// "void fission::cuda::(anonymous namespace)::scale<float>(float*)": scale<float>
+std::string short_name(std::string name) {
+  for (const std::string& space : {std::string("fission::cuda::"), std::string("(anonymous namespace)::")})
+    for (std::size_t at; (at = name.find(space)) != std::string::npos;) name.erase(at, space.size());
+  int depth = 0;
+  for (std::size_t i = 0; i < name.size(); i++) {
+    depth += (name[i] == '<') - (name[i] == '>');
+    if (name[i] == '(' && depth == 0) name.resize(i);
+  }
+  return name.rfind("void ", 0) == 0 ? name.substr(5) : name;
+}
 const Kernel& kernel_at(const void* address) {
   static auto& known = *new std::map<const void*, Kernel>;
   auto [at, is_new] = known.try_emplace(address);
@@ -74,29 +85,8 @@ const Kernel& kernel_at(const void* address) {
   auto found = symbols().functions.find(address);
   std::string mangled = found == symbols().functions.end() ? "" : found->second, name = mangled.empty() ? "a kernel" : mangled;
   if (char* plain = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, nullptr)) {
-    name = plain;
+    name = short_name(plain);
     std::free(plain);
-    int depth = 0;  // without its result type and parameters, and without the namespaces of all kernels
-    std::size_t end = name.size();
-    for (std::size_t i = 0; i < name.size(); i++) {
-      if (name.compare(i, 11, "(anonymous ") == 0) i += 20;
-      if (name[i] == '<') depth++;
-      if (name[i] == '>') depth--;
-      if (name[i] == '(' && depth == 0) {
-        end = i;
-        break;
-      }
-    }
-    name.resize(end);
-    depth = 0;
-    for (std::size_t i = name.size(); i-- > 0;) {
-      if (name[i] == '>') depth++;
-      if (name[i] == '<') depth--;
-      if (depth == 0 && (name[i] == ' ' || name[i] == ':') && name.compare(i + 1, 10, "namespace)") != 0) {
-        name = name.substr(i + 1);
-        break;
-      }
-    }
   }
   at->second.name = name;
   if (mangled.rfind("_Z", 0) == 0) {
@@ -402,6 +392,8 @@ void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bo
   if (shared > 48 << 10) misuse_of(shared, " bytes of shared memory, of 49152");
   std::vector<cuda_double::Use> uses = pointers_in(arguments);
   for (const cuda_double::Use& u : uses) d.check(u);
+  d.check_stream(stream);
+  if (stream->device != Device::current()) misuse_of("a stream of device ", stream->device, " while device ", Device::current(), " is the current one");
   d.enqueue(stream, {kernel.name, std::move(uses), [&kernel, grid, block, flat, thread = std::move(thread)] {
                        gridDim = grid, blockDim = block;
                        bool descending = Device::get().situation.descending;

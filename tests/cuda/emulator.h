@@ -41,12 +41,18 @@ enum class Meeting { barrier, warp_barrier, down, up, exclusive, lane };
 void meet(Meeting kind, int line);                                                   // of the whole block, or of the warp
 std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, int width, int line);
 
+template <class T>
+void clear_holes(T& argument) {  // they may hold what looks like a pointer
+  if constexpr (!std::is_empty_v<T>) __builtin_clear_padding(&argument);  // an empty one may lie in the place of another
+}
+
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, bool flat, A... given) {
   static_assert((std::is_trivially_copyable_v<P> && ...), "a kernel's parameters are copied as bytes: no references, nothing that owns");
   static_assert((sizeof(P) + ... + 0) <= 4096, "a kernel takes at most 4096 bytes of parameters");
   std::tuple<P...> arguments{static_cast<P>(given)...};
   std::vector<Argument> seen;
+  std::apply([](auto&... each) { (clear_holes(each), ...); }, arguments);
   std::apply([&](const auto&... each) { (seen.push_back({&each, sizeof each}), ...); }, arguments);
   enqueue(reinterpret_cast<const void*>(kernel), grid, block, stream, flat, seen, [kernel, arguments] { std::apply(kernel, arguments); });
 }
@@ -69,13 +75,17 @@ extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
+void check_launch(const char* kernel);  // tensor/cuda/runtime.cu
+
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... arguments) {
   emulator::launch(kernel, grid, block, stream, false, arguments...);
+  check_launch(__PRETTY_FUNCTION__);
 }
 template <class... P, class... A>
 void launch_flat(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... arguments) {
   emulator::launch(kernel, grid, block, stream, true, arguments...);
+  check_launch(__PRETTY_FUNCTION__);
 }
 
 inline void __syncthreads(int line = __builtin_LINE()) { emulator::meet(emulator::Meeting::barrier, line); }

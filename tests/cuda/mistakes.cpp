@@ -3,6 +3,7 @@
 #include <cublas_v2.h>
 #include <cudnn.h>
 
+#include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/launch.h"
 #include "tests/cuda/device.h"
 #include "tests/cuda/double.h"
@@ -126,6 +127,26 @@ void right_across_streams(Bench& b) {
   b.finish();
   for (int i = 0; i < n; i++) expect(b.host[i] == float(3 * i), "a copy on another stream, waited for");
 }
+template <int device>
+void right_backend(Bench& b) {
+  b.end();
+  fission_double_set("devices=2");
+  cudaSetDevice(device);
+  {
+    CudaBackend backend(device, DeviceSettings());
+    constexpr Index rows = 5, in = 3, out = 7;
+    auto* x = static_cast<float*>(backend.allocate(4 * rows * in));
+    auto* w = static_cast<float*>(backend.allocate(4 * in * out));
+    auto* y = static_cast<float*>(backend.allocate(4 * rows * out));
+    backend.fill({x, DType::f32, {rows, 1, 1, in}}, 2);
+    backend.fill({w, DType::f32, {out, 1, 1, in}}, 0.5);
+    backend.conv2d({x, DType::f32, {rows, 1, 1, in}}, {w, DType::f32, {out, 1, 1, in}}, {1, 1, 0}, {y, DType::f32, {rows, 1, 1, out}});
+    backend.copy(b.host, y, 4 * rows * out, Backend::Direction::device_to_host, Queue::compute);
+    for (Index i = 0; i < rows * out; i++) expect(b.host[i] == 3, "conv2d");
+    for (float* p : {x, w, y}) backend.free(p);
+  }
+  expect(*fission_double_leaks() == 0, fission_double_leaks());
+}
 void right_replayed(Bench& b) {
   b.up(b.x, b.stream);
   b.finish();
@@ -171,6 +192,18 @@ void free_in_use(Bench& b) {
 void pinned_free_in_use(Bench& b) {
   cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.stream);
   cudaFreeHost(b.pinned);
+}
+void other_device(Bench& b) {
+  fission_double_set("devices=2");
+  cudaSetDevice(1);
+  cudaFree(b.x);
+  cudaMalloc(reinterpret_cast<void**>(&b.x), n_bytes);
+  b.up(b.x, b.stream);
+}
+void other_device_current(Bench& b) {
+  fission_double_set("devices=2");
+  cudaSetDevice(1);
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
 }
 void leak(Bench& b) {
   cudaFree(b.y), cudaFreeHost(b.pinned), cudaStreamDestroy(b.stream), cudaStreamDestroy(b.other), cudaEventDestroy(b.event);
@@ -378,6 +411,8 @@ const mistakes::Mistake list[] = {
     {"right: copies and kernels", "", on_bench<right>},
     {"right: two streams and an event", "", on_bench<right_across_streams>},
     {"right: a replay", "", on_bench<right_replayed>},
+    {"right: a backend comes and goes, and leaves nothing", "", on_bench<right_backend<0>>},
+    {"right: so does one on the second device", "", on_bench<right_backend<1>>},
     {"right: products", "", on_bench<right_product>},
     {"right: a convolution", "", on_bench<right_convolution<1>>},
     {"right: a convolution in groups", "", on_bench<right_convolution<2>>},
@@ -397,6 +432,8 @@ const mistakes::Mistake list[] = {
     {"memory: a free of page-locked memory as the device's", "cudaFree: page-locked host memory", on_bench<free_of_pinned>},
     {"memory: a free of what queued work uses", "cudaFree: memory that queued work still uses: scale", on_bench<free_in_use>},
     {"memory: a free of page-locked memory that queued work uses", "cudaFreeHost: memory that queued work still uses", on_bench<pinned_free_in_use>},
+    {"memory: another device's", "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0", on_bench<other_device>},
+    {"order: a launch while another device is the current one", "launch of scale: a stream of device 0 while device 1", on_bench<other_device_current>},
     {"memory: a leak", "256 bytes of device memory", on_bench<leak>},
     {"memory: the host reads the device's", "the host: touched device memory", on_bench<host_reads_device>},
     {"memory: a kernel writes behind an allocation", "scale_too_far: byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},

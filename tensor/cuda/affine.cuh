@@ -24,9 +24,11 @@ struct Affine {
   const float *mean = nullptr, *var = nullptr, *gamma = nullptr, *beta = nullptr;
   double eps = 0;
 };
-inline Affine affine_of(const Norm& n) {
-  return {n.mean.as<float>(), n.var.as<float>(), n.gamma.as<float>(), n.beta.as<float>(), n.eps};
+inline Affine affine_of(const Norm* n) {
+  if (!n) return {};
+  return {n->mean.as<float>(), n->var.as<float>(), n->gamma.as<float>(), n->beta.as<float>(), n->eps};
 }
+inline Index groups_of(const Norm* n) { return n ? n->mean.shape[0] : 1; }
 
 // E5 of one channel, centred: z = c (y − mean) + β loses no digits where the mean is large
 struct Channel {
@@ -76,7 +78,7 @@ struct Sums {
   Affine norm = {};
   float *dbeta = nullptr, *dgamma = nullptr, *means = nullptr, *rest = nullptr;
 };
-void finish(const Sums& s, cudaStream_t stream);  // one launch; norm.cu
+void finish(const Sums& s, cudaStream_t stream);  // one launch; sums.cu
 
 // calls f with the functor of an activation
 template <class F>

@@ -1,12 +1,13 @@
 // Depthwise convolutions over φ(norm(y)), which exists only in registers, forward and backward.
 // A thread has one channel and walks down a strip of a picture, some columns wide: the rows of its window move up one by one, so that
-// each value is loaded and activated once a strip. 3×3 at stride 1 and 2 by these; any other by plain loops at the end.
+// each value is loaded and activated once a strip. 3×3 at stride 1 and 2 by these; any other by depthwise_any.cu.
 //
 // Backward goes over the padded input in cells of stride × stride: cell (i, j) holds the padded places (s·i + a, s·j + b), and da there is
 // Σ w[a + s·k, b + s·l] dout[i − k, j − l]: the same few values of dout for a whole cell, and for dw += φ(norm(y)) dout as well.
 #include "tensor/cuda/affine.cuh"
 #include "tensor/cuda/conv.h"
 #include "tensor/cuda/cuda_backend.h"
+#include "tensor/cuda/depthwise_any.h"
 
 namespace fission::cuda {
 namespace {
@@ -28,8 +29,9 @@ struct Place {
   int picture, row, last_row, column;
 };
 __device__ inline Place place_of(const Walk& k, int item, int tile_columns) {
-  const int tile = item % k.tiles, strip = item / k.tiles % k.strips, row = strip * k.strip_rows, last = row + k.strip_rows;
-  return {int(blockIdx.z) * k.pictures + item / (k.tiles * k.strips), k.first + row, k.first + (last < k.rows ? last : k.rows), k.first + tile * tile_columns};
+  const int tile = item % k.tiles, strip = item / k.tiles % k.strips, picture = int(blockIdx.z) * k.pictures + item / (k.tiles * k.strips);
+  const int row = strip * k.strip_rows, last = row + k.strip_rows;
+  return {picture, k.first + row, k.first + (last < k.rows ? last : k.rows), k.first + tile * tile_columns};
 }
 
 // Which of `count` columns from `first` on are in the picture: a bit each
@@ -51,7 +53,8 @@ template <int S>
 constexpr int tile_outputs = S == 1 ? 8 : 4;
 
 template <class Phi, int S>
-__global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ w, float* __restrict__ out) {
+__global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ w,
+                                                             float* __restrict__ out) {
   constexpr int tile = tile_outputs<S>, columns = S * (tile - 1) + K;
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= k.channels) return;
@@ -118,7 +121,8 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
     const int from = at.column - (reach - 1), left = S * at.column - k.padding;
     const unsigned in_dout = columns_inside(columns, from, k.out_w), in_y = columns_inside(S * cells, left, k.width);
     auto load = [&](int row, float(&to)[columns]) {
-      load_row(dout, ((Index(at.picture) * k.out_h + row) * k.out_w + from) * k.channels + c, unsigned(row) < unsigned(k.out_h) ? in_dout : 0, k.channels, to);
+      const unsigned inside = unsigned(row) < unsigned(k.out_h) ? in_dout : 0;
+      load_row(dout, ((Index(at.picture) * k.out_h + row) * k.out_w + from) * k.channels + c, inside, k.channels, to);
     };
     FISSION_UNROLL
     for (int r = 1; r < reach; r++) load(at.row - r, d[r - 1]);  // they move up before the first row
@@ -176,65 +180,8 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
   }
 }
 
-// ---- any kernel, stride and padding: a thread a value, loops over the taps
-struct Plain {
-  int height, width, out_h, out_w, channels, kernel, stride, padding, pictures;  // pictures: of a group
-};
-
-template <class Phi>
-__global__ void forward_any(Plain k, const float* y, Affine norm, const float* w, float* out, Index n) {
-  const Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= n) return;
-  const int c = int(i % k.channels), ox = int(i / k.channels % k.out_w), oy = int(i / k.channels / k.out_w % k.out_h);
-  const Index picture = i / k.channels / k.out_w / k.out_h;
-  const Channel channel = channel_of(norm, int(picture / k.pictures), k.channels, c);
-  float sum = 0;
-  for (int ky = 0; ky < k.kernel; ky++)
-    for (int kx = 0; kx < k.kernel; kx++) {
-      const int h = oy * k.stride + ky - k.padding, x = ox * k.stride + kx - k.padding;
-      if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
-      sum += Phi::value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * w[(ky * k.kernel + kx) * k.channels + c];
-    }
-  out[i] = sum;
-}
-
-__global__ void data_any(Plain k, const float* w, const float* dout, float* da, Index n) {
-  const Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= n) return;
-  const int c = int(i % k.channels), x = int(i / k.channels % k.width), h = int(i / k.channels / k.width % k.height);
-  const Index picture = i / k.channels / k.width / k.height;
-  float sum = 0;
-  for (int ky = 0; ky < k.kernel; ky++)
-    for (int kx = 0; kx < k.kernel; kx++) {
-      const int oy = h + k.padding - ky, ox = x + k.padding - kx;
-      if (oy < 0 || ox < 0 || oy % k.stride || ox % k.stride || oy / k.stride >= k.out_h || ox / k.stride >= k.out_w) continue;
-      sum += dout[((picture * k.out_h + oy / k.stride) * k.out_w + ox / k.stride) * k.channels + c] * w[(ky * k.kernel + kx) * k.channels + c];
-    }
-  da[i] = sum;
-}
-
-// grid (chunks of channels, blocks of output places, tap)
-template <class Phi>
-__global__ void __launch_bounds__(block_threads) filter_any(Plain k, const float* y, Affine norm, const float* dout, float* partials, Index places) {
-  const int c = blockIdx.x * blockDim.x + threadIdx.x, ky = blockIdx.z / k.kernel, kx = blockIdx.z % k.kernel;
-  float sum = 0;
-  for (Index p = blockIdx.y * blockDim.y + threadIdx.y; p < places && c < k.channels; p += gridDim.y * blockDim.y) {
-    const int ox = int(p % k.out_w), oy = int(p / k.out_w % k.out_h), h = oy * k.stride + ky - k.padding, x = ox * k.stride + kx - k.padding;
-    const Index picture = p / k.out_w / k.out_h;
-    if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
-    const Channel channel = channel_of(norm, int(picture / k.pictures), k.channels, c);
-    sum += Phi::value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * dout[p * k.channels + c];
-  }
-  sum = column_sum(sum);
-  if (!threadIdx.y && c < k.channels) partials[(Index(blockIdx.y) * gridDim.z + blockIdx.z) * k.channels + c] = sum;
-}
-
 // ---- how they are launched
 bool fast(const Conv2dGeometry& g) { return g.kernel == K && (g.stride == 1 || g.stride == 2); }
-
-Plain plain(View y, View out, const Conv2dGeometry& g, Index groups) {
-  return {int(y.shape[1]), int(y.shape[2]), int(out.shape[1]), int(out.shape[2]), int(y.shape[3]), int(g.kernel), int(g.stride), int(g.padding), int(y.shape[0] / groups)};
-}
 
 struct Plan {
   Walk walk;
@@ -248,8 +195,8 @@ Plan plan(View y, View out, const Conv2dGeometry& g, Index groups, Index first, 
   const Index pictures = y.shape[0] / groups, items = pictures * tiles * strips;
   const Index blocks = std::max<Index>(1, std::min(most_blocks, most / (shape.chunks * groups)));
   const Index rounds = blocks_for(items, shape.y * blocks);  // every block takes as many items, but the last
-  const Walk walk{int(y.shape[1]), int(y.shape[2]), int(out.shape[1]), int(out.shape[2]), channels, int(g.padding), int(first), int(rows), int(columns),
-                  int(tiles), int(strips), int(strip_rows), int(pictures), int(items)};
+  const Walk walk{int(y.shape[1]), int(y.shape[2]), int(out.shape[1]), int(out.shape[2]), channels,        int(g.padding), int(first),
+                  int(rows),       int(columns),    int(tiles),        int(strips),       int(strip_rows), int(pictures),  int(items)};
   return {walk, dim3(shape.chunks, unsigned(blocks_for(items, shape.y * rounds)), unsigned(groups)), dim3(shape.x, shape.y)};
 }
 Plan backward_plan(View y, View dout, const Conv2dGeometry& g, Index groups, Index most) {
@@ -258,8 +205,6 @@ Plan backward_plan(View y, View dout, const Conv2dGeometry& g, Index groups, Ind
   return plan(y, dout, g, groups, first, cells(y.shape[1]), cells(y.shape[2]), 8 / g.stride, most);
 }
 constexpr Index no_limit = Index(1) << 40;
-
-Index groups_of(const Norm* norm) { return norm ? norm->mean.shape[0] : 1; }
 
 // f(phi, S): the activation's functor, and the stride as a type
 template <class F>
@@ -271,20 +216,15 @@ void with_kernel(const Norm* norm, const Conv2dGeometry& g, F f) {
 }
 
 void own_forward(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
-  const Index groups = groups_of(norm);
-  const Affine affine = norm ? affine_of(*norm) : Affine();
-  const Plan p = plan(y, out, g, groups, 0, out.shape[1], out.shape[2], g.stride == 1 ? 8 : 4, no_limit);
+  const Plan p = plan(y, out, g, groups_of(norm), 0, out.shape[1], out.shape[2], g.stride == 1 ? 8 : 4, no_limit);
   with_kernel(norm, g, [&](auto phi, auto stride) {
-    using Phi = decltype(phi);
-    if (fast(g)) launch_flat(forward3<Phi, stride>, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), out.as<float>());
-    else launch_flat(forward_any<Phi>, dim3(unsigned(blocks_for(out.numel(), block_threads))), dim3(block_threads), stream, plain(y, out, g, groups), y.as<float>(),
-                affine, w.as<float>(), out.as<float>(), out.numel());
+    launch_flat(forward3<decltype(phi), stride>, p.grid, p.block, stream, p.walk, y.as<float>(), affine_of(norm), w.as<float>(), out.as<float>());
   });
 }
 
 void own_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw, Scratch& scratch, cudaStream_t stream) {
   const Index groups = groups_of(norm), channels = y.shape[3];
-  const Affine affine = norm ? affine_of(*norm) : Affine();
+  const Affine affine = affine_of(norm);
   const Plan p = backward_plan(y, dout, g, groups, dw ? reducing_blocks : no_limit);
   float* partials = dw ? scratch.take<float>(groups * p.grid.y * backward_sums * channels) : nullptr;
   with_kernel(dw ? norm : nullptr, g, [&](auto phi, auto stride) {
@@ -297,26 +237,6 @@ void own_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeome
   finish(s, stream);
 }
 
-void own_backward_any(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw, Scratch& scratch, cudaStream_t stream) {
-  const Plain k = plain(y, dout, g, groups_of(norm));
-  if (da)
-    launch_flat(data_any, dim3(unsigned(blocks_for(da.numel(), block_threads))), dim3(block_threads), stream, k, w.as<float>(), dout.as<float>(),
-                da.as<float>(), da.numel());
-  if (!dw) return;
-  const int sums = int(g.kernel * g.kernel), channels = int(y.shape[3]);
-  const Index places = dout.numel() / channels;
-  const BlockShape shape = block_shape(channels, warp);
-  const Index blocks = std::max<Index>(1, std::min(blocks_for(places, shape.y * 8), reducing_blocks / (shape.chunks * sums)));
-  float* partials = scratch.take<float>(blocks * sums * channels);
-  with_kernel(norm, g, [&](auto phi, auto) {
-    launch(filter_any<decltype(phi)>, dim3(shape.chunks, unsigned(blocks), sums), dim3(shape.x, shape.y), stream, k, y.as<float>(),
-           norm ? affine_of(*norm) : Affine(), dout.as<float>(), partials, places);
-  });
-  Sums s{partials, int(blocks), 1, sums, channels};
-  s.rest = dw.as<float>();
-  finish(s, stream);
-}
-
 // Two passes over dout and y that both make da = ∂L/∂φ(norm(y)): 2 + 3 values moved for each of y's (at stride 1). With da stored between
 // them it would be 3 + 3: the nine products cost less than the memory.
 void own_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma, View dbeta, View dw,
@@ -324,15 +244,16 @@ void own_norm_backward(View y, const Norm& norm, bool training, View w, View dou
   const Index groups = groups_of(&norm), channels = y.shape[3];
   const Plan p = backward_plan(y, dout, g, groups, reducing_blocks), all = backward_plan(y, dout, g, groups, no_limit);
   float *partials = scratch.take<float>(groups * p.grid.y * backward_sums * channels), *means = scratch.take<float>(groups * 2 * channels);
-  const Affine affine = affine_of(norm);
+  const Affine affine = affine_of(&norm);
   Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true, training, double(y.numel() / (groups * channels)), affine};
   s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means, s.rest = dw.as<float>();
   with_kernel(&norm, g, [&](auto phi, auto stride) {
     using Phi = decltype(phi);
-    launch(backward3<Phi, stride, Want::sums>, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, nullptr, partials);
+    launch(backward3<Phi, stride, Want::sums>, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, nullptr,
+           partials);
     finish(s, stream);
-    launch_flat(backward3<Phi, stride, Want::input>, all.grid, all.block, stream, all.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), means,
-                dy.as<float>(), nullptr);
+    launch_flat(backward3<Phi, stride, Want::input>, all.grid, all.block, stream, all.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(),
+                means, dy.as<float>(), nullptr);
   });
 }
 
@@ -350,7 +271,7 @@ struct ActivatedForLibrary {
 }  // namespace
 
 void CudaBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
-  convolutions_->own_or_library("depthwise", y.shape, g, [&] { own_forward(y, norm, w, g, out, compute_); }, [&] {
+  convolutions_->own_or_library("depthwise", y.shape, g, [&] { (fast(g) ? own_forward : any::forward)(y, norm, w, g, out, compute_); }, [&] {
     ActivatedForLibrary in(*this, memory_, y, norm);
     convolutions_->depthwise(ConvKind::forward, in.a, w, out, g);
   });
@@ -359,7 +280,7 @@ void CudaBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeomet
 void CudaBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
   convolutions_->own_or_library("depthwise_backward", y.shape, g, [&] {
     Scratch scratch(memory_);
-    (fast(g) ? own_backward : own_backward_any)(y, norm, w, dout, g, da, dw, scratch, compute_);
+    (fast(g) ? own_backward : any::backward)(y, norm, w, dout, g, da, dw, scratch, compute_);
   }, [&] {
     if (da) convolutions_->depthwise(ConvKind::backward_data, da, w, dout, g);
     if (!dw) return;
@@ -373,7 +294,7 @@ void CudaBackend::depthwise_norm_backward(View y, const Norm& norm, bool trainin
   convolutions_->own_or_library("depthwise_norm_backward", y.shape, g, [&] {
     Scratch scratch(memory_);
     if (fast(g)) return own_norm_backward(y, norm, training, w, dout, g, dy, dgamma, dbeta, dw, scratch, compute_);
-    own_backward_any(y, &norm, w, dout, g, dy, dw, scratch, compute_);
+    any::backward(y, &norm, w, dout, g, dy, dw, scratch, compute_);
     norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
   }, [&] {
     {

@@ -1,55 +1,18 @@
-// Batch norm + activation, forward and backward, the products of E6 and E9, biases, and sums over pixels.
-// Every kernel reads each value once from memory and writes it once: z is made again from y where it is needed, in registers.
-// A thread owns one channel (or four, where C % 4 == 0 and all is aligned) and walks down rows of pixels with its coefficients.
-#include "tensor/cuda/affine.cuh"
+// Batch norm + activation, forward and backward, the products of E6 and E9, and biases: one kernel, and a formula for each.
+// Every pass reads each value once from memory and writes it once: z is made again from y where it is needed, in registers.
+#include "tensor/cuda/columns.cuh"
 #include "tensor/cuda/cuda_backend.h"
-#include "tensor/cuda/pack.h"
 
 namespace fission::cuda {
 namespace {
 
-// How `rows` pixels a group of C channels are cut: block (x: vectors, y: rows), grid (chunks of vectors, blocks of rows, groups)
-struct Columns {
-  Index rows, rows_per_block;
-  int channels, vectors;
-};
-struct Cut {
-  Columns columns;
-  dim3 grid, block;
-};
-Cut cut(Index rows, Index groups, Index channels, int lanes, Index rows_a_thread, Index blocks_wanted) {
-  const int vectors = int(channels) / lanes;
-  const BlockShape shape = block_shape(vectors, warp);
-  const Index most = std::max<Index>(1, std::min(most_blocks, blocks_wanted / (shape.chunks * groups)));
-  const Index rounds = std::max(rows_a_thread, blocks_for(rows, shape.y * most));  // all blocks take as many rows, but the last
-  const Index rows_per_block = shape.y * rounds;
-  return {{rows, rows_per_block, int(channels), vectors}, dim3(shape.chunks, unsigned(blocks_for(rows, rows_per_block)), unsigned(groups)), dim3(shape.x, shape.y)};
-}
 constexpr Index no_limit = most_blocks * most_blocks;
-constexpr Index reducing_blocks = 1024;  // each leaves partial sums behind: enough to fill a GPU, and no more
 
-// The rows of one thread, as the index of its first channel in each
-struct Walk {
-  int channel;  // C or more: nothing to do
-  Index i, end, step;
-};
-template <int V>
-__device__ inline Walk my_rows(const Columns& k) {
-  const int vector = blockIdx.x * blockDim.x + threadIdx.x;
-  const Index first = blockIdx.y * k.rows_per_block, last = first + k.rows_per_block < k.rows ? first + k.rows_per_block : k.rows;
-  const Index group = blockIdx.z * k.rows, at = vector < k.vectors ? first + threadIdx.y : last;
-  return {vector * V, (group + at) * k.channels + vector * V, (group + last) * k.channels, Index(blockDim.y) * k.channels};
-}
-
-template <int Inputs, int Outputs>
+template <int In, int Out>
 struct Streams {
-  const float* in[Inputs];  // null: read as zeros
-  float* out[Outputs];      // may be an input; null: not written
+  const float* in[In];  // null: read as zeros
+  float* out[Out];      // may be an input; null: not written
 };
-
-// Rows loaded at once, so that enough bytes are on their way: loads may not pass the stores of an operation in place by themselves
-template <int V, int Inputs>
-constexpr int rows_at_once = Inputs * V > 8 ? 2 : 4;
 
 template <int Rows, int V, class Op, class Channels>
 __device__ inline void rows_of(const Streams<Op::inputs, Op::outputs>& s, const Op& op, const Channels& channel, Index i, Index step) {
@@ -92,9 +55,7 @@ __global__ void __launch_bounds__(block_threads) each_value(Columns k, Streams<O
 template <class Op>
 void for_each_value(Index pixels, Index groups, Index channels, const Streams<Op::inputs, Op::outputs>& s, const Op& op, cudaStream_t stream) {
   if (!pixels) return;
-  bool vectors = channels % 4 == 0;
-  for (const float* p : s.in) vectors = vectors && packs_at<4>(p);
-  for (const float* p : s.out) vectors = vectors && packs_at<4>(p);
+  const bool vectors = channels % 4 == 0 && all_packed(s.in) && all_packed(s.out);
   const Cut c = cut(pixels / groups, groups, channels, vectors ? 4 : 1, 16, no_limit);
   if (vectors) launch_flat(each_value<4, Op>, c.grid, c.block, stream, c.columns, s, op);
   else launch_flat(each_value<1, Op>, c.grid, c.block, stream, c.columns, s, op);
@@ -105,145 +66,8 @@ void for_each_value(View y, const Norm& norm, const Streams<Op::inputs, Op::outp
   for_each_value(y.numel() / channels, norm.mean.shape[0], channels, s, op, stream);
 }
 
-// Sums over the rows of a block: partials (G, blocks, sums, C). op.add(channel, inputs, sums) adds one value to a thread's sums,
-// op.result(channel, sums, n) makes of those of n values what is stored.
-template <int V, class Op>
-__global__ void __launch_bounds__(block_threads) block_sums(Columns k, Streams<Op::inputs, 1> s, Op op, float* partials) {
-  constexpr int rows = rows_at_once<V, Op::inputs>;
-  Walk w = my_rows<V>(k);
-  const bool idle = w.channel >= k.channels;
-  typename Op::Channel channel[V] = {};
-  float sums[V][Op::sums] = {};
-  const Index first = blockIdx.y * k.rows_per_block, left = k.rows - first, n = left < k.rows_per_block ? left : k.rows_per_block;
-  FISSION_UNROLL
-  for (int v = 0; v < V && !idle; v++) channel[v] = op.channel(blockIdx.z, k.channels, w.channel + v, (blockIdx.z * k.rows + first) * k.channels);
-  while (w.i < w.end) {
-    Pack<float, V> in[rows][Op::inputs];
-    FISSION_UNROLL
-    for (int r = 0; r < rows; r++)
-      FISSION_UNROLL
-      for (int j = 0; j < Op::inputs; j++)
-        if (w.i + r * w.step < w.end) in[r][j] = load<float, V>(s.in[j] + w.i + r * w.step);
-    FISSION_UNROLL
-    for (int r = 0; r < rows; r++)
-      if (w.i + r * w.step < w.end)
-        FISSION_UNROLL
-        for (int v = 0; v < V; v++) {
-          float x[Op::inputs];
-          FISSION_UNROLL
-          for (int j = 0; j < Op::inputs; j++) x[j] = in[r][j].at[v];
-          op.add(channel[v], x, sums[v]);
-        }
-    w.i += rows * w.step;
-  }
-  FISSION_UNROLL
-  for (int v = 0; v < V; v++) {
-    FISSION_UNROLL
-    for (int j = 0; j < Op::sums; j++) sums[v][j] = column_sum(sums[v][j]);
-    if (threadIdx.y || idle) continue;
-    op.result(channel[v], sums[v], float(n));
-    FISSION_UNROLL
-    for (int j = 0; j < Op::sums; j++) partials[((Index(blockIdx.z) * gridDim.y + blockIdx.y) * Op::sums + j) * k.channels + w.channel + v] = sums[v][j];
-  }
-}
-
-// partials, and how they were cut
-struct Partials {
-  float* values;
-  Cut cut;
-};
-template <class Op>
-Partials block_sums_of(Index pixels, Index groups, Index channels, const Streams<Op::inputs, 1>& s, const Op& op, Scratch& scratch, cudaStream_t stream) {
-  bool vectors = channels % 4 == 0;
-  for (const float* p : s.in) vectors = vectors && packs_at<4>(p);
-  const Cut c = cut(pixels / groups, groups, channels, vectors ? 4 : 1, 8, reducing_blocks);
-  float* partials = scratch.take<float>(groups * c.grid.y * Op::sums * channels);
-  if (vectors) launch(block_sums<4, Op>, c.grid, c.block, stream, c.columns, s, op, partials);
-  else launch(block_sums<1, Op>, c.grid, c.block, stream, c.columns, s, op, partials);
-  return {partials, c};
-}
-
-// Every block's mean, and Σ (y − mean)² about it: what Chan, Golub and LeVeque's formula merges. The block's first value of a
-// channel is subtracted first, so that nothing large cancels.
-struct Moments {
-  static constexpr int inputs = 1, sums = 2;
-  const float* y;
-  using Channel = float;
-  __device__ float channel(int, int, int c, Index first) const { return y[first + c]; }
-  __device__ void add(float shift, const float* x, float* sums) const {
-    const float d = x[0] - shift;
-    sums[0] += d, sums[1] += d * d;
-  }
-  __device__ void result(float shift, float* sums, float n) const {
-    const float mean = sums[0] / n;
-    sums[1] = sums[1] - sums[0] * mean;
-    sums[0] = shift + mean;
-  }
-};
-
-struct SumRows {
-  static constexpr int inputs = 1, sums = 1;
-  struct Channel {};
-  __device__ Channel channel(int, int, int, Index) const { return {}; }
-  __device__ void add(Channel, const float* x, float* sums) const { sums[0] += x[0]; }
-  __device__ void result(Channel, float*, float) const {}
-};
-
-// Σ dz and Σ dz (y − mean), dz = da φ'(z)
-template <class Phi>
-struct NormSums {
-  static constexpr int inputs = 2, sums = 2;
-  Affine norm;
-  using Channel = cuda::Channel;
-  __device__ Channel channel(int g, int channels, int c, Index) const { return channel_of(norm, g, channels, c); }
-  __device__ void add(const Channel& k, const float* x, float* sums) const {
-    const float dz = x[1] * Phi::slope(k.z(x[0]));
-    sums[0] += dz, sums[1] += dz * (x[0] - k.mean);
-  }
-  __device__ void result(const Channel&, float*, float) const {}
-};
-
-constexpr int finish_x = 8, finish_y = block_threads / finish_x;  // 8 floats side by side are a sector of memory
-
-// M2 = Σ M2_b + Σ n_b (mean_b − mean)², by way of the first block's mean, in double
-__global__ void __launch_bounds__(block_threads) merge_moments(const float* partials, int blocks, Columns k, float* mean, float* var) {
-  const int c = blockIdx.x * finish_x + threadIdx.x, group = blockIdx.y;
-  const float* from = partials + Index(group) * blocks * 2 * k.channels + c;
-  double sum = 0, squares = 0, shift = c < k.channels ? from[0] : 0;
-  for (int b = threadIdx.y; b < blocks && c < k.channels; b += finish_y) {
-    const Index left = k.rows - b * k.rows_per_block;
-    const double n = double(left < k.rows_per_block ? left : k.rows_per_block), d = from[Index(2 * b) * k.channels] - shift;
-    sum += n * d;
-    squares += from[Index(2 * b + 1) * k.channels] + n * d * d;
-  }
-  sum = column_sum(sum), squares = column_sum(squares);
-  if (threadIdx.y || c >= k.channels) return;
-  const double first = sum / double(k.rows), second = squares / double(k.rows) - first * first;
-  mean[Index(group) * k.channels + c] = float(shift + first);
-  var[Index(group) * k.channels + c] = second < 0 ? 0.0f : float(second);  // a NaN stays
-}
-
-__global__ void __launch_bounds__(block_threads) add_partials(Sums s) {
-  const int c = blockIdx.x * finish_x + threadIdx.x, sum = blockIdx.y;
-  const bool mine = c < s.channels, normed = s.norm_sums && sum < 2;
-  if (normed && !s.means && !(sum ? s.dgamma : s.dbeta)) return;
-  double all = 0;
-  for (int g = 0; g < s.groups; g++) {
-    const float* from = s.partials + (Index(g) * s.blocks * s.sums + sum) * s.channels + c;
-    double total = 0;
-    for (int b = threadIdx.y; b < s.blocks && mine; b += finish_y) total += from[Index(b) * s.sums * s.channels];
-    total = column_sum(total);
-    if (threadIdx.y || !mine) continue;
-    double istd = normed && sum == 1 ? 1 / sqrt(double(s.norm.var[Index(g) * s.channels + c]) + s.norm.eps) : 1;
-    all += total * istd;
-    if (normed && s.means) s.means[(Index(g) * 2 + sum) * s.channels + c] = s.training ? float(total * istd * istd / s.count) : 0.0f;
-  }
-  if (threadIdx.y || !mine) return;
-  float* out = !normed ? s.rest + Index(sum - 2 * s.norm_sums) * s.channels : sum ? s.dgamma : s.dbeta;
-  if (out) out[c] = float(all);
-}
-
-__global__ void running_kernel(float* mean_to, float* var_to, const float* mean, const float* var, int groups, int channels, float momentum, float unbiased) {
+__global__ void running_kernel(float* mean_to, float* var_to, const float* mean, const float* var, int groups, int channels, float momentum,
+                               float unbiased) {
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= channels) return;
   float m = 0, v = 0;
@@ -315,19 +139,6 @@ struct AddBias {
 
 }  // namespace
 
-void finish(const Sums& s, cudaStream_t stream) {
-  launch(add_partials, dim3(unsigned(blocks_for(s.channels, finish_x)), s.sums), dim3(finish_x, finish_y), stream, s);
-}
-
-void CudaBackend::moments(View y, View mean, View var) {
-  Scratch scratch(memory_);
-  const Index groups = mean.shape[0], channels = mean.shape[1];
-  const Moments op{y.as<float>()};
-  const Partials p = block_sums_of(y.numel() / channels, groups, channels, Streams<1, 1>{{y.as<float>()}, {}}, op, scratch, compute_);
-  launch(merge_moments, dim3(unsigned(blocks_for(channels, finish_x)), unsigned(groups)), dim3(finish_x, finish_y), compute_, p.values, p.cut.grid.y,
-         p.cut.columns, mean.as<float>(), var.as<float>());
-}
-
 void CudaBackend::update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) {
   const Index channels = mean.shape[1];
   launch_flat(running_kernel, dim3(unsigned(blocks_for(channels, block_threads))), dim3(block_threads), compute_, running_mean.as<float>(),
@@ -336,7 +147,7 @@ void CudaBackend::update_running(View running_mean, View running_var, View mean,
 
 void CudaBackend::norm_act(View y, const Norm& norm, View a) {
   with_activation(norm.activation, [&](auto phi) {
-    for_each_value(y, norm, {{y.as<float>()}, {a.as<float>()}}, NormAct<decltype(phi)>{{affine_of(norm)}}, compute_);
+    for_each_value(y, norm, {{y.as<float>()}, {a.as<float>()}}, NormAct<decltype(phi)>{{affine_of(&norm)}}, compute_);
   });
 }
 
@@ -349,8 +160,8 @@ void CudaBackend::norm_act_backward(View da, View y, const Norm& norm, bool trai
   float* means = scratch.take<float>(groups * 2 * channels);
   with_activation(norm.activation, [&](auto phi) {
     using Phi = decltype(phi);
-    const Affine affine = affine_of(norm);
-    const Partials p = block_sums_of(pixels, groups, channels, Streams<2, 1>{{y.as<float>(), da.as<float>()}, {}}, NormSums<Phi>{affine}, scratch, compute_);
+    const Affine affine = affine_of(&norm);
+    const Partials p = norm_sums(y, da, norm, scratch, compute_);
     Sums s{p.values, int(p.cut.grid.y), int(groups), 2, int(channels), true, training, double(pixels / groups), affine};
     s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means;
     finish(s, compute_);
@@ -367,29 +178,20 @@ void CudaBackend::curvature_product(View delta, View y, const Norm& norm, const 
 void CudaBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
   with_activation(norm.activation, [&](auto phi) {
     for_each_value(y, norm, {{y.as<float>(), u.as<float>(), accumulate ? out.as<float>() : nullptr}, {out.as<float>()}},
-                   Tangent<decltype(phi)>{{affine_of(norm)}}, compute_);
+                   Tangent<decltype(phi)>{{affine_of(&norm)}}, compute_);
   });
 }
 
 void CudaBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
   with_activation(norm.activation, [&](auto phi) {
     for_each_value(y, norm, {{y.as<float>(), delta.as<float>(), u.as<float>(), h.as<float>()}, {out.as<float>(), dy.as<float>()}},
-                   Probe<decltype(phi)>{{affine_of(norm)}, norm.activation == Activation::relu ? k.relu_beta : k.linear}, compute_);
+                   Probe<decltype(phi)>{{affine_of(&norm)}, norm.activation == Activation::relu ? k.relu_beta : k.linear}, compute_);
   });
 }
 
 void CudaBackend::add_bias(View y, View b) {
   const Index channels = b.numel();
   for_each_value(y.numel() / channels, 1, channels, {{y.as<float>()}, {y.as<float>()}}, AddBias{b.as<float>()}, compute_);
-}
-
-void CudaBackend::sum_rows(View y, View out) {
-  Scratch scratch(memory_);
-  const Index channels = out.numel();
-  const Partials p = block_sums_of(y.numel() / channels, 1, channels, Streams<1, 1>{{y.as<float>()}, {}}, SumRows{}, scratch, compute_);
-  Sums s{p.values, int(p.cut.grid.y), 1, 1, int(channels)};
-  s.rest = out.as<float>();
-  finish(s, compute_);
 }
 
 }  // namespace fission::cuda

@@ -17,7 +17,6 @@ struct Count {  // of one operation; bytes of device memory
   double distinct() const { return distinct_loads + distinct_stores; }
 };
 
-void begin_counting(const void* some_device_memory);
 extern Count* count;           // where the hooks add; null: nowhere
 extern long operations_done;   // by kernels, since the start
 
@@ -120,10 +119,10 @@ class CountingBackend : public Backend {
     own("rmsprop", {p, p, g, s, s, b, b, lr}, [&] { inner_.rmsprop(p, g, s, b, lr, alpha, momentum, eps); });
   }
   void rayleigh(View v, View s_v, View rows, View quotient, View gradient) override {
-    own("rayleigh", {v, s_v, v, s_v, rows, quotient, gradient}, [&] { inner_.rayleigh(v, s_v, rows, quotient, gradient); });  // two passes
+    own("rayleigh", {v, s_v, rows, quotient, gradient}, [&] { inner_.rayleigh(v, s_v, rows, quotient, gradient); });
   }
   void normalise_rows(View v, View rows) override {
-    own("normalise_rows", {v, v, v, rows}, [&] { inner_.normalise_rows(v, rows); });  // two passes
+    own("normalise_rows", {v, v, rows}, [&] { inner_.normalise_rows(v, rows); });
   }
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override {
     own("gather", {in, row, row_scale, column, column_scale, out}, [&] { inner_.gather(in, row, row_scale, column, column_scale, out); });

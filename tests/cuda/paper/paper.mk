@@ -6,7 +6,7 @@ BUILD ?= build
 CUDA_HOME ?= /usr/local/cuda
 TO     = $(BUILD)/paper
 SEAM  := $(firstword $(shell cat $(addprefix tensor/,allocator.h backend.h check.h geometry.h tensor.h) | cksum))
-COUNTED := $(patsubst %,tensor/cuda/%.cu,norm depthwise elementwise rows loss pool)
+COUNTED := $(patsubst %,tensor/cuda/%.cu,norm sums depthwise depthwise_any elementwise rows loss pool)
 PLAIN   := $(patsubst %,tensor/cuda/%.cu,conv module runtime)
 OTHERS  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp autograd/*.cpp nn/*.cpp split/*.cpp) \
            $(patsubst %,tests/cuda/%.cpp,device emulator cudart cublas cudnn) tests/cuda/paper/paper.cpp

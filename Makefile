@@ -1,6 +1,7 @@
 # fission: `make help` says what there is to make. Nothing here needs git, and all that is built lies in build/.
 # What a user may give:  CXX CPPFLAGS CXXFLAGS LDFLAGS  ONEDNN_HOME=DIR  ARCH=native|none|...  SANITIZE=1|thread
 #                        MPI=1|MPI= (with|without)  MPICC=WRAPPER  PROBE=none (required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
+#                        CUDA_HOME=DIR CUDNN_HOME=DIR CUDA_ARCH="80 90" (make cuda)
 DEMO_FLAGS  = --dataset fashion-mnist --epochs 6 --tune-epochs 4 --rq-epochs 2 --rounds 2 --grow 0.5 --out runs/demo
 AUDIT_FLAGS = --dataset fashion-mnist --epochs 2 --rounds 0 --out $(BUILD)/audited
 SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short
@@ -24,16 +25,24 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants
+LIGHT := help clean deps seams test demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
 # change; what was not found is looked for again each time, so that installing a package suffices.
 $(shell mkdir -p $(BUILD))
+# CUDA's headers suffice for the tests of its backend (on a stand-in for the libraries); nvcc builds it.
+CUDA_HOME    ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
+CUDNN_HOME   ?= $(CUDA_HOME)
+CUDA_ARCH    ?= 80 90
+NVCC          = $(CUDA_HOME)/bin/nvcc
+CUDA_FLAGS   := $(patsubst %,-idirafter %/include,$(sort $(CUDA_HOME) $(CUDNN_HOME)))
+CUDA_DIRS    := $(wildcard $(foreach home,$(sort $(CUDA_HOME) $(CUDNN_HOME)),$(home)/lib64 $(home)/lib))
+CUDA_LIBS    := $(CUDA_DIRS:%=-L%) -lcudnn -lcublas -lcudart $(CUDA_DIRS:%=-Wl$(,)-rpath$(,)%)
 -include $(BUILD)/probe.mk
 differ = $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(strip $(1)))
 WITHOUT_MPI := $(if $(filter undefined,$(origin MPI)),,$(if $(filter-out 0,$(MPI)),,yes))
-GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(PROBE) $(SANITIZE) $(MPICC) $(WITHOUT_MPI:yes=MPI=)
+GIVEN := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(MARCH) $(ONEDNN_HOME) $(CUDA_HOME) $(CUDNN_HOME) $(PROBE) $(SANITIZE) $(MPICC) $(WITHOUT_MPI:yes=MPI=)
 FOUND := $(if $(call differ,$(GIVEN),$(PROBED_WITH)),,$(PROBED_FOUND))
 # $(call probe,NAME,headers,statements before and in main,flags): yes or nothing
 probe = $(if $(filter $(1),$(FOUND)),yes,$(shell printf '%b' \
@@ -68,8 +77,11 @@ HAVE_MPI  := $(call probe,MPI,mpi.h,return MPI_Initialized(nullptr);,$(MPI_FLAGS
 endif
 # libjpeg-turbo 1.5 or newer, known by what plain libjpeg lacks
 HAVE_JPEG    := $(call probe,JPEG,cstdio jpeglib.h,jpeg_decompress_struct c; c.out_color_space = JCS_EXT_RGBX; jpeg_crop_scanline(&c$(,) 0$(,) 0);,-ljpeg)
+HAVE_CUDA    := $(call probe,CUDA,cuda_runtime_api.h cublas_v2.h cudnn.h,static_assert(CUDART_VERSION >= 11080 && CUDNN_MAJOR * 100 + CUDNN_MINOR >= 809$(,) \
+  ""); cudnnCreate(0); cublasCreate(0); cudaDeviceSynchronize();,$(CUDA_FLAGS) $(CUDA_LIBS))
+HAVE_NVCC    := $(if $(HAVE_CUDA),$(if $(filter NVCC,$(FOUND)),yes,$(shell $(NVCC) --version >/dev/null 2>&1 && echo yes)))
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG,$(if $(HAVE_$p),$p))
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG CUDA NVCC,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -86,7 +98,8 @@ $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LD
 $(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (libeigen3-dev; or CPPFLAGS=-IDIR with DIR/Eigen/Eigenvalues))
 $(call report,MPI,MPI,one process only (libopenmpi-dev openmpi-bin; or MPICC=WRAPPER))
 $(call report,JPEG,libjpeg-turbo,JPEG files are decoded by stb_image$(,) which takes longer (libjpeg62-turbo-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
-$(info - CUDA: this version has no CUDA backend, nvcc is not looked for)
+$(call report,CUDA,cuBLAS and cuDNN (make cuda builds the CUDA backend),no CUDA backend$(,) and its tests are skipped (CUDA 11.8 to 13$(,) cuDNN 8.9 or 9; or CUDA_HOME=DIR CUDNN_HOME=DIR))
+$(call report,NVCC,nvcc,no CUDA backend: make cuda cannot build it (the CUDA toolkit; or CUDA_HOME=DIR))
 endif
 ifneq (,$(MISSING))
 $(error Not found, and needed: $(MISSING). `make deps` installs them on Debian, or says how to point to them)
@@ -100,11 +113,12 @@ endif
 endif
 
 # ---- What is compiled, and how
-LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp $(if $(HAVE_ONEDNN),tensor/cpu/*.cpp) \
+LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp $(if $(HAVE_ONEDNN),tensor/cpu/*.cpp) \
               autograd/*.cpp nn/*.cpp split/*.cpp data/*.cpp runners/common/*.cpp)
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
 TOOLS    := $(BUILD)/imagenet-tree
-TESTS    := $(filter-out tests/tools/%,$(wildcard tests/*.cpp tests/*/*.cpp))
+DOUBLE   := $(wildcard $(patsubst %,tests/cuda/%.cpp,double device emulator cudart cublas cudnn mistakes))
+TESTS    := $(filter-out tests/tools/% $(DOUBLE),$(wildcard tests/*.cpp tests/*/*.cpp))
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
@@ -112,7 +126,7 @@ COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-m
             $(if $(HAVE_MPI),$(MPI_FLAGS) -DFISSION_HAVE_MPI=1) $(if $(HAVE_STB),-DFISSION_HAVE_STB=1) \
             $(if $(HAVE_JPEG),-DFISSION_HAVE_JPEG=1) -I. $(CPPFLAGS)
 LINK     := $(CXX) $(CXXFLAGS) $(SANITIZERS) $(if $(HAVE_OPENMP),-fopenmp) $(LDFLAGS)
-LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) $(if $(HAVE_JPEG),-ljpeg) $(if $(HAVE_MPI),$(MPI_LIBS)) -lpthread
+LIBS     := $(if $(HAVE_ONEDNN),$(ONEDNN_LIBS)) $(if $(HAVE_ZLIB),-lz) $(if $(HAVE_JPEG),-ljpeg) $(if $(HAVE_MPI),$(MPI_LIBS)) -lpthread -ldl
 
 # A changed command, or a source file come or gone, rebuilds: the commands are kept in files that change only then.
 remember = $(if $(call differ,$(2),$(file <$(1))),$(file >$(1),$(2)))
@@ -120,6 +134,47 @@ ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 $(call remember,$(BUILD)/compile.cmd,$(COMPILE))
 $(call remember,$(BUILD)/link.cmd,$(LINK) $(LIBRARY) $(TESTS) $(LIBS))
 endif
+
+# ---- The CUDA backend: a module that programs bring in when a GPU is asked for. What it shares with them is named by SEAM.
+SEAM     := $(firstword $(shell cat /dev/null $(wildcard $(addprefix tensor/,backend.h tensor.h geometry.h allocator.h check.h)) | cksum))
+KERNELS  := $(wildcard tensor/cuda/*.cu)
+SHARED   := tensor/allocator.cpp tensor/tensor.cpp
+CUDA_DEFINES := -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"$(CUDA_ARCH)"'
+newest    = $(lastword $(sort $(CUDA_ARCH)))
+NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a$(,)code=sm_$a) \
+            -gencode arch=compute_$(newest)$(,)code=compute_$(newest) -Xptxas -v -Xcompiler -Wall,-fPIC,-fno-trapping-math,-fno-math-errno \
+            -I. $(CUDNN_HOME:%=-I%/include) $(CPPFLAGS)
+MODULE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
+DOUBLE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/double/%.o) $(DOUBLE:%.cpp=$(BUILD)/obj/double/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
+$(BUILD)/obj/tensor/cuda/open.o: COMPILE += $(CUDA_DEFINES)
+ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
+$(call remember,$(BUILD)/nvcc.cmd,$(NVCOMPILE) $(KERNELS) $(CUDA_LIBS))
+endif
+$(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(NVCOMPILE) $(CUDA_DEFINES) -MMD -MF $@.d -c $< -o $@ >$@.log 2>&1 || { cat $@.log; exit 2; }
+	@! grep -B 2 -E '[1-9][0-9]* bytes spill' $@.log || { echo "$<: registers are spilled to memory"; rm $@; exit 2; }
+$(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
+	@mkdir -p $(@D)
+	@$(COMPILE) -fPIC -MMD -MP -c $< -o $@
+$(BUILD)/obj/double/%.o: % $(BUILD)/compile.cmd
+	@mkdir -p $(@D)
+	@echo "  $< (double)"
+	@$(COMPILE) -fPIC $(CUDA_FLAGS) $(CUDA_DEFINES) -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/obj/double/%.o: %.cpp $(BUILD)/compile.cmd
+	@mkdir -p $(@D)
+	@echo "  $<"
+	@$(COMPILE) -fPIC $(CUDA_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
+	@echo "→ $@"
+	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) -o $@
+$(BUILD)/fission_cuda_double.so: $(DOUBLE_OBJECTS) $(BUILD)/link.cmd
+	@echo "→ $@"
+	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
+cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
+no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe says which; CUDA_HOME=DIR CUDNN_HOME=DIR)'; exit 2
+-include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(DOUBLE_OBJECTS)))
 
 all: $(PROGRAMS) $(if $(HAVE_DOCTEST),$(if $(TESTS),$(BUILD)/tests)) ## every program, and the tests
 probe: ; @:
@@ -131,13 +186,13 @@ $(BUILD)/obj/%.o: %.cpp $(BUILD)/compile.cmd
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/runners/%.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
-$(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd
+$(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd | $(if $(HAVE_CUDA),$(if $(DOUBLE),$(BUILD)/fission_cuda_double.so))
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
 $(TOOLS): $(BUILD)/obj/tests/tools/imagenet_tree.o $(BUILD)/obj/tests/image_tree.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
-$(BUILD)/compile.cmd $(BUILD)/link.cmd: ;
+$(BUILD)/compile.cmd $(BUILD)/link.cmd $(BUILD)/nvcc.cmd: ;
 -include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp tests/tools/*.cpp)))
 
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
@@ -213,6 +268,9 @@ bench: ## time this machine: training and RQ-SGD steps
 bench-torch: ## the same jobs here and in PyTorch, in turns
 	$(READY) $(BUILD)/bench
 	BUILD=$(BUILD) bash tests/peers/compare.sh $(FLAGS)
+gpu-check: ## on a machine with a GPU: is all of it right there, and how fast? one report to send back
+	$(READY) all $(BUILD)/tests cuda
+	$(BUILD)/gpu_check --report $(BUILD)/gpu-check.txt $(FLAGS)
 cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
 cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
 cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the published binary files
@@ -246,4 +304,4 @@ help: ## this
 ifneq (,$(filter clean,$(MAKECMDGOALS)))
 .NOTPARALLEL: # make clean all
 endif
-.PHONY: all probe $(LIGHT)
+.PHONY: all probe cuda no-cuda $(LIGHT)

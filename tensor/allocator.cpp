@@ -15,10 +15,12 @@ constexpr bool caching = false;
 #else
 constexpr bool caching = true;
 #endif
+std::string mib(std::size_t bytes) { return text((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 }  // namespace
 
-Arena::Arena(std::function<void*(std::size_t)> take, std::function<void(void*, std::size_t)> give)
-    : take_(std::move(take)), give_(std::move(give)) {}
+Arena::Arena(std::function<void*(std::size_t)> take, std::function<void(void*, std::size_t)> give,
+             std::function<std::string()> place)
+    : take_(std::move(take)), give_(std::move(give)), place_(std::move(place)) {}
 
 Arena::~Arena() {
   for (auto& piece : pieces_) give_(piece.first, piece.second);
@@ -42,8 +44,9 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
   std::size_t want = caching ? std::max({size, piece, together}) : size;
   auto* p = static_cast<char*>(take_(want));
   if (!p) want = size, p = static_cast<char*>(take_(want));
-  FISSION_CHECK(p, "[allocator] ", size, " bytes asked for, ", statistics_.in_use, " in use, ", statistics_.held,
-                " held: the device has no more memory");
+  if (!p)
+    throw OutOfMemory(text("[memory] ", place_(), ": ", mib(size), " asked for, ", mib(statistics_.in_use), " in use, ", mib(statistics_.held),
+                           " held, and there is no more; expected a smaller batch (or network), or more memory"));
   pieces_[p] = want;
   blocks_[p] = {want, false, true};
   statistics_.held += want;
@@ -100,6 +103,14 @@ void Arena::free(void* pointer) {
     }
   }
   free_.insert({at->second.size, at->first});
+}
+
+bool Arena::holds(const void* p) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto at = pieces_.upper_bound(static_cast<char*>(const_cast<void*>(p)));
+  if (at == pieces_.begin()) return false;
+  --at;
+  return p < at->first + at->second;
 }
 
 HostArena::HostArena()

@@ -11,7 +11,14 @@
 #include <string>
 #include <utility>
 
+#include "tensor/check.h"
+
 namespace fission {
+
+// What was asked for does not fit: the user's batch, network or limit is too large for the device.
+struct OutOfMemory : UserError {
+  using UserError::UserError;
+};
 
 class Arena {
  public:
@@ -19,13 +26,16 @@ class Arena {
     std::size_t in_use = 0, peak = 0, held = 0;  // bytes: handed out now, at most, taken from the system
     std::size_t system_calls = 0;                // how often the system was asked
   };
-  // `take` returns null when there is no more; `give` gets what `take` gave, and its bytes, when nobody uses it any more
-  Arena(std::function<void*(std::size_t)> take, std::function<void(void*, std::size_t)> give);
+  // `take` returns null when there is no more; `give` gets what `take` gave, and its bytes, when nobody uses it any more.
+  // place: whose memory it is, for the message when there is no more
+  Arena(std::function<void*(std::size_t)> take, std::function<void(void*, std::size_t)> give,
+        std::function<std::string()> place = [] { return "host memory"; });
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
-  void* allocate(std::size_t bytes);  // aligned to 64 bytes; throws with sizes when there is no more
+  void* allocate(std::size_t bytes);  // aligned to 64 bytes; OutOfMemory when there is no more
   void free(void* p);
+  bool holds(const void* p) const;  // is this an address in what was taken from the system?
   const Statistics& statistics() const { return statistics_; }
   void reset_peak() { statistics_.peak = statistics_.in_use; }
 
@@ -38,11 +48,12 @@ class Arena {
   std::set<std::pair<std::size_t, char*>>::iterator grow(std::size_t size);  // a free block of at least that size
   std::function<void*(std::size_t)> take_;
   std::function<void(void*, std::size_t)> give_;
+  std::function<std::string()> place_;
   std::map<char*, Block> blocks_;                       // by address
   std::set<std::pair<std::size_t, char*>> free_;        // by size, then address
   std::map<char*, std::size_t> pieces_;                 // as taken
   Statistics statistics_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
 };
 
 // Of host memory, in whole pages: what malloc is given back it may keep, and then the process does not shrink.

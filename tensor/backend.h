@@ -49,7 +49,8 @@ class Backend {
   void free(void* p, Memory kind = Memory::device) { arena(kind).free(p); }
   virtual Arena& arena(Memory kind) = 0;
   enum class Direction { host_to_device, device_to_host, device_to_device };
-  virtual void copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) = 0;  // may return early
+  // May return early, but not while it still needs host memory that is not of Memory::host: that is read, or filled, on return.
+  virtual void copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) = 0;
   virtual std::unique_ptr<Event> record(Queue queue) = 0;                  // reached when all before it on `queue` is done
   virtual void wait(Queue queue, const Event& event) = 0;                  // `queue` goes on only after `event`
   virtual void wait_on_host(const Event& event) = 0;
@@ -116,8 +117,21 @@ class Backend {
   virtual void sum_over_processes(View x, double weight, Comm& comm) = 0;
 };
 
-// "cpu" | "reference" | "check" (cpu beside reference) | "auto" (the best there is); one line if it can't be had.
-Backend& open_backend(const std::string& device);
-std::string device_list();  // "auto, cpu, reference, check"
+// How a GPU is to be used; backends on the CPU have no such choices.
+struct DeviceSettings {
+  std::string convolution = "auto";  // "own": depthwise by own kernels; "cudnn": every convolution by cuDNN; "auto": the faster one, see autotune
+  bool autotune = false;             // algorithms and "auto" by timing on the device, rather than by cuDNN's heuristics and "own"
+  bool deterministic = true;         // the same bits in each run: only algorithms that promise it
+  bool tf32 = false;                 // matrix products and convolutions may round their inputs to 10 bits
+  std::size_t memory_limit = 0;      // bytes of the device's memory; 0: all of it
+  std::size_t workspace_limit = std::size_t(64) << 20;  // bytes a convolution may take for itself
+};
+
+const std::vector<std::string>& convolution_list();  // what DeviceSettings::convolution may be
+
+// "cpu" | "reference" | "cuda" | "cuda:K" | "check" (cpu beside reference) | "check:cuda" | "auto" (the best there is); one line if it
+// can't be had. Each is made once, by the settings of the first call.
+Backend& open_backend(const std::string& device, const DeviceSettings& settings = {});
+std::string device_list();  // "auto, cpu, cuda, cuda:K, reference, check, check:cuda"
 
 }  // namespace fission

@@ -80,66 +80,71 @@ constexpr double anything = std::numeric_limits<double>::infinity();  // as scal
 
 }  // namespace
 
-// One operation: copies of its inputs and outputs are taken at construction, run() runs it on both and compares.
+// One operation: copies of its inputs are taken to the host at construction, for the reference and for the sizes that tolerances are
+// made of (c(view)); run() runs it on both and compares. The inner backend's memory is only ever copied, never read.
 // Outputs that are not among the inputs are filled with NaN first: what isn't written, or is read before, shows.
 class Comparison {
  public:
-  Comparison(CheckBackend& check, const char* op, std::vector<View> inputs, std::vector<Output> outputs, const Norm* norm = nullptr)
-      : check_(check), op_(op), inputs_(std::move(inputs)), outputs_(std::move(outputs)) {
+  Comparison(CheckBackend& check, const char* op, std::vector<View> inputs, const Norm* norm = nullptr)
+      : check_(check), op_(op), inputs_(std::move(inputs)) {
     check_.exercised_.insert(op);
     if (norm) inputs_.insert(inputs_.end(), {norm->mean, norm->var, norm->gamma, norm->beta});
-    check_.inner_.synchronize();
-    for (const View& v : inputs_) keep(v);
-    for (const Output& o : outputs_)
-      if (o.view && !copy_of(o.view)) {
-        std::memset(o.view.data, 0xff, bytes(o.view));  // NaN, or −1
-        keep(o.view);
-      }
+    for (const View& v : inputs_)
+      if (v && !copy_of(v)) copies_.push_back({v.data, fetch(v)});
+  }
+
+  View operator()(View v) const {  // as the reference sees it
+    if (v) v.data = copy_of(v);
+    return v;
+  }
+  Norm operator()(Norm norm) const {
+    for (View* v : {&norm.mean, &norm.var, &norm.gamma, &norm.beta}) *v = (*this)(*v);
+    return norm;
   }
 
   // call(backend, at): at() gives a view, or a norm, as that backend is to see it
   template <class Call>
-  void run(const Call& call) {
-    call(check_.inner_, At{nullptr});
-    check_.inner_.synchronize();
-    call(check_.reference_, At{this});
+  void run(std::vector<Output> outputs, const Call& call) {
+    for (const Output& o : outputs) {
+      if (!o.view || copy_of(o.view)) continue;
+      copies_.push_back({o.view.data, Bytes(bytes(o.view) + 1, char(0xff))});  // NaN, or −1
+      copy(o.view.data, copy_of(o.view), bytes(o.view), Backend::Direction::host_to_device);
+    }
+    call(check_.inner_, [](auto view_or_norm) { return view_or_norm; });
+    call(check_.reference_, [this](auto view_or_norm) { return (*this)(view_or_norm); });
     for (const View& v : inputs_) {
       bool output = false;
-      for (const Output& o : outputs_) output = output || o.view.data == v.data;
-      FISSION_CHECK(!v || output || !std::memcmp(v.data, copy_of(v), bytes(v)), describe(), ": the input ", v.shape, " was overwritten");
+      for (const Output& o : outputs) output = output || o.view.data == v.data;
+      FISSION_CHECK(!v || output || fetch(v) == copies_[place_of(v)].data, describe(), ": the input ", v.shape, " was overwritten");
     }
-    for (const Output& o : outputs_)
+    for (const Output& o : outputs)
       if (o.view && o.scale != anything) compare(o);
   }
 
  private:
-  struct At {
-    const Comparison* copies;  // null: the views themselves
-    View operator()(View v) const {
-      if (copies && v) v.data = copies->copy_of(v);
-      return v;
-    }
-    Norm operator()(const Norm& n) const {
-      Norm m = n;
-      for (View* v : {&m.mean, &m.var, &m.gamma, &m.beta}) *v = (*this)(*v);
-      return m;
-    }
-  };
+  using Bytes = std::vector<char>;  // one more than there are, so that the data of nothing is not null
   struct Copy {
     const void* original;
-    std::vector<char> data;
+    Bytes data;
   };
   static std::size_t bytes(const View& v) { return v.numel() * size_of(v.dtype); }
-  void keep(const View& v) {
-    auto* p = static_cast<const char*>(v.data);
-    if (!v || copy_of(v)) return;
-    copies_.push_back({p, std::vector<char>(p, p + bytes(v))});
-    copies_.back().data.push_back(0);  // never empty, so that its data is not null
+  void copy(void* to, const void* from, std::size_t n, Backend::Direction direction) const {
+    check_.inner_.copy(to, from, n, direction, Queue::compute);
+    check_.inner_.synchronize();
   }
-  void* copy_of(const View& v) const {
-    for (const Copy& c : copies_)
-      if (c.original == v.data) return const_cast<char*>(c.data.data());
-    return nullptr;
+  Bytes fetch(const View& v) const {
+    Bytes data(bytes(v) + 1);
+    copy(data.data(), v.data, bytes(v), Backend::Direction::device_to_host);
+    return data;
+  }
+  std::size_t place_of(const View& v) const {
+    std::size_t i = 0;
+    while (i < copies_.size() && copies_[i].original != v.data) i++;
+    return i;
+  }
+  char* copy_of(const View& v) const {
+    std::size_t i = place_of(v);
+    return i < copies_.size() ? const_cast<char*>(copies_[i].data.data()) : nullptr;
   }
   std::string describe() const {
     std::string s = text("[check] ", op_, " on ", check_.inner_.name(), ", inputs");
@@ -153,27 +158,27 @@ class Comparison {
   // of many elements is a few times the usual error. 4: the handful of roundings, and of exp, in a formula without a
   // sum. The reference's own error, in double, does not count. Whole numbers are compared exactly.
   void compare(const Output& o) const {
-    View expected = o.view;
-    expected.data = copy_of(o.view);
+    const Bytes data = fetch(o.view);
+    View expected = (*this)(o.view), out = o.view;
+    out.data = const_cast<char*>(data.data());
     double scale = std::max(peak(expected), o.scale);
-    double tolerance = 8 * unit_of(o.view) * (4 + std::sqrt(o.terms)) * scale + o.slack;
+    double tolerance = 8 * unit_of(out) * (4 + std::sqrt(o.terms)) * scale + o.slack;
     Index worst = -1;
     double distance = 0;
-    for (Index i = 0; i < o.view.numel(); i++) {
-      double want = value_at(expected, i), got = value_at(o.view, i);
+    for (Index i = 0; i < out.numel(); i++) {
+      double want = value_at(expected, i), got = value_at(out, i);
       if (want == got || (want != want && got != got) || (o.skip && !o.skip->empty() && (*o.skip)[i])) continue;
       double d = std::abs(want - got);
       if (!(d <= distance)) worst = i, distance = d == d ? d : anything;  // a NaN that is not expected is the worst
     }
-    FISSION_CHECK(worst < 0 || distance <= tolerance, describe(), ": ", o.name, " ", o.view.shape, " at ", position(o.view.shape, worst),
-                  ": expected ", value_at(expected, worst), ", got ", value_at(o.view, worst), ", tolerance ", tolerance, " for sums of ",
+    FISSION_CHECK(worst < 0 || distance <= tolerance, describe(), ": ", o.name, " ", out.shape, " at ", position(out.shape, worst),
+                  ": expected ", value_at(expected, worst), ", got ", value_at(out, worst), ", tolerance ", tolerance, " for sums of ",
                   o.terms, " and size ", scale);
   }
 
   CheckBackend& check_;
   const char* op_;
   std::vector<View> inputs_;
-  std::vector<Output> outputs_;
   std::vector<Copy> copies_;
 };
 
@@ -182,189 +187,196 @@ void CheckBackend::copy(void* to, const void* from, std::size_t bytes, Direction
 }
 
 void CheckBackend::fill(View out, double value) {
-  Comparison(*this, "fill", {}, {{"out", out}}).run([&](Backend& b, auto at) { b.fill(at(out), value); });
+  Comparison c(*this, "fill", {});
+  c.run({{"out", out}}, [&](Backend& b, auto at) { b.fill(at(out), value); });
 }
 void CheckBackend::add(View out, View a, View b) {
-  Comparison(*this, "add", {a, b}, {{"out", out, 1, peak(a)}}).run([&](Backend& k, auto at) { k.add(at(out), at(a), at(b)); });
+  Comparison c(*this, "add", {a, b});
+  c.run({{"out", out, 1, peak(c(a))}}, [&](Backend& k, auto at) { k.add(at(out), at(a), at(b)); });
 }
 void CheckBackend::add_scaled(View out, View x, double alpha) {
-  Comparison(*this, "add_scaled", {out, x}, {{"out", out, 1, peak(out)}}).run([&](Backend& b, auto at) { b.add_scaled(at(out), at(x), alpha); });
+  Comparison c(*this, "add_scaled", {out, x});
+  c.run({{"out", out, 1, peak(c(out))}}, [&](Backend& b, auto at) { b.add_scaled(at(out), at(x), alpha); });
 }
 void CheckBackend::normalise_pictures(View out, View pictures, View mean, View std) {
+  Comparison c(*this, "normalise_pictures", {pictures, mean, std});
   double least = anything;
-  for (Index i = 0; i < std.numel(); i++) least = std::min(least, value_at(std, i));
-  Comparison(*this, "normalise_pictures", {pictures, mean, std}, {{"out", out, 1, (1 + peak(mean)) / least}}).run([&](Backend& b, auto at) {
-    b.normalise_pictures(at(out), at(pictures), at(mean), at(std));
-  });
+  for (Index i = 0; i < std.numel(); i++) least = std::min(least, value_at(c(std), i));
+  c.run({{"out", out, 1, (1 + peak(c(mean))) / least}}, [&](Backend& b, auto at) { b.normalise_pictures(at(out), at(pictures), at(mean), at(std)); });
 }
 
 void CheckBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) {
+  Comparison c(*this, "conv2d", {x, w});
   double n = double(g.kernel * g.kernel * x.shape[3]);
-  Comparison(*this, "conv2d", {x, w}, {{"y", y, n, random_sum(n, x, w)}}).run([&](Backend& b, auto at) { b.conv2d(at(x), at(w), g, at(y)); });
+  c.run({{"y", y, n, random_sum(n, c(x), c(w))}}, [&](Backend& b, auto at) { b.conv2d(at(x), at(w), g, at(y)); });
 }
 void CheckBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, View dx) {
+  Comparison c(*this, "conv2d_backward_data", {dy, w});
   double n = double(g.kernel * g.kernel * w.shape[0]);
-  Comparison(*this, "conv2d_backward_data", {dy, w}, {{"dx", dx, n, random_sum(n, dy, w)}}).run([&](Backend& b, auto at) {
-    b.conv2d_backward_data(at(dy), at(w), g, at(dx));
-  });
+  c.run({{"dx", dx, n, random_sum(n, c(dy), c(w))}}, [&](Backend& b, auto at) { b.conv2d_backward_data(at(dy), at(w), g, at(dx)); });
 }
 void CheckBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
+  Comparison c(*this, "conv2d_backward_filter", {x, dy});
   double n = double(dy.shape[0] * dy.shape[1] * dy.shape[2]);
-  Comparison(*this, "conv2d_backward_filter", {x, dy}, {{"dw", dw, n, random_sum(n, x, dy)}}).run([&](Backend& b, auto at) {
-    b.conv2d_backward_filter(at(x), at(dy), g, at(dw));
-  });
+  c.run({{"dw", dw, n, random_sum(n, c(x), c(dy))}}, [&](Backend& b, auto at) { b.conv2d_backward_filter(at(x), at(dy), g, at(dw)); });
 }
 void CheckBackend::add_bias(View y, View b) {
-  Comparison(*this, "add_bias", {y, b}, {{"y", y, 1, peak(y)}}).run([&](Backend& k, auto at) { k.add_bias(at(y), at(b)); });
+  Comparison c(*this, "add_bias", {y, b});
+  c.run({{"y", y, 1, peak(c(y))}}, [&](Backend& k, auto at) { k.add_bias(at(y), at(b)); });
 }
 void CheckBackend::sum_rows(View y, View out) {
+  Comparison c(*this, "sum_rows", {y});
   double n = double(y.numel()) / double(std::max<Index>(out.numel(), 1));
-  Comparison(*this, "sum_rows", {y}, {{"out", out, n, std::sqrt(n) * rms(y)}}).run([&](Backend& b, auto at) { b.sum_rows(at(y), at(out)); });
+  c.run({{"out", out, n, std::sqrt(n) * rms(c(y))}}, [&](Backend& b, auto at) { b.sum_rows(at(y), at(out)); });
 }
 
 void CheckBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
-  double n = double(g.kernel * g.kernel), size = norm ? size_of_norm(y, *norm).z : rms(y);
-  Comparison(*this, "depthwise", {y, w}, {{"out", out, n, std::sqrt(n) * rms(w) * size}}, norm).run([&](Backend& b, auto at) {
+  Comparison c(*this, "depthwise", {y, w}, norm);
+  double n = double(g.kernel * g.kernel), size = norm ? size_of_norm(c(y), c(*norm)).z : rms(c(y));
+  c.run({{"out", out, n, std::sqrt(n) * rms(c(w)) * size}}, [&](Backend& b, auto at) {
     Norm as_seen = norm ? at(*norm) : Norm();
     b.depthwise(at(y), norm ? &as_seen : nullptr, at(w), g, at(out));
   });
 }
 void CheckBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
+  Comparison c(*this, "depthwise_backward", {y, w, dout}, norm);
   double taps = double(g.kernel * g.kernel), places = double(dout.shape[0] * dout.shape[1] * dout.shape[2]);
-  double size = norm ? size_of_norm(y, *norm).z : rms(y);
-  Comparison(*this, "depthwise_backward", {y, w, dout},
-             {{"da", da, taps, random_sum(taps, w, dout)}, {"dw", dw, places, std::sqrt(places) * rms(dout) * size}}, norm)
-      .run([&](Backend& b, auto at) {
-        Norm as_seen = norm ? at(*norm) : Norm();
-        b.depthwise_backward(at(y), norm ? &as_seen : nullptr, at(w), at(dout), g, at(da), at(dw));
-      });
+  double size = norm ? size_of_norm(c(y), c(*norm)).z : rms(c(y));
+  c.run({{"da", da, taps, random_sum(taps, c(w), c(dout))}, {"dw", dw, places, std::sqrt(places) * rms(c(dout)) * size}}, [&](Backend& b, auto at) {
+    Norm as_seen = norm ? at(*norm) : Norm();
+    b.depthwise_backward(at(y), norm ? &as_seen : nullptr, at(w), at(dout), g, at(da), at(dw));
+  });
 }
 
 void CheckBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
                                            View dbeta, View dw) {
+  Comparison c(*this, "depthwise_norm_backward", {y, w, dout}, &norm);
   std::vector<double> memory(y.numel());  // how large the gradient is between the two steps
   View da{memory.data(), y.dtype, y.shape};
-  reference_.depthwise_backward(y, &norm, w, dout, g, da, View());
-  NormSize s = size_of_norm(y, norm, da);
+  Norm on_host = c(norm);
+  reference_.depthwise_backward(c(y), &on_host, c(w), c(dout), g, da, View());
+  NormSize s = size_of_norm(c(y), on_host, da);
   double taps = double(w.shape[0] * w.shape[1]), n = double(y.numel()) / double(norm.gamma.numel()), in_group = n / double(norm.mean.shape[0]);
-  double size = std::max(peak(da), std::sqrt(taps) * rms(w) * rms(dout)), sum = std::sqrt(n) * size;
+  double size = std::max(peak(da), std::sqrt(taps) * rms(c(w)) * rms(c(dout))), sum = std::sqrt(n) * size;
   double off = (40 + taps) * unit_of(y) * (s.z + s.x_hat), kink_mean = s.kink_sum / in_group * (1 + s.x_hat * s.x_hat);
-  Comparison(*this, "depthwise_norm_backward", {y, w, dout},
-             {{"dy", dy, training ? in_group : taps, s.c * size, s.c * (off * size + (training ? kink_mean : 0)), &s.kink},
-              {"dgamma", dgamma, n, sum, off * sum + s.kink_sum * s.x_hat},
-              {"dbeta", dbeta, n, sum, off * sum + s.kink_sum},
-              {"dw", dw, double(dout.numel()) / double(y.shape[3]), random_sum(double(dout.numel()) / double(y.shape[3]), dout, y) * s.c + s.z * rms(dout)}}, &norm)
-      .run([&](Backend& b, auto at) { b.depthwise_norm_backward(at(y), at(norm), training, at(w), at(dout), g, at(dy), at(dgamma), at(dbeta), at(dw)); });
+  double places = double(dout.numel()) / double(y.shape[3]);
+  c.run({{"dy", dy, training ? in_group : taps, s.c * size, s.c * (off * size + (training ? kink_mean : 0)), &s.kink},
+         {"dgamma", dgamma, n, sum, off * sum + s.kink_sum * s.x_hat},
+         {"dbeta", dbeta, n, sum, off * sum + s.kink_sum},
+         {"dw", dw, places, random_sum(places, c(dout), c(y)) * s.c + s.z * rms(c(dout))}},
+        [&](Backend& b, auto at) {
+          b.depthwise_norm_backward(at(y), at(norm), training, at(w), at(dout), g, at(dy), at(dgamma), at(dbeta), at(dw));
+        });
 }
 
 void CheckBackend::moments(View y, View mean, View var) {
+  Comparison c(*this, "moments", {y});
   double n = double(y.numel()) / double(mean.numel());
   // the mean's size is that of the values; the variance has no such excuse: it must not be found as E[y²] − mean²
-  Comparison(*this, "moments", {y}, {{"mean", mean, n, peak(y)}, {"var", var, n}}).run([&](Backend& b, auto at) {
-    b.moments(at(y), at(mean), at(var));
-  });
+  c.run({{"mean", mean, n, peak(c(y))}, {"var", var, n}}, [&](Backend& b, auto at) { b.moments(at(y), at(mean), at(var)); });
 }
 void CheckBackend::update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) {
-  double n = double(mean.shape[0]), size = peak(running_mean) + peak(mean);
-  Comparison(*this, "update_running", {running_mean, running_var, mean, var},
-             {{"running_mean", running_mean, n, size}, {"running_var", running_var, n}})
-      .run([&](Backend& b, auto at) { b.update_running(at(running_mean), at(running_var), at(mean), at(var), momentum, count); });
+  Comparison c(*this, "update_running", {running_mean, running_var, mean, var});
+  double n = double(mean.shape[0]), size = peak(c(running_mean)) + peak(c(mean));
+  c.run({{"running_mean", running_mean, n, size}, {"running_var", running_var, n}},
+        [&](Backend& b, auto at) { b.update_running(at(running_mean), at(running_var), at(mean), at(var), momentum, count); });
 }
 void CheckBackend::norm_act(View y, const Norm& norm, View a) {
-  Comparison(*this, "norm_act", {y}, {{"a", a, 1, size_of_norm(y, norm).z}}, &norm).run([&](Backend& b, auto at) {
-    b.norm_act(at(y), at(norm), at(a));
-  });
+  Comparison c(*this, "norm_act", {y}, &norm);
+  c.run({{"a", a, 1, size_of_norm(c(y), c(norm)).z}}, [&](Backend& b, auto at) { b.norm_act(at(y), at(norm), at(a)); });
 }
 void CheckBackend::norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) {
-  NormSize s = size_of_norm(y, norm, da);
-  double n = double(y.numel()) / double(norm.gamma.numel()), in_group = n / double(norm.mean.shape[0]), sum = std::sqrt(n) * rms(da);
+  Comparison c(*this, "norm_act_backward", {da, y}, &norm);
+  NormSize s = size_of_norm(c(y), c(norm), c(da));
+  double n = double(y.numel()) / double(norm.gamma.numel()), in_group = n / double(norm.mean.shape[0]), sum = std::sqrt(n) * rms(c(da));
   // On top of the sums' own rounding: dz and x̂ are off by a few units of what meets in them (|φ''| ≤ ½), and at a
   // kink dz may be 0 or da, which reaches the rest of its group through two means.
   double off = 40 * unit_of(y) * (s.z + s.x_hat), kink_mean = s.kink_sum / in_group * (1 + s.x_hat * s.x_hat);
-  Comparison(*this, "norm_act_backward", {da, y},
-             {{"dy", dy, training ? in_group : 1, s.c * peak(da), s.c * (off * peak(da) + (training ? kink_mean : 0)), &s.kink},
-              {"dgamma", dgamma, n, sum, off * sum + s.kink_sum * s.x_hat},
-              {"dbeta", dbeta, n, sum, off * sum + s.kink_sum}}, &norm)
-      .run([&](Backend& b, auto at) { b.norm_act_backward(at(da), at(y), at(norm), training, at(dy), at(dgamma), at(dbeta)); });
+  c.run({{"dy", dy, training ? in_group : 1, s.c * peak(c(da)), s.c * (off * peak(c(da)) + (training ? kink_mean : 0)), &s.kink},
+         {"dgamma", dgamma, n, sum, off * sum + s.kink_sum * s.x_hat},
+         {"dbeta", dbeta, n, sum, off * sum + s.kink_sum}},
+        [&](Backend& b, auto at) { b.norm_act_backward(at(da), at(y), at(norm), training, at(dy), at(dgamma), at(dbeta)); });
 }
 void CheckBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) {
-  NormSize s = size_of_norm(y, norm);
+  Comparison c(*this, "curvature_product", {delta, y, u}, &norm);
+  NormSize s = size_of_norm(c(y), c(norm));
   double sharp = norm.activation == Activation::relu ? k.relu_beta : 1;  // how much faster φ'' changes than z
-  Comparison(*this, "curvature_product", {delta, y, u}, {{"out", out, 1, peak(delta) * s.c * s.c * peak(u) * (1 + sharp * s.z)}}, &norm)
-      .run([&](Backend& b, auto at) { b.curvature_product(at(delta), at(y), at(norm), k, at(u), at(out)); });
+  c.run({{"out", out, 1, peak(c(delta)) * s.c * s.c * peak(c(u)) * (1 + sharp * s.z)}},
+        [&](Backend& b, auto at) { b.curvature_product(at(delta), at(y), at(norm), k, at(u), at(out)); });
 }
 void CheckBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
-  NormSize s = size_of_norm(y, norm);
   std::vector<View> inputs = {y, u};
   if (accumulate) inputs.push_back(out);
-  double before = accumulate ? peak(out) : 0;
-  Comparison(*this, "tangent", inputs, {{"out", out, 1, before + s.c * peak(u) * (1 + s.z), 0, &s.kink}}, &norm).run([&](Backend& b, auto at) {
-    b.tangent(at(y), at(norm), at(u), accumulate, at(out));
-  });
+  Comparison c(*this, "tangent", inputs, &norm);
+  NormSize s = size_of_norm(c(y), c(norm));
+  double before = accumulate ? peak(c(out)) : 0;
+  c.run({{"out", out, 1, before + s.c * peak(c(u)) * (1 + s.z), 0, &s.kink}},
+        [&](Backend& b, auto at) { b.tangent(at(y), at(norm), at(u), accumulate, at(out)); });
 }
 
 void CheckBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
-  NormSize s = size_of_norm(y, norm);
-  double sharp = norm.activation == Activation::relu ? k.relu_beta : 1, product = peak(delta) * s.c * s.c * peak(u) * (1 + sharp * s.z);
-  Comparison(*this, "probe_activation", {delta, y, u, h},
-             {{"out", out, 1, product + s.c * peak(h) * (1 + s.z), 0, h ? &s.kink : nullptr}, {"dy", dy, 1, s.c * peak(delta) * (1 + s.z), 0, &s.kink}}, &norm)
-      .run([&](Backend& b, auto at) { b.probe_activation(at(delta), at(y), at(norm), k, at(u), at(h), at(out), at(dy)); });
+  Comparison c(*this, "probe_activation", {delta, y, u, h}, &norm);
+  NormSize s = size_of_norm(c(y), c(norm));
+  double sharp = norm.activation == Activation::relu ? k.relu_beta : 1, product = peak(c(delta)) * s.c * s.c * peak(c(u)) * (1 + sharp * s.z);
+  c.run({{"out", out, 1, product + s.c * peak(c(h)) * (1 + s.z), 0, h ? &s.kink : nullptr},
+         {"dy", dy, 1, s.c * peak(c(delta)) * (1 + s.z), 0, &s.kink}},
+        [&](Backend& b, auto at) { b.probe_activation(at(delta), at(y), at(norm), k, at(u), at(h), at(out), at(dy)); });
 }
 
 void CheckBackend::average_pool(View x, const PoolGeometry& g, View y) {
-  Comparison(*this, "average_pool", {x}, {{"y", y, double(g.window * g.window), rms(x)}}).run([&](Backend& b, auto at) {
-    b.average_pool(at(x), g, at(y));
-  });
+  Comparison c(*this, "average_pool", {x});
+  c.run({{"y", y, double(g.window * g.window), rms(c(x))}}, [&](Backend& b, auto at) { b.average_pool(at(x), g, at(y)); });
 }
 void CheckBackend::average_pool_backward(View dy, const PoolGeometry& g, View dx) {
+  Comparison c(*this, "average_pool_backward", {dy});
   double n = double(g.window * g.window);
-  Comparison(*this, "average_pool_backward", {dy}, {{"dx", dx, n, rms(dy) / n}}).run([&](Backend& b, auto at) {
-    b.average_pool_backward(at(dy), g, at(dx));
-  });
+  c.run({{"dx", dx, n, rms(c(dy)) / n}}, [&](Backend& b, auto at) { b.average_pool_backward(at(dy), g, at(dx)); });
 }
 void CheckBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss, View dlogits) {
-  double n = double(logits.shape[0]), classes = double(logits.shape[1]), size = peak(logits) + std::log(classes);
-  Comparison(*this, "softmax_cross_entropy", {logits, labels}, {{"loss", loss, n * classes, size}, {"dlogits", dlogits, classes, (1 + size) / n}})
-      .run([&](Backend& b, auto at) { b.softmax_cross_entropy(at(logits), at(labels), smoothing, at(loss), at(dlogits)); });
+  Comparison c(*this, "softmax_cross_entropy", {logits, labels});
+  double n = double(logits.shape[0]), classes = double(logits.shape[1]), size = peak(c(logits)) + std::log(classes);
+  c.run({{"loss", loss, n * classes, size}, {"dlogits", dlogits, classes, (1 + size) / n}},
+        [&](Backend& b, auto at) { b.softmax_cross_entropy(at(logits), at(labels), smoothing, at(loss), at(dlogits)); });
 }
 void CheckBackend::count_hits(View logits, View labels, View hits) {
-  Comparison(*this, "count_hits", {logits, labels, hits}, {{"hits", hits}}).run([&](Backend& b, auto at) {
-    b.count_hits(at(logits), at(labels), at(hits));
-  });
+  Comparison c(*this, "count_hits", {logits, labels, hits});
+  c.run({{"hits", hits}}, [&](Backend& b, auto at) { b.count_hits(at(logits), at(labels), at(hits)); });
 }
 
 void CheckBackend::sgd(View p, View g, View buffer, View lr, double momentum, double decay, Index decayed, bool nesterov) {
-  double size = peak(g) + decay * peak(p) + peak(buffer);
-  Comparison(*this, "sgd", {p, g, buffer, lr},
-             {{"p", p, 1, peak(p) + peak(lr) * size}, {"g", g, 1, anything}, {"buffer", buffer, 1, size}})
-      .run([&](Backend& b, auto at) { b.sgd(at(p), at(g), at(buffer), at(lr), momentum, decay, decayed, nesterov); });
+  Comparison c(*this, "sgd", {p, g, buffer, lr});
+  double size = peak(c(g)) + decay * peak(c(p)) + peak(c(buffer));
+  c.run({{"p", p, 1, peak(c(p)) + peak(c(lr)) * size}, {"g", g, 1, anything}, {"buffer", buffer, 1, size}},
+        [&](Backend& b, auto at) { b.sgd(at(p), at(g), at(buffer), at(lr), momentum, decay, decayed, nesterov); });
 }
 void CheckBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum, double eps) {
-  Comparison(*this, "rmsprop", {p, g, s, b, lr}, {{"p", p, 1, peak(p)}, {"s", s}, {"b", b, 1, peak(b)}}).run([&](Backend& k, auto at) {
-    k.rmsprop(at(p), at(g), at(s), at(b), at(lr), alpha, momentum, eps);
-  });
+  Comparison c(*this, "rmsprop", {p, g, s, b, lr});
+  c.run({{"p", p, 1, peak(c(p))}, {"s", s}, {"b", b, 1, peak(c(b))}},
+        [&](Backend& k, auto at) { k.rmsprop(at(p), at(g), at(s), at(b), at(lr), alpha, momentum, eps); });
 }
 void CheckBackend::rayleigh(View v, View s_v, View rows, View quotient, View gradient) {
+  Comparison c(*this, "rayleigh", {v, s_v, rows, gradient});
   double n = 1, quotients = 0, gradients = 0;  // of the largest row: ‖Sv‖/‖v‖, and 2 ‖Sv‖/‖v‖² twice
+  View x = c(v), s_x = c(s_v), bounds = c(rows);
   for (Index r = 0; r < rows.shape[0]; r++) {
-    Index first = Index(value_at(rows, 2 * r)), length = Index(value_at(rows, 2 * r + 1));
+    Index first = Index(value_at(bounds, 2 * r)), length = Index(value_at(bounds, 2 * r + 1));
     double vv = 0, ss = 0;
-    for (Index i = first; i < first + length; i++) vv += std::pow(value_at(v, i), 2), ss += std::pow(value_at(s_v, i), 2);
+    for (Index i = first; i < first + length; i++) vv += std::pow(value_at(x, i), 2), ss += std::pow(value_at(s_x, i), 2);
     n = std::max(n, double(length));
     if (vv > 0) quotients = std::max(quotients, std::sqrt(ss / vv)), gradients = std::max(gradients, 4 * std::sqrt(ss) / vv);
   }
   // what lies outside the rows stays as it is, so the gradient is an input as well
-  Comparison(*this, "rayleigh", {v, s_v, rows, gradient}, {{"quotient", quotient, n, quotients}, {"gradient", gradient, n, gradients}})
-      .run([&](Backend& b, auto at) { b.rayleigh(at(v), at(s_v), at(rows), at(quotient), at(gradient)); });
+  c.run({{"quotient", quotient, n, quotients}, {"gradient", gradient, n, gradients}},
+        [&](Backend& b, auto at) { b.rayleigh(at(v), at(s_v), at(rows), at(quotient), at(gradient)); });
 }
 void CheckBackend::normalise_rows(View v, View rows) {
+  Comparison c(*this, "normalise_rows", {v, rows});
   double n = double(v.numel()) / double(std::max<Index>(rows.shape[0], 1));
-  Comparison(*this, "normalise_rows", {v, rows}, {{"v", v, n}}).run([&](Backend& b, auto at) { b.normalise_rows(at(v), at(rows)); });
+  c.run({{"v", v, n}}, [&](Backend& b, auto at) { b.normalise_rows(at(v), at(rows)); });
 }
 void CheckBackend::gather(View in, View row, View row_scale, View column, View column_scale, View out) {
-  Comparison(*this, "gather", {in, row, row_scale, column, column_scale}, {{"out", out}}).run([&](Backend& b, auto at) {
-    b.gather(at(in), at(row), at(row_scale), at(column), at(column_scale), at(out));
-  });
+  Comparison c(*this, "gather", {in, row, row_scale, column, column_scale});
+  c.run({{"out", out}}, [&](Backend& b, auto at) { b.gather(at(in), at(row), at(row_scale), at(column), at(column_scale), at(out)); });
 }
 
 }  // namespace fission

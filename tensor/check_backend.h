@@ -1,7 +1,7 @@
-// CheckBackend (`--device check`): runs every operation on an inner backend whose memory the host can read, and on
-// the reference over copies of the inputs taken beforehand, and compares all outputs. A mismatch throws, naming the
-// operation, the shapes, the worst element, what was expected, what came, and the tolerance. It overrides every pure
-// virtual, so that an operation left out here does not compile. Slow, by intention: it is a harness.
+// CheckBackend (`--device check`): runs every operation on an inner backend, and on the reference over copies of the inputs
+// taken to the host beforehand, and compares all outputs. A mismatch throws, naming the operation, the shapes, the worst
+// element, what was expected, what came, and the tolerance. It overrides every pure virtual, so that an operation left
+// out here does not compile. Slow, by intention: it is a harness.
 #pragma once
 #include <set>
 

@@ -100,7 +100,6 @@ void Tensor::copy_from(const Tensor& other) {
     return backend().copy(data(), other.data(), bytes(), Backend::Direction::device_to_device, Queue::compute);
   std::vector<char> host(bytes());
   other.backend().copy(host.data(), other.data(), bytes(), Backend::Direction::device_to_host, Queue::compute);
-  other.backend().synchronize();
   set(host.data(), bytes());
 }
 Tensor Tensor::to(Backend& b) const {
@@ -111,13 +110,11 @@ Tensor Tensor::to(Backend& b) const {
 void Tensor::set(const void* host, std::size_t n) {
   FISSION_CHECK(n == bytes(), "[set] ", n, " bytes for ", bytes());
   backend().copy(data(), host, n, Backend::Direction::host_to_device, Queue::compute);
-  backend().synchronize();
 }
 
 std::vector<double> Tensor::to_host() const {
   std::vector<char> raw(bytes());
   backend().copy(raw.data(), data(), bytes(), Backend::Direction::device_to_host, Queue::compute);
-  backend().synchronize();
   std::vector<double> out(numel());
   auto widen = [&](auto* p) {
     for (Index i = 0; i < numel(); i++) out[i] = double(p[i]);

@@ -1,6 +1,8 @@
 // What every program does alike: options by CLI11, one line and status 2 for a user's mistake, threads and device.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 
@@ -47,17 +49,39 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
   }
 }
 
+// "20G" → "21474836480": what an option of so many bytes is given
+inline CLI::Validator memory_size() {
+  return CLI::Validator([](std::string& s) {
+    const std::string digits = s.substr(0, s.find_first_not_of("0123456789")), unit = s.substr(digits.size());
+    const std::size_t power = unit.empty() ? 0 : std::string("KMGT").find(char(std::toupper(unit[0]))) + 1;  // 0: no unit of these
+    const bool known = !digits.empty() && digits.size() <= 15 && unit.size() <= 1 && (unit.empty() || power > 0);
+    const double bytes = known ? std::stod(digits) * std::pow(1024.0, double(power)) : 0;
+    if (!known || bytes > 1e15) return text("'", s, "': expected bytes up to 1e15, or 500M, 20G (of 1024)");
+    s = std::to_string(std::size_t(bytes));
+    return std::string();
+  }, "", "");
+}
+
 struct DeviceOptions {
   std::string device = "auto";
   int threads = 0;
+  DeviceSettings settings;  // of a GPU; a device that is none has no use for them
   void add_to(CLI::App& app) {
-    app.add_option("--device", device, "where to compute: " + device_list())->capture_default_str();
+    app.add_option("--device", device, "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")->capture_default_str();
     app.add_option("--threads", threads, "threads to compute with; 0: all processors, shared by the processes of a machine. The same number gives the same bits")
         ->capture_default_str()->check(CLI::Range(0, 4096));
+    app.add_option("--conv", settings.convolution, "depthwise convolutions by own kernels, by the library; auto: own, or with --autotune the faster")
+        ->capture_default_str()->check(CLI::IsMember(convolution_list()))->group("GPU");
+    app.add_flag("--autotune", settings.autotune, "choose convolution algorithms by timing them, so not the same in each run")->group("GPU");
+    app.add_flag("--tf32", settings.tf32, "let products round their inputs to TF32's 10 bits")->group("GPU");
+    app.add_flag_callback("--no-deterministic", [this] { settings.deterministic = false; },
+                          "allow algorithms that do not give the same bits in each run")->group("GPU");
+    app.add_option("--memory-limit", settings.memory_limit, "take at most so much of its memory: bytes, or 500M, 20G (of 1024); 0: all there is")
+        ->capture_default_str()->transform(memory_size())->group("GPU");
   }
   Backend& open() const {
     set_compute_threads(threads > 0 ? threads : threads_a_process(processes().neighbours()));
-    return open_backend(device);
+    return open_backend(device, settings);
   }
 };
 

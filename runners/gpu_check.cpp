@@ -1,0 +1,250 @@
+// `make gpu-check`: all that a machine without a GPU cannot say, in one report to send back. Are the operations right on this device (the tests'
+// harness, against the reference)? Is the method (the audit, of a network grown there and against the authors' numbers)? Do a training
+// step and an RQ-SGD step give what they give on the CPU? How fast are they, beside a large matrix product and a large pass over memory?
+// Status 0 if all of it holds, 1 if something does not, 2 and one line where there is no such device.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "nn/training.h"
+#include "runners/common/findings.h"
+#include "runners/common/program.h"
+#include "runners/common/report.h"
+#include "split/rayleigh.h"
+#include "tensor/eigen.h"
+#include "tensor/random.h"
+
+namespace {
+using namespace fission;
+namespace fs = std::filesystem;
+
+struct Options {
+  DeviceOptions device;
+  std::string report = "build/gpu-check.txt", dataset = "fashion-mnist", data;
+  bool quick = false;
+};
+
+const std::string four_wide = "4,4,4,4,4,4,4,4,4,4,4,4,4,4";
+
+std::string in_quotes(const std::string& argument) {
+  std::string s = "'";
+  for (char c : argument) s += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return s + "'";
+}
+std::string beside(const std::string& program) { return in_quotes(fs::read_symlink("/proc/self/exe").replace_filename(program).string()); }
+
+// What this process and its children write goes to where it went, and into a file
+class Tee {
+ public:
+  explicit Tee(const std::string& path) : saved_{dup(1), dup(2)} {
+    if (FILE* f = std::fopen(path.c_str(), "w")) std::fclose(f);
+    else user_error(path, ": cannot be written: ", std::strerror(errno), " (--report FILE)");
+    pipe_ = popen(("tee -- " + in_quotes(path)).c_str(), "w");
+    FISSION_CHECK(pipe_, "[gpu_check] tee cannot be started");
+    std::fflush(stdout);
+    for (int end : {1, 2}) dup2(fileno(pipe_), end);
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  }
+  ~Tee() {
+    std::fflush(stdout);
+    for (int end : {1, 2}) dup2(saved_[end - 1], end), close(saved_[end - 1]);
+    pclose(pipe_);
+  }
+  Tee(const Tee&) = delete;
+  Tee& operator=(const Tee&) = delete;
+
+ private:
+  int saved_[2];
+  FILE* pipe_;
+};
+
+int status_of(int waited) { return WIFEXITED(waited) ? WEXITSTATUS(waited) : -1; }
+int run(const std::string& command) { return status_of(std::system(command.c_str())); }
+
+struct Said {
+  int status;
+  std::vector<std::string> lines;  // of both outputs
+};
+Said listen_to(const std::string& command) {
+  Said said;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  FISSION_CHECK(pipe, "[gpu_check] no shell for ", command);
+  std::string line;
+  for (int c; (c = std::fgetc(pipe)) != EOF;)
+    if (c == '\n') said.lines.push_back(line), line.clear();
+    else line += char(c);
+  if (!line.empty()) said.lines.push_back(line);
+  said.status = status_of(pclose(pipe));
+  return said;
+}
+
+// ---- Right?
+
+void operations(Findings& f, const Options& o) {
+  f.section("Every operation over drawn shapes, against the reference");
+  const std::string cases = o.quick ? "backends: copies*" : "backends: every operation*,backends: copies*,backends: the same operation*";
+  const std::string on = "FISSION_TEST_DEVICE=" + in_quotes(o.device.device) + " ";
+  f.equal("", "tests: exit status", run(on + beside("tests") + " --no-colors=true -tc=" + in_quotes(cases)), 0);
+}
+
+void method(Findings& f, const Options& o, const std::string& where) {
+  const std::string small = "--first 32 --epochs 1 --tune-epochs 1 --rq-epochs 1 --rounds 1 --batch 16 --rq-batch 16 --widths " + four_wide;
+  const std::string growth = o.quick ? small + " --check-pictures 16" : "--first 12800 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 1";
+  const std::string audit = beside("audit") + (o.quick ? " --few 2 --batches 1 --batch 4 --passes 1 --rq-batch 4 --neurons 1" : "") + where;
+  const std::string data = " --dataset " + in_quotes(o.dataset) + (o.data.empty() ? "" : " --data " + in_quotes(o.data)), folder = o.report + ".run";
+  f.section("A seed network trained, split and tuned on the device");
+  fs::remove_all(folder);
+  const int grown = run(beside("cifar") + " " + growth + data + " --out " + in_quotes(folder) + where);
+  f.equal("", "cifar: exit status", grown, 0);
+  if (!have_eigen()) return f.told("", "the audit", "not run: this build has no Eigen");
+  if (grown == 0) f.equal("", "audit of it: exit status", run(audit + data + " " + in_quotes(folder + "/round-1.safetensors")), 0);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator("tests/reference"))
+    if (entry.path().extension() == ".safetensors" && (!o.quick || entry.path().stem() == "train_step_small")) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  for (const fs::path& file : files)
+    f.equal("", "audit --reference " + file.filename().string() + ": exit status",
+            run(beside("audit") + where + " --reference " + in_quotes(file.string())), 0);
+}
+
+// A few steps of each kind from the same start
+struct Steps {
+  std::vector<double> losses, quotients[2];  // of training; R(v) of every neuron by both matrices, after some steps
+};
+Steps steps_on(Backend& backend, bool quick) {
+  NetworkConfig c;
+  c.widths = parse_widths(c.model, quick ? four_wide : "seed"), c.size = quick ? 16 : 32;
+  auto network = make_network(c, backend, DType::f32, 1);
+  const Index batch = quick ? 16 : 64;
+  Random random(1, random_purpose::test);
+  std::vector<float> pictures(std::size_t(batch * c.size * c.size * c.channels));
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(batch));
+  for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = float(random.normal(i));
+  for (std::size_t i = 0; i < classes.size(); i++) classes[i] = std::int32_t(random.below(i, std::uint32_t(c.classes), 1));
+  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, pictures), labels = Tensor::from(backend, {batch}, classes);
+
+  Steps s;
+  for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
+    RayleighSettings settings;
+    settings.probe.matrix = matrix;
+    RayleighDescent descent(*network, settings, 1, 1);
+    for (int step = 0; step < 3; step++) descent.step(x, labels, 0);
+    s.quotients[matrix == Matrix::chain] = descent.quotients().to_host();
+  }
+  TrainingSettings how;
+  Sgd sgd(*network, how.sgd);
+  Meter meter(backend, DType::f32);
+  for (int step = 0; step < 3; step++) {
+    meter.clear();
+    train_step(*network, sgd, x, labels, how, 0.01, meter);
+    s.losses.push_back(meter.read().loss);
+  }
+  return s;
+}
+
+double distance(const std::vector<double>& a, const std::vector<double>& b) {  // max|a − b| / max|b|
+  double most = 0, size = 0;
+  for (std::size_t i = 0; i < b.size(); i++) {
+    if (!std::isfinite(a[i])) return NAN;
+    most = std::max(most, std::abs(a[i] - b[i])), size = std::max(size, std::abs(b[i]));
+  }
+  return most / size;
+}
+
+// Bounds: the CPU's two backends, which add in other orders, were found 5e-7 (losses) and 2e-6 (quotients) apart; about twenty times that.
+void against_cpu(Findings& f, const Options& o, Backend& device) {
+  Backend& cpu = open_backend(device_list().find("cpu") == std::string::npos ? "reference" : "cpu");
+  f.section("The same steps on " + device.name() + " and on " + cpu.name());
+  Steps here = steps_on(device, o.quick), there = steps_on(cpu, o.quick);
+  for (std::size_t i = 0; i < here.losses.size(); i++)
+    f.told("", text("loss of training step ", i + 1), compact(here.losses[i]) + " and " + compact(there.losses[i]));
+  f.at_most("", "training: losses, max|x − y| / max|y|", distance(here.losses, there.losses), 1e-5);
+  f.at_most("", "RQ-SGD, paper's matrix: all quotients after 3 steps", distance(here.quotients[0], there.quotients[0]), 5e-5);
+  f.at_most("", "RQ-SGD, chain's matrix: all quotients after 3 steps", distance(here.quotients[1], there.quotients[1]), 5e-5);
+}
+
+// ---- Fast?
+
+using Json = nlohmann::json;
+std::string number(double v, int digits) {
+  char s[32];
+  std::snprintf(s, sizeof s, "%.*f", digits, v);
+  return s;
+}
+
+struct Speed {
+  double tflops = 0, gbs = 0;  // of a large matrix product, of a large pass over memory; 0: not measured
+  std::vector<std::vector<std::string>> rows{{"batch", "options", "job", "ms", "pictures/s", "TFLOP/s", "of limit", "GB/s", "of limit", "MiB"}};
+  void add(const Json& j, const std::string& options) {  // a line of bench
+    const double ms = j.at("ms"), did = 2 * j.at("gmac").get<double>() / ms, moved = 1e3 * j.at("gbyte").get<double>() / ms;
+    const std::string job = j.at("job").get<std::string>() + (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "");
+    rows.push_back({compact(j.at("batch")), options, job, number(ms, 2), number(j.at("pictures_per_second"), 0), number(did, 2),
+                    tflops > 0 ? percent(did / tflops) : "–", number(moved, 0), gbs > 0 ? percent(moved / gbs) : "–", number(j.at("tensor_mib"), 0)});
+  }
+};
+
+void speed(Findings& f, const Options& o, const std::string& where) {
+  const std::string sizes = o.quick ? "0.125 --size 16 --repeat 1" : "1.0 --size 224 --classes 1000 --repeat 20";
+  const std::string bench = beside("bench") + where + " --json --widths " + sizes;
+  f.section(text("Steps of MobileNetV1, width and size ", sizes, "; TFLOP/s and GB/s: of what no such step can do without"));
+  Speed speed;
+  if (!o.quick) {
+    Said limits = listen_to(bench + " --jobs limits");
+    f.equal("", "bench, the limits: exit status", limits.status, 0);
+    if (limits.status == 0) {
+      const Json j = Json::parse(limits.lines.back());
+      speed.tflops = 2e-3 * j.at("gmacs").get<double>(), speed.gbs = j.at("gbs");
+    }
+    f.told("", "a large matrix product, TFLOP/s", speed.tflops);
+    f.told("", "a large pass over memory, GB/s", speed.gbs);
+  }
+  auto time = [&](Index batch, const std::string& options) {
+    Said said = listen_to(bench + text(" --jobs ", o.quick ? "train,rq-chain" : "train,rq-paper,rq-chain,eval", " --batch ", batch, " ", options));
+    if (said.status != 0) return f.told("", text("not timed, batch ", batch, " ", options), said.lines.empty() ? "it died" : said.lines.back());
+    for (const std::string& line : said.lines)
+      if (line.rfind("{", 0) == 0) speed.add(Json::parse(line), options);
+  };
+  const std::vector<Index> batches = o.quick ? std::vector<Index>{2} : std::vector<Index>{32, 64, 128, 256};
+  for (Index batch : batches)
+    for (const std::string& way : convolution_list())
+      if (way != "auto") time(batch, "--conv " + way);
+  for (const char* options : {"--conv auto --autotune", "--conv own --tf32"}) time(batches.back(), options);
+  std::printf("%s", table(speed.rows).c_str());
+  f.at_least("", "jobs that were timed", double(speed.rows.size() - 1), 4);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Checks and times everything on a GPU, and writes one report; status 0 only if all of it holds, 1 if not.", "gpu_check"};
+  Options o;
+  o.device.device = "cuda";
+  app.add_option("--report", o.report, "the file to send back; beside it, with .run behind, the run of a small growth")->capture_default_str();
+  app.add_option("--dataset", o.dataset, "of the small growth")->capture_default_str();
+  app.add_option("--data", o.data, "folder of its files; default: where the system's package puts it");
+  app.add_flag("--quick", o.quick, "tiny sizes: does it run at all?");
+  o.device.add_to(app);
+  int failed = 0;
+  int status = run_program(app, argc, argv, [&] {
+    Backend& device = o.device.open();
+    Tee tee(o.report);
+    Findings findings(false);
+    const std::string where = " --device " + in_quotes(o.device.device) + " --threads " + std::to_string(o.device.threads);
+    std::printf("gpu-check of %s, %d threads\n", device.name().c_str(), compute_threads());
+    run("date -u '+%Y-%m-%d %H:%M UTC'; nvidia-smi 2>/dev/null | head -n 20");
+    operations(findings, o);
+    method(findings, o, where);
+    against_cpu(findings, o, device);
+    speed(findings, o, where);
+    findings.finish();
+    std::printf("%s: the report to send back\n", o.report.c_str());
+    failed = findings.failed();
+  });
+  return status ? status : failed > 0;
+}

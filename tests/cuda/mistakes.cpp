@@ -1,0 +1,481 @@
+#include "tests/cuda/mistakes.h"
+
+#include <cublas_v2.h>
+#include <cudnn.h>
+
+#include "tensor/cuda/cuda_backend.h"
+#include "tensor/cuda/launch.h"
+#include "tests/cuda/device.h"
+#include "tests/cuda/double.h"
+
+namespace fission::cuda {
+namespace {
+
+constexpr int n = 64, n_bytes = 4 * n;
+
+// ---- Kernels: right ones, and each with one mistake
+
+__global__ void scale(float* x, float by, int count) {
+  int i = int(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count) x[i] *= by;
+}
+__global__ void scale_too_far(float* x, int count) { x[count + int(threadIdx.x)] = 0; }
+
+__global__ void reverse(float* x) {
+  __shared__ float tile[n];
+  tile[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  x[threadIdx.x] = tile[n - 1 - threadIdx.x];
+}
+__global__ void shift(float* x) {  // a barrier is missing, which goes well where threads run in ascending order
+  __shared__ float tile[n];
+  tile[threadIdx.x] = x[threadIdx.x];
+  x[threadIdx.x] = tile[threadIdx.x ? threadIdx.x - 1 : 0];
+}
+__global__ void sum_of_unset(float* x) {
+  __shared__ float sum[2];
+  if (threadIdx.x == 0) sum[1] = 1;
+  __syncthreads();
+  x[threadIdx.x] = sum[0] + sum[1];
+}
+__global__ void half_at_barrier(float* x) {
+  if (threadIdx.x < n / 2) __syncthreads();
+  x[threadIdx.x] = 0;
+}
+__global__ void two_barriers(float* x) {
+  if (threadIdx.x < n / 2)
+    __syncthreads();
+  else
+    __syncthreads();
+  x[threadIdx.x] = 0;
+}
+__global__ void sum_of_warp(float* x) {
+  float v = x[threadIdx.x];
+  for (int by = warp / 2; by; by /= 2) v += __shfl_down_sync(whole_warp, v, unsigned(by));
+  v = __shfl_sync(whole_warp, v, 0);
+  x[threadIdx.x] = v + __shfl_xor_sync(whole_warp, v, 1);
+}
+__global__ void half_a_warp(float* x) {
+  if (threadIdx.x % warp < 16) x[threadIdx.x] += __shfl_down_sync(whole_warp, x[threadIdx.x], 1);
+}
+
+struct Pack {
+  int count;
+  const float* x;
+};
+__global__ void sum_of_pack(Pack pack, float* y) { y[threadIdx.x] = pack.x[threadIdx.x] + float(pack.count); }
+
+// ---- What they are run with
+
+struct Bench {
+  cudaStream_t stream = nullptr, other = nullptr;
+  cudaEvent_t event = nullptr;
+  float *x = nullptr, *y = nullptr, *pinned = nullptr;
+  float host[n];
+  Bench() {
+    fission_double_reset();
+    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+    cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+    cudaMalloc(reinterpret_cast<void**>(&x), n_bytes);
+    cudaMalloc(reinterpret_cast<void**>(&y), n_bytes);
+    cudaMallocHost(reinterpret_cast<void**>(&pinned), n_bytes);
+    for (int i = 0; i < n; i++) host[i] = float(i), pinned[i] = float(i);
+  }
+  void up(float* to, cudaStream_t s) { cudaMemcpyAsync(to, host, n_bytes, cudaMemcpyHostToDevice, s); }
+  void down(const float* from, cudaStream_t s) { cudaMemcpyAsync(host, from, n_bytes, cudaMemcpyDeviceToHost, s); }
+  void finish() { cudaStreamSynchronize(stream); }
+  void end() {
+    cudaDeviceSynchronize();
+    cudaFree(x), cudaFree(y), cudaFreeHost(pinned), cudaStreamDestroy(stream), cudaStreamDestroy(other), cudaEventDestroy(event);
+  }
+};
+
+// Results that are wrong are for a test to see; the double's tests see them through this.
+void expect(bool right, const char* what) {
+  if (!right) cuda_double::misuse(what);
+}
+
+template <void (*with)(Bench&)>
+void on_bench() {
+  Bench b;
+  with(b);
+}
+
+// ---- Right
+
+void right(Bench& b) {
+  b.up(b.x, b.stream);
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+  launch(reverse, 1, n, b.stream, b.x);
+  b.down(b.x, b.stream);
+  b.finish();
+  for (int i = 0; i < n; i++) expect(b.host[i] == float(2 * (n - 1 - i)), "reverse");
+  launch(sum_of_warp, 1, n, b.stream, b.x);
+  b.down(b.x, b.stream);
+  b.finish();
+  for (int i = 0; i < n; i++) expect(b.host[i] == (i < 32 ? 2 * 2 * (63 + 32) * 16 : 2 * 2 * (31 + 0) * 16), "sum_of_warp");
+  b.end();
+  expect(*fission_double_leaks() == 0, "a leak");
+}
+void right_across_streams(Bench& b) {
+  cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.other);
+  cudaEventRecord(b.event, b.other);
+  cudaStreamWaitEvent(b.stream, b.event, 0);
+  launch_flat(scale, 1, n, b.stream, b.x, 3, n);
+  b.down(b.x, b.stream);
+  b.finish();
+  for (int i = 0; i < n; i++) expect(b.host[i] == float(3 * i), "a copy on another stream, waited for");
+}
+template <int device>
+void right_backend(Bench& b) {
+  b.end();
+  fission_double_set("devices=2");
+  cudaSetDevice(device);
+  {
+    CudaBackend backend(device, DeviceSettings());
+    constexpr Index rows = 5, in = 3, out = 7;
+    auto* x = static_cast<float*>(backend.allocate(4 * rows * in));
+    auto* w = static_cast<float*>(backend.allocate(4 * in * out));
+    auto* y = static_cast<float*>(backend.allocate(4 * rows * out));
+    backend.fill({x, DType::f32, {rows, 1, 1, in}}, 2);
+    backend.fill({w, DType::f32, {out, 1, 1, in}}, 0.5);
+    backend.conv2d({x, DType::f32, {rows, 1, 1, in}}, {w, DType::f32, {out, 1, 1, in}}, {1, 1, 0}, {y, DType::f32, {rows, 1, 1, out}});
+    backend.copy(b.host, y, 4 * rows * out, Backend::Direction::device_to_host, Queue::compute);
+    for (Index i = 0; i < rows * out; i++) expect(b.host[i] == 3, "conv2d");
+    for (float* p : {x, w, y}) backend.free(p);
+  }
+  expect(*fission_double_leaks() == 0, fission_double_leaks());
+}
+void right_replayed(Bench& b) {
+  b.up(b.x, b.stream);
+  b.finish();
+  fission_double_record(1);
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+  fission_double_record(0);
+  b.finish();
+  fission_double_replay();
+  b.down(b.x, b.stream);
+  b.finish();
+  for (int i = 0; i < n; i++) expect(b.host[i] == float(4 * i), "what was recorded runs once more");
+}
+
+// ---- Memory and copies
+
+void host_pointer_to_kernel(Bench& b) { launch_flat(scale, 1, n, b.stream, b.host, 2, n); }
+void host_pointer_inside_argument(Bench& b) { launch_flat(sum_of_pack, 1, n, b.stream, Pack{1, b.host}, b.x); }
+void host_pointer_to_copy(Bench& b) { cudaMemcpyAsync(b.x, b.host, n_bytes, cudaMemcpyDeviceToDevice, b.stream); }
+void wrong_direction(Bench& b) { cudaMemcpyAsync(b.host, b.x, n_bytes, cudaMemcpyHostToDevice, b.stream); }
+void too_long(Bench& b) { cudaMemcpyAsync(b.x, b.host, n_bytes + 4, cudaMemcpyHostToDevice, b.stream); }
+void too_long_on_host(Bench& b) { cudaMemcpyAsync(b.pinned + 1, b.x, n_bytes, cudaMemcpyDeviceToHost, b.stream); }
+void null_pointer(Bench& b) { cudaMemcpyAsync(nullptr, b.host, n_bytes, cudaMemcpyHostToDevice, b.stream); }
+void overlapping(Bench& b) { cudaMemcpyAsync(b.x + 1, b.x, n_bytes / 2, cudaMemcpyDeviceToDevice, b.stream); }
+void use_after_free(Bench& b) {
+  cudaFree(b.x);
+  b.up(b.x, b.stream);
+}
+void kernel_after_free(Bench& b) {
+  cudaFree(b.x);
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+}
+void double_free(Bench& b) {
+  cudaFree(b.x);
+  cudaFree(b.x);
+}
+void free_inside(Bench& b) { cudaFree(b.x + 16); }
+void free_of_host(Bench& b) { cudaFree(b.host); }
+void free_of_pinned(Bench& b) { cudaFree(b.pinned); }
+void free_in_use(Bench& b) {
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+  cudaFree(b.x);
+}
+void pinned_free_in_use(Bench& b) {
+  cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.stream);
+  cudaFreeHost(b.pinned);
+}
+void other_device(Bench& b) {
+  fission_double_set("devices=2");
+  cudaSetDevice(1);
+  cudaFree(b.x);
+  cudaMalloc(reinterpret_cast<void**>(&b.x), n_bytes);
+  b.up(b.x, b.stream);
+}
+void other_device_current(Bench& b) {
+  fission_double_set("devices=2");
+  cudaSetDevice(1);
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+}
+void leak(Bench& b) {
+  cudaFree(b.y), cudaFreeHost(b.pinned), cudaStreamDestroy(b.stream), cudaStreamDestroy(b.other), cudaEventDestroy(b.event);
+  expect(*fission_double_leaks() == 0, fission_double_leaks());
+}
+void host_reads_device(Bench& b) { b.host[0] = *static_cast<volatile float*>(b.x); }
+void past_the_end(Bench& b) {
+  launch_flat(scale_too_far, 1, n, b.stream, b.x, n);
+  b.finish();
+}
+void far_past_the_end(Bench& b) {
+  launch_flat(scale_too_far, 1, n, b.stream, b.x, 4096);
+  b.finish();
+}
+
+// ---- Order
+
+void no_synchronisation(Bench& b) {  // the host reads before the copy has come
+  b.up(b.x, b.stream);
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+  b.down(b.x, b.stream);
+  expect(b.host[1] == 2, "a stale read: no synchronisation");
+}
+void source_changed_too_early(Bench& b) {
+  b.up(b.x, b.stream);
+  b.host[1] = 77;
+  b.down(b.x, b.stream);
+  b.finish();
+  expect(b.host[1] == 1, "a source that was changed before the copy");
+}
+void no_event(Bench& b) {  // late: the copy on the other stream has not come
+  cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.other);
+  b.down(b.x, b.stream);
+  b.finish();
+  expect(b.host[1] == 1, "a copy on another stream that nobody waited for");
+}
+void overwritten(Bench& b) {  // early: the copy on the other stream has come too soon
+  fission_double_set("streams=early");
+  b.up(b.x, b.stream);
+  b.finish();
+  launch_flat(scale, 1, n, b.stream, b.x, 2, n);
+  for (int i = 0; i < n; i++) b.pinned[i] = -1;
+  cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.other);
+  b.down(b.x, b.stream);
+  b.finish();
+  expect(b.host[1] == 2, "memory that was overwritten while it was read");
+}
+void event_never_recorded(Bench& b) { cudaStreamWaitEvent(b.stream, b.event, 0); }
+void event_destroyed(Bench& b) {
+  cudaEventDestroy(b.event);
+  cudaEventRecord(b.event, b.stream);
+}
+void null_stream(Bench& b) { launch_flat(scale, 1, n, nullptr, b.x, 2, n); }
+void stream_destroyed(Bench& b) {
+  cudaStreamDestroy(b.stream);
+  b.up(b.x, b.stream);
+}
+void stream_destroyed_in_use(Bench& b) {
+  b.up(b.x, b.stream);
+  cudaStreamDestroy(b.stream);
+}
+
+// ---- Kernels
+
+void run_kernel(Bench& b, void (*kernel)(float*)) {
+  b.up(b.x, b.stream);
+  launch(kernel, 1, n, b.stream, b.x);
+  b.down(b.x, b.stream);
+  b.finish();
+}
+void divergent_barrier(Bench& b) { run_kernel(b, half_at_barrier); }
+void barriers_of_two_lines(Bench& b) { run_kernel(b, two_barriers); }
+void warp_comes_apart(Bench& b) { run_kernel(b, half_a_warp); }
+void warp_not_whole(Bench& b) {
+  launch(sum_of_warp, 1, 16, b.stream, b.x);
+  b.finish();
+}
+void barrier_in_flat(Bench& b) {
+  launch_flat(reverse, 1, n, b.stream, b.x);
+  b.finish();
+}
+template <bool descending>
+void missing_barrier(Bench& b) {
+  fission_double_set(descending ? "fibers=down" : "fibers=up");
+  run_kernel(b, shift);
+  for (int i = 1; i < n; i++) expect(b.host[i] == float(i - 1), "a missing barrier");
+}
+void unset_shared(Bench& b) {
+  run_kernel(b, sum_of_unset);
+  expect(b.host[0] == b.host[0], "shared memory that nobody set");
+}
+void block_too_large(Bench& b) { launch_flat(scale, 1, 1025, b.stream, b.x, 2, n); }
+void empty_grid(Bench& b) { launch_flat(scale, 0, n, b.stream, b.x, 2, n); }
+
+// ---- cuBLAS: y (4,4) = x (4,8) x (8,4) …
+
+constexpr float one = 1, zero = 0;
+struct Product {
+  Bench& b;
+  cublasHandle_t handle = nullptr;
+  explicit Product(Bench& bench) : b(bench) {
+    cublasCreate(&handle);
+    cublasSetStream(handle, b.stream);
+    b.up(b.x, b.stream);
+  }
+  void run(const float* a, int lda, float* c, const float* beta = &zero) {
+    cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_T, 4, 4, 8, &one, a, lda, a, lda, beta, c, 4);
+    b.finish();
+  }
+};
+void right_product(Bench& b) {  // x (4,8) column-major: element (i, l) is i + 4 l
+  Product p(b);
+  p.run(b.x, 4, b.y);
+  b.down(b.y, b.stream);
+  b.finish();
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 4; j++) {
+      float sum = 0;
+      for (int l = 0; l < 8; l++) sum += float((i + 4 * l) * (j + 4 * l));
+      expect(b.host[i + 4 * j] == sum, "cublasSgemm");
+    }
+  cublasSgemm(p.handle, CUBLAS_OP_T, CUBLAS_OP_N, 8, 8, 4, &one, b.x, 4, b.x, 4, &zero, b.y, 8);  // xᵀ x
+  b.down(b.y, b.stream);
+  b.finish();
+  for (int i = 0; i < 8; i++)
+    for (int j = 0; j < 8; j++) {
+      float sum = 0;
+      for (int l = 0; l < 4; l++) sum += float((l + 4 * i) * (l + 4 * j));
+      expect(b.host[i + 8 * j] == sum, "cublasSgemm of the transpose");
+    }
+}
+void leading_dimension(Bench& b) { Product(b).run(b.x, 3, b.y); }
+void leading_dimension_too_large(Bench& b) { Product(b).run(b.x, 9, b.y); }
+void product_of_host(Bench& b) { Product(b).run(b.host, 4, b.y); }
+void product_of_garbage(Bench& b) { Product(b).run(b.y, 4, b.x); }
+void sum_with_garbage(Bench& b) { Product(b).run(b.x, 4, b.y, &one); }
+void product_in_place(Bench& b) { Product(b).run(b.x, 4, b.x); }
+void null_handle(Bench& b) { cublasSetStream(nullptr, b.stream); }
+void handle_destroyed(Bench& b) {
+  Product p(b);
+  cublasDestroy(p.handle);
+  p.run(b.x, 4, b.y);
+}
+void handle_of_the_other_library(Bench& b) {
+  Product p(b);
+  cudnnSetStream(reinterpret_cast<cudnnHandle_t>(p.handle), b.stream);
+}
+void product_without_stream(Bench& b) {
+  cublasHandle_t handle = nullptr;
+  cublasCreate(&handle);
+  cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, 1, 1, 1, &one, b.x, 1, b.x, 1, &zero, b.y, 1);
+}
+
+// ---- cuDNN: x (1,3,3,2) with filters (2,2,2,2/groups) gives y (1,2,2,2)
+
+struct Convolved {
+  Bench& b;
+  cudnnHandle_t handle = nullptr;
+  cudnnTensorDescriptor_t xd, yd;
+  cudnnFilterDescriptor_t wd;
+  cudnnConvolutionDescriptor_t cd;
+  int groups;
+  Convolved(Bench& bench, int g, int c_group, int out = 2) : b(bench), groups(g) {
+    cudnnCreate(&handle);
+    cudnnSetStream(handle, b.stream);
+    cudnnCreateTensorDescriptor(&xd), cudnnCreateTensorDescriptor(&yd), cudnnCreateFilterDescriptor(&wd), cudnnCreateConvolutionDescriptor(&cd);
+    cudnnSetTensor4dDescriptor(xd, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 1, 2, 3, 3);
+    cudnnSetTensor4dDescriptor(yd, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 1, 2, out, out);
+    cudnnSetFilter4dDescriptor(wd, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, 2, c_group, 2, 2);
+    cudnnSetConvolution2dDescriptor(cd, 0, 0, 1, 1, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT);
+    cudnnSetConvolutionGroupCount(cd, groups);
+    cudnnSetConvolutionMathType(cd, CUDNN_FMA_MATH);
+    b.up(b.x, b.stream);
+  }
+  void forward(const float* x, cudnnConvolutionFwdAlgo_t algorithm = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM) {
+    cudnnConvolutionForward(handle, &one, xd, x, wd, b.x + 20, cd, algorithm, nullptr, 0, &zero, yd, b.y);
+    b.finish();
+  }
+};
+template <int groups>
+void right_convolution(Bench& b) {  // x: 0 … 17; w: 20 … 35
+  Convolved c(b, groups, 2 / groups);
+  c.forward(b.x);
+  b.down(b.y, b.stream);
+  b.finish();
+  for (int p = 0; p < 2; p++)
+    for (int q = 0; q < 2; q++)
+      for (int k = 0; k < 2; k++) {
+        float sum = 0;
+        for (int r = 0; r < 2; r++)
+          for (int s = 0; s < 2; s++)
+            for (int i = 0; i < 2 / groups; i++)
+              sum += float((((p + r) * 3 + q + s) * 2 + (groups == 2 ? k : i)) * (20 + ((k * 2 + r) * 2 + s) * (2 / groups) + i));
+        expect(b.host[(p * 2 + q) * 2 + k] == sum, "cudnnConvolutionForward");
+      }
+}
+void wrong_groups(Bench& b) { Convolved(b, 2, 2).forward(b.x); }
+void wrong_output(Bench& b) { Convolved(b, 1, 2, 3).forward(b.x); }
+void small_workspace(Bench& b) { Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM); }
+void unsupported_algorithm(Bench& b) { Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD); }
+void convolution_of_garbage(Bench& b) { Convolved(b, 1, 2).forward(b.y + 16); }
+void null_dnn_handle(Bench& b) { cudnnSetStream(nullptr, b.stream); }
+
+const mistakes::Mistake list[] = {
+    {"right: copies and kernels", "", on_bench<right>},
+    {"right: two streams and an event", "", on_bench<right_across_streams>},
+    {"right: a replay", "", on_bench<right_replayed>},
+    {"right: a backend comes and goes, and leaves nothing", "", on_bench<right_backend<0>>},
+    {"right: so does one on the second device", "", on_bench<right_backend<1>>},
+    {"right: products", "", on_bench<right_product>},
+    {"right: a convolution", "", on_bench<right_convolution<1>>},
+    {"right: a convolution in groups", "", on_bench<right_convolution<2>>},
+    {"memory: a host pointer as a kernel's argument", "launch of scale: an argument is a host pointer", on_bench<host_pointer_to_kernel>},
+    {"memory: a host pointer inside a kernel's argument", "launch of sum_of_pack: an argument is a host pointer", on_bench<host_pointer_inside_argument>},
+    {"memory: a host pointer as the source on the device", "cudaMemcpyAsync: from is a host pointer", on_bench<host_pointer_to_copy>},
+    {"memory: a copy in the wrong direction", "cudaMemcpyAsync: to is a host pointer", on_bench<wrong_direction>},
+    {"memory: a copy that is too long", "cudaMemcpyAsync: to: 260 bytes from byte 0 of an allocation of 256", on_bench<too_long>},
+    {"memory: a copy that is too long for page-locked memory", "from byte 4 of a page-locked allocation of 256", on_bench<too_long_on_host>},
+    {"memory: a null pointer", "cudaMemcpyAsync: to is null", on_bench<null_pointer>},
+    {"memory: a copy onto itself", "to and from overlap", on_bench<overlapping>},
+    {"memory: a copy to what was freed", "cudaMemcpyAsync: to was freed", on_bench<use_after_free>},
+    {"memory: a kernel over what was freed", "launch of scale: an argument was freed", on_bench<kernel_after_free>},
+    {"memory: a double free", "cudaFree: memory that was freed before", on_bench<double_free>},
+    {"memory: a free of the middle", "cudaFree: a pointer 64 bytes into an allocation of 256", on_bench<free_inside>},
+    {"memory: a free of host memory", "cudaFree: memory that was never allocated", on_bench<free_of_host>},
+    {"memory: a free of page-locked memory as the device's", "cudaFree: page-locked host memory", on_bench<free_of_pinned>},
+    {"memory: a free of what queued work uses", "cudaFree: memory that queued work still uses: scale", on_bench<free_in_use>},
+    {"memory: a free of page-locked memory that queued work uses", "cudaFreeHost: memory that queued work still uses", on_bench<pinned_free_in_use>},
+    {"memory: another device's", "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0", on_bench<other_device>},
+    {"order: a launch while another device is the current one", "launch of scale: a stream of device 0 while device 1", on_bench<other_device_current>},
+    {"memory: a leak", "256 bytes of device memory", on_bench<leak>},
+    {"memory: the host reads the device's", "the host: touched device memory", on_bench<host_reads_device>},
+    {"memory: a kernel writes behind an allocation", "scale_too_far: byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},
+    {"memory: a kernel writes far behind an allocation", "scale_too_far: touched device memory", on_bench<far_past_the_end>},
+    {"order: a result that nobody waited for", "a stale read", on_bench<no_synchronisation>},
+    {"order: a source that is changed before the copy", "a source that was changed", on_bench<source_changed_too_early>},
+    {"order: a copy on another stream that nobody waited for", "that nobody waited for", on_bench<no_event>},
+    {"order: memory overwritten by another stream", "memory that was overwritten", on_bench<overwritten>},
+    {"order: a wait for an event that was never recorded", "cudaStreamWaitEvent: an event that was never recorded", on_bench<event_never_recorded>},
+    {"order: an event that was destroyed", "cudaEventRecord: an event that was destroyed", on_bench<event_destroyed>},
+    {"order: work on the null stream", "launch of scale: the null stream", on_bench<null_stream>},
+    {"order: work on a stream that was destroyed", "cudaMemcpyAsync: a stream that was destroyed", on_bench<stream_destroyed>},
+    {"order: a stream destroyed with work in it", "cudaStreamDestroy: a stream with work in its queue", on_bench<stream_destroyed_in_use>},
+    {"kernels: a barrier that half the block reaches", "half_at_barrier: a divergent barrier", on_bench<divergent_barrier>},
+    {"kernels: two barriers at once", "two_barriers: a divergent barrier", on_bench<barriers_of_two_lines>},
+    {"kernels: a shuffle that half the warp reaches", "half_a_warp: a warp comes apart", on_bench<warp_comes_apart>},
+    {"kernels: a shuffle in a warp that is not whole", "sum_of_warp: thread (", on_bench<warp_not_whole>},
+    {"kernels: a barrier in a flat launch", "in a kernel that launch_flat launched", on_bench<barrier_in_flat>},
+    {"kernels: a missing barrier, threads in the order that forgives it", "", on_bench<missing_barrier<false>>},
+    {"kernels: a missing barrier, threads in the other order", "a missing barrier", on_bench<missing_barrier<true>>},
+    {"kernels: shared memory that nobody set", "shared memory that nobody set", on_bench<unset_shared>},
+    {"kernels: a block that is too large", "blocks of 1025x1x1 threads", on_bench<block_too_large>},
+    {"kernels: an empty grid", "a grid of 0x1x1 blocks", on_bench<empty_grid>},
+    {"cublas: a leading dimension smaller than the rows", "cublasSgemm: the leading dimension of A is 3", on_bench<leading_dimension>},
+    {"cublas: a leading dimension beyond the allocation", "cublasSgemm: A: 268 bytes from byte 0 of an allocation of 256", on_bench<leading_dimension_too_large>},
+    {"cublas: a host pointer", "cublasSgemm: A is a host pointer", on_bench<product_of_host>},
+    {"cublas: input that nobody wrote", "cublasSgemm: A holds at element 0 what nobody ever wrote", on_bench<product_of_garbage>},
+    {"cublas: a sum onto what nobody wrote", "cublasSgemm: C holds at element 0 what nobody ever wrote", on_bench<sum_with_garbage>},
+    {"cublas: a product in place", "C overlaps A or B", on_bench<product_in_place>},
+    {"cublas: a null handle", "cublasSetStream: a null handle", on_bench<null_handle>},
+    {"cublas: a handle that was destroyed", "cublasSgemm: what is given as a handle is none", on_bench<handle_destroyed>},
+    {"cublas: no stream", "cublasSgemm: the null stream", on_bench<product_without_stream>},
+    {"cudnn: a null handle", "cudnnSetStream: a null handle", on_bench<null_dnn_handle>},
+    {"cudnn: the other library's handle", "cudnnSetStream: what is given as a handle is none", on_bench<handle_of_the_other_library>},
+    {"cudnn: wrong groups", "cudnnConvolutionForward: 2 groups of 2 channels", on_bench<wrong_groups>},
+    {"cudnn: a wrong output shape", "cudnnConvolutionForward: dimension H of y is 3", on_bench<wrong_output>},
+    {"cudnn: too small a workspace", "a workspace of 0 bytes, where algorithm 1 needs", on_bench<small_workspace>},
+    {"cudnn: an algorithm that does not serve", "algorithm 6 does not serve", on_bench<unsupported_algorithm>},
+    {"cudnn: input that nobody wrote", "cudnnConvolutionForward: x holds at element 0 what nobody ever wrote", on_bench<convolution_of_garbage>},
+    {nullptr, nullptr, nullptr}};
+
+}  // namespace
+}  // namespace fission::cuda
+
+extern "C" const fission::mistakes::Mistake* fission_mistakes() { return fission::cuda::list; }

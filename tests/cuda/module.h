@@ -1,0 +1,49 @@
+// The module that holds the CUDA backend and the double (fission_cuda_double.so, beside the tests): its functions, and its backend as "cuda".
+#pragma once
+#include <doctest/doctest.h>
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "tensor/backend.h"
+#include "tests/cuda/double.h"
+
+namespace fission::testing {
+
+inline std::string double_path() { return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "fission_cuda_double.so").string(); }
+// Not where the CUDA headers are missing, so that make could not build it: such tests are skipped.
+inline bool have_double() { return access(double_path().c_str(), R_OK) == 0; }
+
+inline void* double_function(const char* name) {
+  static void* module = dlopen(double_path().c_str(), RTLD_NOW | RTLD_LOCAL);
+  REQUIRE_MESSAGE(module, dlerror());
+  void* function = dlsym(module, name);
+  REQUIRE_MESSAGE(function, name);
+  return function;
+}
+#define DOUBLE_FUNCTION(name) reinterpret_cast<decltype(&::name)>(::fission::testing::double_function(#name))
+
+// A variable of the environment, for this object's life: the programs that are launched meanwhile see it
+class EnvironmentVariable {
+ public:
+  EnvironmentVariable(const char* name, const std::string& value) : name_(name), before_(std::getenv(name) ? std::getenv(name) : "") {
+    setenv(name, value.c_str(), 1);
+  }
+  ~EnvironmentVariable() { before_.empty() ? unsetenv(name_) : setenv(name_, before_.c_str(), 1); }
+  EnvironmentVariable(const EnvironmentVariable&) = delete;
+  EnvironmentVariable& operator=(const EnvironmentVariable&) = delete;
+
+ private:
+  const char* name_;
+  std::string before_;
+};
+
+inline Backend& double_backend(const std::string& device = "cuda") {  // or "check:cuda"
+  EnvironmentVariable module("FISSION_CUDA_MODULE", double_path());
+  return open_backend(device);
+}
+
+}  // namespace fission::testing

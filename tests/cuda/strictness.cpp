@@ -1,0 +1,55 @@
+// The double of CUDA is shown to be strict: every kind of mistake, planted in mistakes.cpp, is caught by it, with a text that says what was
+// done; and work that is right passes. Each runs in a process of its own, because some mistakes end one.
+#include <doctest/doctest.h>
+#include <dlfcn.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/cuda/mistakes.h"
+#include "tests/cuda/module.h"
+
+using namespace fission;
+using namespace fission::testing;
+
+namespace {
+
+const mistakes::Mistake* all() { return reinterpret_cast<mistakes::List>(double_function("fission_mistakes"))(); }
+
+std::string said_by(void (*make)()) {  // what it threw, and what the process wrote as it died
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    dup2(ends[1], 2);
+    for (int s : {SIGSEGV, SIGABRT}) signal(s, SIG_DFL);
+    std::string text;
+    try {
+      make();
+    } catch (const std::exception& e) {
+      text = e.what();
+    }
+    _exit(write(2, text.data(), text.size()) == ssize_t(text.size()) ? 0 : 1);
+  }
+  close(ends[1]);
+  std::string said;
+  char buffer[1024];
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) said.append(buffer, std::size_t(n));
+  close(ends[0]);
+  waitpid(child, nullptr, 0);
+  return said;
+}
+
+}  // namespace
+
+TEST_CASE("cuda double: each planted mistake is caught, and what is right is not" * doctest::skip(!have_double())) {
+  int count = 0;
+  for (const mistakes::Mistake* m = all(); m->name; m++, count++) {
+    std::string said = said_by(m->make), wanted = m->caught;
+    INFO(std::string(m->name), ": expected \"", wanted, "\", the double said \"", said, "\"");
+    CHECK(wanted.empty() == said.empty());
+    CHECK(said.find(wanted) != std::string::npos);
+  }
+  CHECK(count > 50);  // the list was found at all
+}

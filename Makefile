@@ -79,9 +79,10 @@ endif
 HAVE_JPEG    := $(call probe,JPEG,cstdio jpeglib.h,jpeg_decompress_struct c; c.out_color_space = JCS_EXT_RGBX; jpeg_crop_scanline(&c$(,) 0$(,) 0);,-ljpeg)
 HAVE_CUDA    := $(call probe,CUDA,cuda_runtime_api.h cublas_v2.h cudnn.h,static_assert(CUDART_VERSION >= 11080 && CUDNN_MAJOR * 100 + CUDNN_MINOR >= 809$(,) \
   ""); cudnnCreate(0); cublasCreate(0); cudaDeviceSynchronize();,$(CUDA_FLAGS) $(CUDA_LIBS))
+HAVE_NCCL    := $(if $(HAVE_CUDA),$(call probe,NCCL,nccl.h,return ncclGetUniqueId(nullptr);,$(CUDA_FLAGS) $(CUDA_DIRS:%=-L%) -lnccl))
 HAVE_NVCC    := $(if $(HAVE_CUDA),$(if $(filter NVCC,$(FOUND)),yes,$(shell $(NVCC) --version >/dev/null 2>&1 && echo yes)))
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG CUDA NVCC,$(if $(HAVE_$p),$p))
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG CUDA NCCL NVCC,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -99,6 +100,7 @@ $(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (lib
 $(call report,MPI,MPI,one process only (libopenmpi-dev openmpi-bin; or MPICC=WRAPPER))
 $(call report,JPEG,libjpeg-turbo,JPEG files are decoded by stb_image$(,) which takes longer (libjpeg62-turbo-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
 $(call report,CUDA,cuBLAS and cuDNN (make cuda builds the CUDA backend),no CUDA backend$(,) and its tests are skipped (CUDA 11.8 to 13$(,) cuDNN 8.9 or 9; or CUDA_HOME=DIR CUDNN_HOME=DIR))
+$(call report,NCCL,NCCL,several processes on GPUs exchange gradients through host memory (libnccl-dev; or in CUDA_HOME))
 $(call report,NVCC,nvcc,no CUDA backend: make cuda cannot build it (the CUDA toolkit; or CUDA_HOME=DIR))
 endif
 ifneq (,$(MISSING))
@@ -143,7 +145,7 @@ CUDA_DEFINES := -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"$(CUDA_ARCH)"'
 newest    = $(lastword $(sort $(CUDA_ARCH)))
 NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a$(,)code=sm_$a) \
             -gencode arch=compute_$(newest)$(,)code=compute_$(newest) -Xptxas -v -Xcompiler -Wall,-fPIC,-fno-trapping-math,-fno-math-errno \
-            -I. $(CUDNN_HOME:%=-I%/include) $(CPPFLAGS)
+            -I. $(CUDNN_HOME:%=-I%/include) $(if $(HAVE_NCCL),-DFISSION_HAVE_NCCL=1) $(CPPFLAGS)
 MODULE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
 DOUBLE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/double/%.o) $(DOUBLE:%.cpp=$(BUILD)/obj/double/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
 $(BUILD)/obj/tensor/cuda/open.o: COMPILE += $(CUDA_DEFINES)
@@ -161,14 +163,14 @@ $(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
 $(BUILD)/obj/double/%.o: % $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $< (double)"
-	@$(COMPILE) -fPIC $(CUDA_FLAGS) $(CUDA_DEFINES) -MMD -MP -x c++ -c $< -o $@
+	@$(COMPILE) -fPIC $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/emulator.h -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/obj/double/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(COMPILE) -fPIC $(CUDA_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
 	@echo "→ $@"
-	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) -o $@
+	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) $(if $(HAVE_NCCL),-lnccl) -o $@
 $(BUILD)/fission_cuda_double.so: $(DOUBLE_OBJECTS) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
@@ -300,7 +302,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 help: ## this
 	@sed -nE 's/^([a-z0-9 -]+):.*$H$H (.*)/make \1\t\2/p' Makefile | expand -t 24
-	@sed -n '2,3s/^$H //p' Makefile
+	@sed -n '2,4s/^$H //p' Makefile
 ifneq (,$(filter clean,$(MAKECMDGOALS)))
 .NOTPARALLEL: # make clean all
 endif

@@ -123,6 +123,7 @@ struct DeviceSettings {
   bool autotune = false;             // algorithms and "auto" by timing on the device, rather than by cuDNN's heuristics and "own"
   bool deterministic = true;         // the same bits in each run: only algorithms that promise it
   bool tf32 = false;                 // matrix products and convolutions may round their inputs to 10 bits
+  int process = 0;                   // which of this machine's processes this is: "cuda" is the GPU of that number, or they share them in turn
   std::size_t memory_limit = 0;      // bytes of the device's memory; 0: all of it
   std::size_t workspace_limit = std::size_t(64) << 20;  // bytes a convolution may take for itself
 };

@@ -20,6 +20,7 @@ class Alone : public Comm {
   int rank() const override { return 0; }
   int size() const override { return 1; }
   int neighbours() const override { return 1; }
+  int place() const override { return 0; }
   void sum(float*, Index) override {}
   void sum(double*, Index) override {}
   void broadcast(void*, std::size_t, int) override {}
@@ -51,11 +52,13 @@ class Mpi : public Comm {
     MPI_Comm here;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &here);
     MPI_Comm_size(here, &neighbours_);
+    MPI_Comm_rank(here, &place_);
     MPI_Comm_free(&here);
   }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   int neighbours() const override { return neighbours_; }
+  int place() const override { return place_; }
   void sum(float* x, Index n) override { MPI_Allreduce(MPI_IN_PLACE, x, int_of(n), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); }
   void sum(double* x, Index n) override { MPI_Allreduce(MPI_IN_PLACE, x, int_of(n), MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD); }
   void broadcast(void* x, std::size_t bytes, int from) override { MPI_Bcast(x, int_of(Index(bytes)), MPI_BYTE, from, MPI_COMM_WORLD); }
@@ -82,7 +85,7 @@ class Mpi : public Comm {
     FISSION_CHECK(n <= INT_MAX, "[mpi] ", n, " elements in one message, at most ", INT_MAX);
     return int(n);
   }
-  int rank_ = 0, size_ = 1, neighbours_ = 1;
+  int rank_ = 0, size_ = 1, neighbours_ = 1, place_ = 0;
   MPI_Comm ends_;  // a channel of its own: a process that ends may do so amid the others' sums
 };
 

@@ -19,6 +19,7 @@ class Comm {
   virtual int size() const = 0;
   bool first() const { return rank() == 0; }
   virtual int neighbours() const = 0;                  // processes on this machine, this one counted
+  virtual int place() const = 0;                       // this one among them: 0 … neighbours() − 1
   virtual void sum(float* x, Index n) = 0;             // x ← Σ over the processes; host memory
   virtual void sum(double* x, Index n) = 0;
   virtual void broadcast(void* x, std::size_t bytes, int from = 0) = 0;

@@ -12,6 +12,7 @@ class Played : public Comm {
   int rank() const override { return rank_; }
   int size() const override { return 2; }
   int neighbours() const override { return 2; }
+  int place() const override { return rank_; }
   void sum(float* x, Index n) override { add(x, n); }
   void sum(double* x, Index n) override { add(x, n); }
   void broadcast(void*, std::size_t, int) override {}

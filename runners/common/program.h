@@ -81,7 +81,9 @@ struct DeviceOptions {
   }
   Backend& open() const {
     set_compute_threads(threads > 0 ? threads : threads_a_process(processes().neighbours()));
-    return open_backend(device, settings);
+    DeviceSettings mine = settings;
+    mine.process = processes().place();
+    return open_backend(device, mine);
   }
 };
 

@@ -59,6 +59,8 @@ class CudaBackend : public Backend {
   void normalise_rows(View v, View rows) override;
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override;
 
+  void sum_over_processes(View x, double weight, Comm& comm) override;
+
  private:
   const Stream& stream(Queue queue) const { return queue == Queue::compute ? compute_ : transfer_; }
 
@@ -68,6 +70,10 @@ class CudaBackend : public Backend {
   DeviceArena memory_;
   PinnedArena host_memory_;
   std::unique_ptr<Convolutions> convolutions_;
+  struct Ring;  // NCCL's, comm.cu
+  bool ring_of_gpus(Comm& comm);
+  void sum_in_ring(float* x, Index n);
+  std::shared_ptr<Ring> ring_;
 };
 
 }  // namespace fission::cuda

@@ -26,9 +26,10 @@ std::string why_no_device(cudaError_t status) {
   }
 }
 
-std::string why_not(int device) {
+std::string why_not(int& device, int process) {
   int count = 0;
   if (cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) return why_no_device(status);
+  if (device < 0) device = process % count;
   if (device >= count) return text("there ", count == 1 ? "is 1 GPU" : text("are ", count, " GPUs"), ", numbered from 0");
   if (cudaError_t status = cudaSetDevice(device); status != cudaSuccess) return text("the GPU cannot be used: ", text_of(status));
   cudaFuncAttributes attributes;
@@ -53,7 +54,7 @@ extern "C" __attribute__((visibility("default"))) fission::Backend* fission_cuda
     *why = "fission_cuda.so is of another build than this program: make cuda";
     return nullptr;
   }
-  *why = cuda::why_not(device);
+  *why = cuda::why_not(device, settings->process);
   if (!why->empty()) return nullptr;
   try {
     return new cuda::CudaBackend(device, *settings);

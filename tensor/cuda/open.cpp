@@ -48,8 +48,8 @@ Backend* open_or_say(int device, const DeviceSettings& settings, std::string& wh
   return backend;
 }
 
-int number_of(const std::string& device) {  // "cuda", "cuda:3"
-  if (device == "cuda") return 0;
+int number_of(const std::string& device) {  // "cuda:3"; "cuda" is −1: this process's
+  if (device == "cuda") return -1;
   const std::string digits = device.substr(5);
   if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string::npos)
     user_error("[device] \"", device, "\": expected cuda, or cuda:K with the number of a GPU");
@@ -76,7 +76,7 @@ Backend* find(const DeviceSettings& settings, std::string& why_not) {
     }
     dlclose(driver);
   }
-  return open_or_say(0, settings, why_not);
+  return open_or_say(-1, settings, why_not);
 }
 
 }  // namespace fission::cuda

@@ -13,7 +13,8 @@ Backend& open(const std::string& device, const DeviceSettings& settings);
 // A backend on the first GPU, or null and why not: for --device auto, which then takes the CPU.
 Backend* find(const DeviceSettings& settings, std::string& why_not);
 
-// What the module exports, by this name. seam: SEAM of its build, compared before anything else. Error text in `why`, null returned.
+// What the module exports, by this name. seam: SEAM of its build, compared before anything else. device −1: that of settings->process.
+// Error text in `why`, null returned.
 using ModuleEntry = Backend* (*)(const char* seam, int device, const DeviceSettings* settings, std::string* why);
 constexpr const char* module_entry = "fission_cuda_backend";
 

@@ -78,6 +78,7 @@ CudaBackend::CudaBackend(int device, const DeviceSettings& settings)
   FISSION_CUDA(cudaGetDeviceProperties(&properties, device));
   name_ = text("cuda:", device, " (", properties.name, ")");
 }
+
 CudaBackend::~CudaBackend() { cudaDeviceSynchronize(); }
 
 void CudaBackend::copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) {

@@ -4,6 +4,8 @@
 #include <cudnn.h>
 
 #include "tensor/cuda/cuda_backend.h"
+#include "tests/cuda/emulator.h"
+
 #include "tensor/cuda/launch.h"
 #include "tests/cuda/device.h"
 #include "tests/cuda/double.h"

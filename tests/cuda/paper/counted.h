@@ -18,6 +18,8 @@
 
 #include "tensor/cuda/conv.h"
 #include "tensor/cuda/cuda_backend.h"
+#include "tests/cuda/emulator.h"
+
 #include "tensor/cuda/launch.h"
 
 namespace fission::paper {

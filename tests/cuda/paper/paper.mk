@@ -7,7 +7,7 @@ CUDA_HOME ?= /usr/local/cuda
 TO     = $(BUILD)/paper
 SEAM  := $(firstword $(shell cat $(addprefix tensor/,allocator.h backend.h check.h geometry.h tensor.h) | cksum))
 COUNTED := $(patsubst %,tensor/cuda/%.cu,norm sums depthwise depthwise_any elementwise rows loss pool)
-PLAIN   := $(patsubst %,tensor/cuda/%.cu,conv module runtime)
+PLAIN   := $(patsubst %,tensor/cuda/%.cu,comm conv module runtime)
 OTHERS  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp autograd/*.cpp nn/*.cpp split/*.cpp) \
            $(patsubst %,tests/cuda/%.cpp,device emulator cudart cublas cudnn) tests/cuda/paper/paper.cpp
 COMPILE  = @mkdir -p $(@D); echo "  $<"; $(CXX) -std=c++17 -O2 -w -MMD -MP -idirafter $(CUDA_HOME)/include -I. -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"80 90"'
@@ -24,6 +24,6 @@ $(TO)/paper: $(OBJECTS)
 	  $(patsubst %,-L%,$(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)) $(patsubst %,-Wl$(comma)-rpath$(comma)%,$(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)) -lcudnn -ldl -lpthread -o $@
 comma := ,
 $(COUNTED:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -O1 -fsanitize=thread -include tests/cuda/paper/counted.h -x c++ -c $< -o $@
-$(PLAIN:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -x c++ -c $< -o $@
+$(PLAIN:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -include tests/cuda/emulator.h -x c++ -c $< -o $@
 $(OTHERS:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -c $< -o $@
 -include $(OBJECTS:.o=.d)

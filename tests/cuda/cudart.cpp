@@ -37,8 +37,8 @@ cudaError_t cudaSetDevice(int k) {
   Device::current() = k;
   return cudaSuccess;
 }
-cudaError_t cudaGetDevice(int* k) {
-  ENTRY(cudaGetDevice);
+cudaError_t cudaGetDevice(int* k) {  // a variable of the thread's, whatever became of the device
+  Call call("cudaGetDevice");
   *k = Device::current();
   return cudaSuccess;
 }

@@ -45,8 +45,8 @@ void on_fault(int signal, siginfo_t* info, void*) {  // says what the fault mean
     n = std::snprintf(text, sizeof text, "[double] %s: touched device memory at byte %td of an allocation of %zu%s\n", who, at - a->at, a->bytes,
                       a->alive ? "" : ", which was freed");
   else
-    n = std::snprintf(text, sizeof text, "[double] %s: %s, %p\n", who, d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address",
-                      info->si_addr);
+    n = std::snprintf(text, sizeof text, "[double] %s: %s, %p\n", who,
+                      d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address", info->si_addr);
   if (write(2, text, std::size_t(n)) < 0) _exit(134);
   sigaction(signal, &before, nullptr);
 }

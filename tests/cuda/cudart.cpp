@@ -130,7 +130,8 @@ cudaError_t cudaFreeHost(void* p) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   ENTRY(cudaMemcpyAsync);
   Use target{to, bytes, "to"}, source{from, bytes, "from"};
-  wants(kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice, "a direction that is none of the three");
+  bool known = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  wants(known, "a direction that is none of the three");
   kind == cudaMemcpyDeviceToHost ? device.check_host(target) : device.check(target);
   kind == cudaMemcpyHostToDevice ? device.check_host(source) : device.check(source);
   wants(bytes == 0 || static_cast<char*>(to) + bytes <= from || static_cast<const char*>(from) + bytes <= to, "to and from overlap");

@@ -87,7 +87,9 @@ struct Convolution {
   cudnnMathType_t math;
 
   Convolution(Kind k, cudnnTensorDescriptor_t xd, cudnnFilterDescriptor_t wd, cudnnConvolutionDescriptor_t cd, cudnnTensorDescriptor_t yd) : kind(k) {
-    x = tensor_of(k == backward_data ? "dx" : "x", xd), w = filter_of(k == backward_filter ? "dw" : "w", wd), y = tensor_of(k == forward ? "y" : "dy", yd);
+    x = tensor_of(k == backward_data ? "dx" : "x", xd);
+    w = filter_of(k == backward_filter ? "dw" : "w", wd);
+    y = tensor_of(k == forward ? "y" : "dy", yd);
     int dilation[2];
     cudnnConvolutionMode_t mode;
     cudnnDataType_t type;
@@ -224,7 +226,8 @@ cudnnStatus_t rank(const Convolution& c, int wanted, int* returned, Result* resu
   return CUDNN_STATUS_SUCCESS;
 }
 
-// Times them all, in earnest: what lies in the output is lost, results that do not fit the workspace fail, and the descriptor is left with another math type.
+// Times them all, in earnest: what lies in the output is lost, results that do not fit the workspace fail, and the descriptor is left
+// with another math type.
 template <class Result>
 cudnnStatus_t find(cudnnContext& context, Convolution c, cudnnConvolutionDescriptor_t descriptor, const void* input, const void* other, void* output,
                    int wanted, int* returned, Result* results, void* workspace, std::size_t bytes) {
@@ -315,8 +318,8 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, 
   return rank(Convolution(backward_data, dxd, wd, cd, dyd), wanted, returned, results);
 }
 cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
-                                                            const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd, const int wanted,
-                                                            int* returned, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
+                                                            const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd,
+                                                            const int wanted, int* returned, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
   ENTRY(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
   return rank(Convolution(backward_filter, xd, dwd, cd, dyd), wanted, returned, results);
 }
@@ -357,9 +360,10 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(cudnnHandle_t handle,
   *bytes = choice_of({backward_data, dxd, wd, cd, dyd}, algorithm).memory;
   return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
-                                                             const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd,
-                                                             cudnnConvolutionBwdFilterAlgo_t algorithm, size_t* bytes) {
+cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd,
+                                                             const cudnnTensorDescriptor_t dyd, const cudnnConvolutionDescriptor_t cd,
+                                                             const cudnnFilterDescriptor_t dwd, cudnnConvolutionBwdFilterAlgo_t algorithm,
+                                                             size_t* bytes) {
   ENTRY(cudnnGetConvolutionBackwardFilterWorkspaceSize);
   *bytes = choice_of({backward_filter, xd, dwd, cd, dyd}, algorithm).memory;
   return CUDNN_STATUS_SUCCESS;

@@ -45,8 +45,8 @@ void on_fault(int signal, siginfo_t* info, void*) {  // says what the fault mean
     n = std::snprintf(text, sizeof text, "[double] %s: touched device memory at byte %td of an allocation of %zu%s\n", who, at - a->at, a->bytes,
                       a->alive ? "" : ", which was freed");
   else
-    n = std::snprintf(text, sizeof text, "[double] %s: %s, %p\n", who, d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address",
-                      info->si_addr);
+    n = std::snprintf(text, sizeof text, "[double] %s: %s, %p\n", who,
+                      d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address", info->si_addr);
   if (write(2, text, std::size_t(n)) < 0) _exit(134);
   sigaction(signal, &before, nullptr);
 }
@@ -110,7 +110,7 @@ cudaError_t Device::lose() {
 // ---- Memory
 
 void* Device::allocate(std::size_t bytes, bool host, int device) {
-  if (!host && in_use(device) + bytes > situation.memory) return nullptr;
+  if (!host && in_use_[device] + bytes > situation.memory) return nullptr;
   if (bytes == 0) misuse("an allocation of 0 bytes");
   std::size_t mapped = (bytes + page - 1) / page * page;
   Addresses& a = addresses();
@@ -130,6 +130,7 @@ void* Device::allocate(std::size_t bytes, bool host, int device) {
   std::memset(p + bytes, canary, mapped - bytes);
   if (!host) mprotect(p, mapped, PROT_NONE);
   allocations_[p] = {p, bytes, mapped, device, host};
+  if (!host) in_use_[device] += bytes;
   return p;
 }
 
@@ -148,15 +149,9 @@ void Device::free(void* pointer, bool host) {
   Opened opened(*this);
   check_canary(*a);
   a->alive = false;
+  if (!host) in_use_[a->device] -= a->bytes;
   if (a->host) munmap(p, a->mapped + page), allocations_.erase(p);
   else madvise(p, a->mapped, MADV_DONTNEED), mprotect(p, a->mapped, PROT_NONE);
-}
-
-std::size_t Device::in_use(int device) const {
-  std::size_t sum = 0;
-  for (auto& [p, a] : allocations_)
-    if (a.alive && !a.host && a.device == device) sum += a.bytes;
-  return sum;
 }
 
 bool Device::in_arena(const void* p) const { return p >= addresses().begin && p < addresses().end; }
@@ -358,6 +353,7 @@ void Device::reset() {
     else madvise(a.at, a.mapped, MADV_DONTNEED), mprotect(a.at, a.mapped, PROT_NONE);
   }
   allocations_.clear();
+  in_use_.clear();
   streams_.clear();
   events_.clear();
   recorded_.clear();

@@ -94,7 +94,7 @@ class Device {
 
   void* allocate(std::size_t bytes, bool host, int device);  // null: no more
   void free(void* p, bool host);
-  std::size_t in_use(int device) const;
+  std::size_t in_use(int device) { return in_use_[device]; }
   Allocation* holding(const void* p);   // the allocation, alive or freed, in or right after which p lies
   bool in_arena(const void* p) const;
   bool open_around(const char* at);     // what the device touches while it works; false: nothing that it may touch
@@ -128,6 +128,7 @@ class Device {
   void open(), close();
   void check_canary(const Allocation& a);
   std::map<char*, Allocation> allocations_;  // freed ones too: addresses are never handed out again
+  std::map<int, std::size_t> in_use_;        // bytes, by device
   std::vector<std::unique_ptr<CUstream_st>> streams_;
   std::vector<std::unique_ptr<CUevent_st>> events_;
   std::vector<Operation> recorded_;

@@ -14,7 +14,7 @@ void fission_double_set(const char* settings);
 void fission_double_reset();                       // forgets everything: memory, streams, counters, settings
 const char* fission_double_failure();              // the first misuse, or ""
 const char* fission_double_leaks();                // what is allocated, one kind a line, or ""
-long fission_double_count(const char* what);       // calls since the last clear: "cudaMalloc"; "launch" of all kernels, "launch NAME"; "" of all entry points
+long fission_double_count(const char* what);       // calls since the last clear: "cudaMalloc"; "launch", "launch NAME" of kernels; "" of all
 const char* fission_double_counts();               // all of them: "name count" a line
 void fission_double_clear_counts();
 void fission_double_record(int on);                // keeps what is enqueued from 1 to 0 ...

@@ -1,15 +1,12 @@
 #include "tests/cuda/emulator.h"
 
-#include <cxxabi.h>
-#include <dlfcn.h>
-#include <elf.h>
 #include <sys/mman.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <exception>
-#include <fstream>
 
 #include "tests/cuda/device.h"
+#include "tests/cuda/symbols.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -28,81 +25,12 @@ using namespace fission::cuda;
 using cuda_double::Device;
 using cuda_double::misuse_of;
 
-// ---- Names: the module's own symbol table, which has those of anonymous namespaces too, and the kernels' shared arrays
-
-struct Symbols {
-  struct Array {
-    char* at;
-    std::size_t bytes;
-  };
-  std::map<const void*, std::string> functions;        // mangled
-  std::multimap<std::string, Array> objects;
-
-  Symbols() {
-    Dl_info self;
-    dladdr(reinterpret_cast<void*>(&enqueue), &self);
-    std::ifstream file(self.dli_fname, std::ios::binary);
-    std::vector<char> image((std::istreambuf_iterator<char>(file)), {});
-    if (image.size() < sizeof(Elf64_Ehdr)) return;
-    auto* header = reinterpret_cast<const Elf64_Ehdr*>(image.data());
-    char* base = header->e_type == ET_DYN ? static_cast<char*>(self.dli_fbase) : nullptr;
-    auto* sections = reinterpret_cast<const Elf64_Shdr*>(image.data() + header->e_shoff);
-    for (int i = 0; i < header->e_shnum; i++) {
-      if (sections[i].sh_type != SHT_SYMTAB) continue;
-      const char* names = image.data() + sections[sections[i].sh_link].sh_offset;
-      auto* symbol = reinterpret_cast<const Elf64_Sym*>(image.data() + sections[i].sh_offset);
-      for (std::size_t k = 0; k < sections[i].sh_size / sizeof *symbol; k++, symbol++) {
-        if (ELF64_ST_TYPE(symbol->st_info) == STT_FUNC) functions.emplace(base + symbol->st_value, names + symbol->st_name);
-        if (ELF64_ST_TYPE(symbol->st_info) == STT_OBJECT) objects.insert({names + symbol->st_name, {base + symbol->st_value, symbol->st_size}});
-      }
-    }
+void forget_shared() {  // NaN everywhere. By this instruction, because a sanitizer keeps something behind each array
+  for (const Symbols::Array& a : symbols().shared) {
+    char* at = a.at;
+    std::size_t bytes = a.bytes;
+    asm volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(0xff) : "memory");
   }
-};
-Symbols& symbols() {
-  static Symbols& s = *new Symbols;
-  return s;
-}
-
-struct Kernel {
-  std::string name;  // "norm_act<float>"
-  std::vector<Symbols::Array> shared;
-};
-// "void fission::cuda::(anonymous namespace)::scale<float>(float*)": scale<float>
-std::string short_name(std::string name) {
-  for (const std::string& space : {std::string("fission::cuda::"), std::string("(anonymous namespace)::")})
-    for (std::size_t at; (at = name.find(space)) != std::string::npos;) name.erase(at, space.size());
-  int depth = 0;
-  for (std::size_t i = 0; i < name.size(); i++) {
-    depth += (name[i] == '<') - (name[i] == '>');
-    if (name[i] == '(' && depth == 0) name.resize(i);
-  }
-  return name.rfind("void ", 0) == 0 ? name.substr(5) : name;
-}
-const Kernel& kernel_at(const void* address) {
-  static auto& known = *new std::map<const void*, Kernel>;
-  auto [at, is_new] = known.try_emplace(address);
-  if (!is_new) return at->second;
-  auto found = symbols().functions.find(address);
-  std::string mangled = found == symbols().functions.end() ? "" : found->second, name = mangled.empty() ? "a kernel" : mangled;
-  if (char* plain = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, nullptr)) {
-    name = short_name(plain);
-    std::free(plain);
-  }
-  at->second.name = name;
-  if (mangled.rfind("_Z", 0) == 0) {
-    std::string prefix = "_ZZ" + mangled.substr(2) + "E";
-    for (auto o = symbols().objects.lower_bound(prefix); o != symbols().objects.end() && o->first.rfind(prefix, 0) == 0; ++o)
-      at->second.shared.push_back(o->second);
-  }
-  return at->second;
-}
-
-#if defined(__SANITIZE_ADDRESS__)
-__attribute__((no_sanitize("address")))
-#endif
-void forget(const Kernel& kernel) {  // shared memory is full of NaN
-  for (const Symbols::Array& a : kernel.shared)
-    for (volatile char *p = a.at, *end = a.at + a.bytes; p < end; p++) *p = char(0xff);
 }
 
 // ---- Fibers
@@ -280,8 +208,8 @@ void run_warp(Fiber* warp, int lanes, bool descending) {
   }
 }
 
-void run_block(const Kernel& kernel, int threads, bool descending) {
-  forget(kernel);
+void run_block(int threads, bool descending) {
+  forget_shared();
   for (int t = 0; t < threads; t++) fibers[t].state = State::ready;
   for (;;) {
     int warps = (threads + 31) / 32, waiting = 0;
@@ -311,7 +239,7 @@ void for_each_block(bool descending, const Run& run) {
   }
 }
 
-void run_on_fibers(const Kernel& kernel, const std::function<void()>& thread, bool descending) {
+void run_on_fibers(const std::function<void()>& thread, bool descending) {
   std::size_t threads = std::size_t(blockDim.x) * blockDim.y * blockDim.z;
   fibers.reserve(1024);  // they know where they lie
   while (fibers.size() < threads) be_born(fibers.emplace_back());
@@ -319,7 +247,7 @@ void run_on_fibers(const Kernel& kernel, const std::function<void()>& thread, bo
     fibers[t].index = {unsigned(t % blockDim.x), unsigned(t / blockDim.x % blockDim.y), unsigned(t / blockDim.x / blockDim.y)};
   body = &thread;
   try {
-    for_each_block(descending, [&] { run_block(kernel, int(threads), descending); });
+    for_each_block(descending, [&] { run_block(int(threads), descending); });
   } catch (...) {
     current = nullptr;
     for (Fiber& f : fibers) be_born(f);
@@ -369,7 +297,8 @@ void meet(Meeting kind, int line) {
 }
 std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, int width, int line) {
   if (mask != 0xffffffffu) misuse_of(name_of(kind), " of line ", line, ": only the mask of a whole warp is emulated");
-  if (width < 1 || width > 32 || (width & (width - 1)) || by < 0 || by > 31) misuse_of(name_of(kind), " of line ", line, ": by ", by, ", width ", width);
+  if (width < 1 || width > 32 || (width & (width - 1)) || by < 0 || by > 31)
+    misuse_of(name_of(kind), " of line ", line, ": by ", by, ", width ", width);
   if (current) current->value = value, current->by = by, current->width = width;
   meet(kind, line);
   return current->value;
@@ -377,28 +306,27 @@ std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, 
 
 void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bool flat, const std::vector<Argument>& arguments,
              std::function<void()> thread) {
-  const Kernel& kernel = kernel_at(address);
+  const std::string& kernel = name_of_kernel(address);
   cuda_double::Call call("launch");
   Device& d = Device::get();
-  d.doing = "launch of " + kernel.name;
-  d.count("launch " + kernel.name);
+  d.doing = "launch of " + kernel;
+  d.count("launch " + kernel);
   if (call.status == cudaSuccess && d.situation.problem == "no_image") call.status = cudaErrorNoKernelImageForDevice;
   if (call.status != cudaSuccess) return void(d.last_error = call.status);
-  std::uint64_t threads = std::uint64_t(block.x) * block.y * block.z, shared = 0;
+  std::uint64_t threads = std::uint64_t(block.x) * block.y * block.z;
   if (threads == 0 || threads > 1024 || block.z > 64) misuse_of("blocks of ", block.x, "x", block.y, "x", block.z, " threads");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     misuse_of("a grid of ", grid.x, "x", grid.y, "x", grid.z, " blocks");
-  for (const Symbols::Array& a : kernel.shared) shared += a.bytes;
-  if (shared > 48 << 10) misuse_of(shared, " bytes of shared memory, of 49152");
   std::vector<cuda_double::Use> uses = pointers_in(arguments);
   for (const cuda_double::Use& u : uses) d.check(u);
   d.check_stream(stream);
-  if (stream->device != Device::current()) misuse_of("a stream of device ", stream->device, " while device ", Device::current(), " is the current one");
-  d.enqueue(stream, {kernel.name, std::move(uses), [&kernel, grid, block, flat, thread = std::move(thread)] {
+  if (stream->device != Device::current())
+    misuse_of("a stream of device ", stream->device, " while device ", Device::current(), " is the current one");
+  d.enqueue(stream, {kernel, std::move(uses), [grid, block, flat, thread = std::move(thread)] {
                        gridDim = grid, blockDim = block;
                        bool descending = Device::get().situation.descending;
                        if (flat) run_flat(thread, descending);
-                       else run_on_fibers(kernel, thread, descending);
+                       else run_on_fibers(thread, descending);
                      }});
 }
 

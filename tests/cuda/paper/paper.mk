@@ -10,19 +10,24 @@ COUNTED := $(patsubst %,tensor/cuda/%.cu,norm sums depthwise depthwise_any eleme
 PLAIN   := $(patsubst %,tensor/cuda/%.cu,comm conv module runtime)
 OTHERS  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp autograd/*.cpp nn/*.cpp split/*.cpp) \
            $(patsubst %,tests/cuda/%.cpp,device emulator cudart cublas cudnn) tests/cuda/paper/paper.cpp
-COMPILE  = @mkdir -p $(@D); echo "  $<"; $(CXX) -std=c++17 -O2 -w -MMD -MP -idirafter $(CUDA_HOME)/include -I. -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"80 90"'
+COMPILE  = @mkdir -p $(@D); echo "  $<"; $(CXX) -std=c++17 -O2 -w -MMD -MP -idirafter $(CUDA_HOME)/include -I. \
+           -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"80 90"'
+comma   := ,
+DIRS    := $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)
+# fission::emulator::enqueue, through which every launch goes
+ENQUEUE := _ZN7fission8emulator7enqueueEPKv4dim3S3_P11CUstream_stbRKSt6vectorINS0_8ArgumentESaIS7_EESt8functionIFvvEE
+BEGIN   := <!-- counted
+END     := <!-- end of what is counted
 OBJECTS := $(COUNTED:%=$(TO)/%.o) $(PLAIN:%=$(TO)/%.o) $(OTHERS:%=$(TO)/%.o)
 
 table: $(TO)/table.md
-	@sed -e '/<!-- counted/r $<' -e '/<!-- counted/,/<!-- end of what is counted/{/<!--/!d}' tensor/cuda/README.md >$(TO)/README.md && cp $(TO)/README.md tensor/cuda/README.md
+	@sed -e '/$(BEGIN)/r $<' -e '/$(BEGIN)/,/$(END)/{/<!--/!d}' tensor/cuda/README.md >$(TO)/README.md && cp $(TO)/README.md tensor/cuda/README.md
 check: $(TO)/table.md
-	@sed -n '/<!-- counted/,/<!-- end of what is counted/{/<!--/!p}' tensor/cuda/README.md | diff - $< && echo 'tensor/cuda/README.md says what is counted'
+	@sed -n '/$(BEGIN)/,/$(END)/{/<!--/!p}' tensor/cuda/README.md | diff - $< && echo 'tensor/cuda/README.md says what is counted'
 $(TO)/table.md: $(TO)/paper
 	@$< $(SIZE) $(BATCH) >$@.new && mv $@.new $@
 $(TO)/paper: $(OBJECTS)
-	@$(CXX) $^ -Wl,--wrap=_ZN7fission8emulator7enqueueEPKv4dim3S3_P11CUstream_stbRKSt6vectorINS0_8ArgumentESaIS7_EESt8functionIFvvEE \
-	  $(patsubst %,-L%,$(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)) $(patsubst %,-Wl$(comma)-rpath$(comma)%,$(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)) -lcudnn -ldl -lpthread -o $@
-comma := ,
+	@$(CXX) $^ -Wl,--wrap=$(ENQUEUE) $(DIRS:%=-L%) $(DIRS:%=-Wl$(comma)-rpath$(comma)%) -lcudnn -ldl -lpthread -o $@
 $(COUNTED:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -O1 -fsanitize=thread -include tests/cuda/paper/counted.h -x c++ -c $< -o $@
 $(PLAIN:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -include tests/cuda/emulator.h -x c++ -c $< -o $@
 $(OTHERS:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -c $< -o $@

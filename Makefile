@@ -163,11 +163,11 @@ $(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
 $(BUILD)/obj/double/%.o: % $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $< (double)"
-	@$(COMPILE) -fPIC $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/emulator.h -MMD -MP -x c++ -c $< -o $@
+	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/emulator.h -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/obj/double/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
-	@$(COMPILE) -fPIC $(CUDA_FLAGS) -MMD -MP -c $< -o $@
+	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
 	@echo "→ $@"
 	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) $(if $(HAVE_NCCL),-lnccl) -o $@

@@ -18,14 +18,22 @@ constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
 template <class T>
 class Staging {
  public:
-  Staging(Backend& device, Index n) : device_(device), data_(static_cast<T*>(device.allocate(n * sizeof(T), Memory::host))) {}
-  ~Staging() { device_.free(data_, Memory::host); }
+  explicit Staging(const Tensor& to)
+      : device_(to.backend()), in_place_(&device_.arena(Memory::host) == &device_.arena(Memory::device)),
+        data_(static_cast<T*>(in_place_ ? to.data() : device_.allocate(to.bytes(), Memory::host))) {}
+  ~Staging() {
+    if (!in_place_) device_.free(data_, Memory::host);
+  }
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
   T* data() { return data_; }
+  void send(Tensor& to, Index n) {
+    if (!in_place_) device_.copy(to.data(), data_, n * sizeof(T), Backend::Direction::host_to_device, Queue::transfer);
+  }
 
  private:
   Backend& device_;
+  bool in_place_;  // the device's memory is the host's: pictures are written where they are read
   T* data_;
 };
 
@@ -33,12 +41,12 @@ class Staging {
 
 struct Loader::Slot {
   Slot(Backend& device, Index batch, const Shape& p)
-      : host_pictures(device, batch * p[1] * p[2] * p[3]), host_labels(device, batch), pictures(device, {batch, p[1], p[2], p[3]}, DType::u8),
-        labels(device, {batch}, DType::i32), members(batch) {}
+      : pictures(device, {batch, p[1], p[2], p[3]}, DType::u8), labels(device, {batch}, DType::i32), host_pictures(pictures),
+        host_labels(labels), members(batch) {}
 
+  Tensor pictures, labels;  // of a whole batch; a smaller one is a slice
   Staging<std::uint8_t> host_pictures;
   Staging<std::int32_t> host_labels;
-  Tensor pictures, labels;  // of a whole batch; a smaller one is a slice
   // written under the mutex when the slot is assigned, then only read
   std::vector<std::uint32_t> members;
   Index count = 0, whole = 0, key = 0, chunks = 0;
@@ -212,8 +220,8 @@ void Loader::wait_until_ready(Index serial) {
 void Loader::send(Slot& s) {
   device_.wait(Queue::transfer, *s.released);
   Index bytes = s.pictures.numel() / s.pictures.dim(0);
-  device_.copy(s.pictures.data(), s.host_pictures.data(), s.count * bytes, Backend::Direction::host_to_device, Queue::transfer);
-  device_.copy(s.labels.data(), s.host_labels.data(), s.count * sizeof(std::int32_t), Backend::Direction::host_to_device, Queue::transfer);
+  s.host_pictures.send(s.pictures, s.count * bytes);
+  s.host_labels.send(s.labels, s.count);
   s.copied = device_.record(Queue::transfer);
   s.sent = true;
 }

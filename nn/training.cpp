@@ -45,16 +45,21 @@ Score evaluate(Network& network, BatchSource& source, const PictureInput& input,
   GradientMode no_gradients(Gradients::none);
   network.set_training(false);
   Meter meter(network.backend(), network.dtype());
-  double loss = 0;  // in double over batches: small changes of the loss are what a split is judged by
+  Tensor losses = ops::zeros(network.backend(), {std::max<Index>(1, source.steps())}, network.dtype());  // read once, so that no batch waits for it
+  std::vector<Index> pictures(source.steps());
   for (Index step = 0; step < source.steps(); step++) {
     Batch batch = source.next(0, step);
     if (batch.labels.numel() == 0) continue;
     Variable logits = network.forward(Variable(input(batch)));
     Tensor batch_loss = cross_entropy(logits, batch.labels, smoothing).value();
-    loss += batch_loss.item() * double(batch.labels.numel());
+    pictures[step] = batch.labels.numel();
+    losses.slice(step, {1}).copy_from(batch_loss);
     meter.add(batch_loss, logits.value(), batch.labels);
   }
   Score score = meter.read(comm);
+  double loss = 0;  // in double over batches: small changes of the loss are what a split is judged by
+  const std::vector<double> each = losses.to_host();
+  for (std::size_t step = 0; step < pictures.size(); step++) loss += each[step] * double(pictures[step]);
   comm.sum(&loss, 1);
   score.loss = loss / double(score.count);
   return score;

@@ -49,6 +49,6 @@ int main(int argc, char** argv) {
       baselines[factor] = carry_out(baseline, options.with_data(baseline.training_config(), pictures), pictures, backend).front();
     }
     std::printf("\n%s\n%s", growth_table(grown).c_str(), imagenet_table(options, grown, baselines).c_str());
-    write_file_atomically(growth.run.directory + "/table.txt", imagenet_table(options, grown, baselines));
+    if (processes().first()) write_file_atomically(growth.run.directory + "/table.txt", imagenet_table(options, grown, baselines));
   });
 }

@@ -17,10 +17,30 @@ void check_finite(double loss, const State& state) {
 
 constexpr Index finite_every = 50;  // steps between looks at the loss: reading it waits for the device
 
+// A step that does not fit: would a smaller one, of whole groups? Nothing of what is tried is kept, the run ends.
 template <class Step>
-void run_epoch(State& state, Workshop& work, BatchSource& source, Step step) {
+[[noreturn]] void out_of_memory(const OutOfMemory& e, const Batch& batch, Index group, Step step) {
+  const Index whole = batch.labels.numel();
+  Shape some = batch.pictures.shape();
+  while ((some[0] = some[0] / 2 / group * group) > 0) {
+    try {
+      step({batch.pictures.slice(0, some), batch.labels.slice(0, {some[0]})});
+      break;
+    } catch (const OutOfMemory&) {
+    }
+  }
+  throw OutOfMemory(text(e.what(), "; of this step's ", whole, " pictures ", some[0], " would fit"));
+}
+
+template <class Step>
+void run_epoch(State& state, Workshop& work, BatchSource& source, Index group, Step step) {
   while (state.step < source.steps()) {
-    step(source.next(state.epoch, state.step));
+    Batch batch = source.next(state.epoch, state.step);
+    try {
+      step(batch);
+    } catch (const OutOfMemory& e) {
+      out_of_memory(e, batch, group, step);
+    }
     state.step++;
     if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(state.meter->read(work.comm()).loss, state);
     work.after_step(state);
@@ -53,7 +73,7 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
   const TrainingSettings& settings = state.round == 0 ? how.train : how.tune;
   BatchSource& source = work.training(state.round, Stage::train);
   while (state.epoch < settings.schedule.epochs) {
-    run_epoch(state, work, source, [&](const Batch& batch) {
+    run_epoch(state, work, source, std::max<Index>(1, settings.bn_batch), [&](const Batch& batch) {
       double lr = settings.schedule.at(state.epoch, state.step, source.steps());
       train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr, *state.meter, {work.comm(), batch.whole});
     });
@@ -77,7 +97,7 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   SplittingSolver& descent = *state.descent;
   while (state.epoch < how.rayleigh.epochs) {
     if (state.step == 0) descent.begin_epoch();
-    run_epoch(state, work, source, [&](const Batch& batch) {
+    run_epoch(state, work, source, 1, [&](const Batch& batch) {
       Tensor loss = descent.step(work.input()(batch), batch.labels, state.epoch, {work.comm(), batch.whole});
       state.meter->add_loss(loss, batch.labels.numel());
     });

@@ -33,7 +33,7 @@ struct Curvature {
 };
 
 enum class Queue { compute, transfer };
-enum class Memory { device, host };  // host: page-locked where the device likes that (staging buffers)
+enum class Memory { device, host };  // host: page-locked where the device likes that (staging buffers); one arena for both: they are the same
 struct Event {
   virtual ~Event() = default;
 };
@@ -55,6 +55,10 @@ class Backend {
   virtual void wait(Queue queue, const Event& event) = 0;                  // `queue` goes on only after `event`
   virtual void wait_on_host(const Event& event) = 0;
   virtual void synchronize() = 0;
+
+  // x ← Σ over the processes of weight · x (each its own weight and x; 0: x is not read), f32 or f64, the same bits on all. A device may have
+  // a way of its own (NCCL); where memory is the host's, fission::sum_over_processes does it.
+  virtual void sum_over_processes(View x, double weight, Comm& comm) = 0;
 
   // Elementwise
   virtual void fill(View out, double value) = 0;
@@ -111,10 +115,6 @@ class Backend {
 
   // Surgery: out[r,k,c] = row_scale[r] · column_scale[c] · in[row[r], k, column[c]]; in (R,K,C), out (R',K,C'), row (R') i32, column (C') i32
   virtual void gather(View in, View row, View row_scale, View column, View column_scale, View out) = 0;
-
-  // x ← Σ over the processes of weight · x (each its own weight and x; 0: x is not read), f32 or f64, the same bits on all. A device may have
-  // a way of its own (NCCL); where memory is the host's, fission::sum_over_processes does it.
-  virtual void sum_over_processes(View x, double weight, Comm& comm) = 0;
 };
 
 // How a GPU is to be used; backends on the CPU have no such choices.

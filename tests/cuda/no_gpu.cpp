@@ -66,7 +66,7 @@ TEST_CASE("no gpu: a full device is said with what was asked, held and free" * d
     INFO(e.err);
     CHECK(e.status == 2);
     CHECK(is_one_line(e.err));
-    for (const char* part : {"[memory] cuda:0 (", " asked for, ", " in use, ", " held", "expected a smaller batch"}) {
+    for (const char* part : {"[memory] cuda:0 (", " asked for, ", " in use, ", " held", "expected a smaller batch", "; of this step's ", " would fit"}) {
       CAPTURE(std::string(part));
       CHECK(e.err.find(part) != std::string::npos);
     }

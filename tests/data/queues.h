@@ -20,6 +20,8 @@ class LateBackend : public ReferenceBackend {
 
   void copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) override {
     push(queue, [=] { ReferenceBackend::copy(to, from, bytes, direction, queue); });
+    const void* host = direction == Direction::host_to_device ? from : direction == Direction::device_to_host ? to : nullptr;
+    if (host && !host_.holds(host)) run(queue, lines_[int(queue)].pushed);  // done with on return
   }
   std::unique_ptr<Event> record(Queue queue) override {
     auto mark = std::make_unique<Mark>();

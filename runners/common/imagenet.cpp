@@ -187,6 +187,8 @@ namespace {
 double seconds_a_picture(const ImagenetOptions& options, const std::string& widths, Backend& backend) {
   NetworkConfig config = options.growth.run.network;
   config.classes = 1000, config.widths = parse_widths(config.model, widths);
+  TrainingSettings settings = options.growth.how.train;
+  settings.bn_batch = 0;  // of one group, smaller than a run's
   const Index batch = 32;
   auto network = make_network(config, backend, DType::f32, 1);
   Sgd sgd(*network, options.growth.how.train.sgd);
@@ -195,7 +197,7 @@ double seconds_a_picture(const ImagenetOptions& options, const std::string& widt
   std::vector<double> seconds;
   for (int i = 0; i < 4; i++) {
     auto start = std::chrono::steady_clock::now();
-    train_step(*network, sgd, x, labels, options.growth.how.train, 0, meter);
+    train_step(*network, sgd, x, labels, settings, 0, meter);
     backend.synchronize();
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }

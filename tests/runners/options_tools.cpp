@@ -223,7 +223,7 @@ TEST_CASE("options: every option of bench has its effect") {
   Ended prose = launch("bench", bench_arguments({"--repeat", "3"}));
   require_done(prose);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
-  check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})), {"--jobs 'sleep': expected some of limits, train"});
+  check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})), {"--jobs 'sleep': expected some of limits, decode, train"});
   check_all_covered("bench", {"--model", "--batch", "--size", "--classes", "--widths", "--jobs", "--repeat", "--json", "--device", "--threads"});
   check_defaults_shown("bench");
 }

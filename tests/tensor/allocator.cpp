@@ -155,7 +155,7 @@ TEST_CASE("allocator: freeing null is no mistake") {
 
 TEST_CASE("allocator: out of memory says what was asked for and what is held") {
   Arena none([](std::size_t) { return nullptr; }, [](void*, std::size_t) {});
-  CHECK_THROWS_WITH_AS(none.allocate(100), doctest::Contains("128 bytes asked for, 0 in use, 0 held"), InvariantError);
+  CHECK_THROWS_WITH_AS(none.allocate(100), doctest::Contains("1 MiB asked for, 0 MiB in use, 0 MiB held"), OutOfMemory);
 }
 
 TEST_CASE("allocator: a device that has no whole piece left is asked for what is needed") {

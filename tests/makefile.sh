@@ -38,8 +38,10 @@ fact 'everything built lies in build/' 0 '' sh -c "$(declare -f outside); outsid
 fact 'what was found is remembered: a second make says and does nothing' 0 "^make: Nothing to be done" make
 fact 'make probe says it again' 0 '^✓ CLI11' make probe
 fact 'other flags are probed anew' 0 '^✓ CLI11' make CPPFLAGS=-DOTHER
-fact 'CUDA that is not where CUDA_HOME says is not there, and the user sees what is lost' 0 '✗ cuBLAS and cuDNN.*no CUDA backend' make probe CUDA_HOME=/nowhere
-fact '... and make cuda says so' 2 'make cuda: nvcc, cuBLAS or cuDNN was not found' make cuda CUDA_HOME=/nowhere
+fake no-cudnn 'case "$*" in *-lcudnn*) exit 1; esac; exec g++ "$@"'
+fact 'without cuDNN there is no CUDA backend, and the user sees what is lost' 0 '✗ cuBLAS and cuDNN.*no CUDA backend' make probe CXX="$work/bin/no-cudnn"
+fact '... and make cuda says so' 2 'make cuda: nvcc, cuBLAS or cuDNN was not found' make cuda CXX="$work/bin/no-cudnn"
+fact 'nvcc that is not where CUDA_HOME says is not there' 0 '✗ nvcc: no CUDA backend' make probe CUDA_HOME=/nowhere
 fact 'PROBE=none leaves oneDNN out, and says what is lost' 0 '^✗ oneDNN: .*reference backend only' make probe PROBE=none
 fact 'PROBE=none leaves OpenMP out' 0 '^✗ OpenMP' cat last
 make -s PROBE=none probe >/dev/null

@@ -128,6 +128,8 @@ class CountingBackend : public Backend {
     own("gather", {in, row, row_scale, column, column_scale, out}, [&] { inner_.gather(in, row, row_scale, column, column_scale, out); });
   }
 
+  void sum_over_processes(View x, double weight, Comm& comm) override { inner_.sum_over_processes(x, weight, comm); }  // of one process: not counted
+
  private:
   template <class Run>
   void own(const char* operation, const std::vector<View>& operands, const Run& run) {

@@ -24,8 +24,8 @@ struct AxisProbe {
     chain[0].x.drop();
     u.push_back(ops::conv2d(x, v, chain[0].block->geometry));
     for (std::size_t k = 1; k < chain.size(); k++) {
-      Tensor j = ops::tangent(chain[k - 1].y.value(), norm_of(chain[k - 1]), u[k - 1]);
-      u.push_back(ops::depthwise(j, nullptr, chain[k].block->w.value(), chain[k].block->geometry));
+      const TraceEntry& before = chain[k - 1];
+      u.push_back(ops::depthwise_tangent(before.y.value(), norm_of(before), u[k - 1], chain[k].block->w.value(), chain[k].block->geometry));
     }
   }
 

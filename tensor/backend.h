@@ -76,6 +76,8 @@ class Backend {
   // Depthwise convolutions over φ(norm(y)), which is never written to memory; norm null: over y itself.
   // y (N,H,W,C), w (K,K,C), out (N,H',W',C).
   virtual void depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) = 0;
+  // E6c: the same over φ'(z) ⊙ c ⊙ u, the derivative of φ(norm(y)) along u, which is never written to memory either. u like y
+  virtual void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) = 0;
   // da = ∂L/∂φ(norm(y)) (not yet through norm), dw = ∂L/∂w; either may be null
   virtual void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) = 0;
 
@@ -87,12 +89,11 @@ class Backend {
   virtual void update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) = 0;
   //   running (C) = (1−m) running + m·(mean over groups); variance unbiased: × count/(count−1), count = values a group and channel
   virtual void norm_act(View y, const Norm& norm, View a) = 0;
-  // training: the statistics are those of y itself, and the gradient goes through them. dy may be da.
+  // training: the statistics are those of y itself, and the gradient goes through them; else dy = φ'(z) ⊙ c ⊙ da. dy may be da.
   virtual void norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) = 0;
-  // E6, E9 and the chain's Jacobian:
+  // E6, E9:
   virtual void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) = 0;  // δ ⊙ φ''(z) ⊙ c² ⊙ u
-  virtual void tangent(View y, const Norm& norm, View u, bool accumulate, View out) = 0;                             // (out +) φ'(z) ⊙ c ⊙ u
-  // What the probe does at an activation, in one pass: out = curvature_product(δ, …) (+ tangent(…, h) where h is given),
+  // What the probe does at an activation, in one pass: out = curvature_product(δ, …) (+ φ'(z) ⊙ c ⊙ h where h is given),
   // and the gradient goes on, dy = φ'(z) ⊙ c ⊙ δ (where wanted). out may be u, dy may be delta.
   virtual void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) = 0;
 

@@ -238,6 +238,20 @@ void CheckBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeome
     b.depthwise(at(y), norm ? &as_seen : nullptr, at(w), g, at(out));
   });
 }
+void CheckBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) {
+  Comparison c(*this, "depthwise_tangent", {y, u, w}, &norm);
+  NormSize s = size_of_norm(c(y), c(norm));
+  std::vector<bool> skip;  // the outputs that a value on a kink goes into: the convolution of the kinks with ones says which
+  if (std::count(s.kink.begin(), s.kink.end(), true)) {
+    std::vector<double> kinks(s.kink.begin(), s.kink.end()), ones(w.numel(), 1), reached(out.numel());
+    auto on_host = [](std::vector<double>& values, View like) { return View{values.data(), DType::f64, like.shape}; };
+    reference_.depthwise(on_host(kinks, y), nullptr, on_host(ones, w), g, on_host(reached, out));
+    skip.assign(reached.begin(), reached.end());
+  }
+  double taps = double(g.kernel * g.kernel);
+  c.run({{"out", out, taps, std::sqrt(taps) * rms(c(w)) * s.c * peak(c(u)) * (1 + s.z), 0, &skip}},
+        [&](Backend& b, auto at) { b.depthwise_tangent(at(y), at(norm), at(u), at(w), g, at(out)); });
+}
 void CheckBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
   Comparison c(*this, "depthwise_backward", {y, w, dout}, norm);
   double taps = double(g.kernel * g.kernel), places = double(dout.shape[0] * dout.shape[1] * dout.shape[2]);
@@ -304,16 +318,6 @@ void CheckBackend::curvature_product(View delta, View y, const Norm& norm, const
   c.run({{"out", out, 1, peak(c(delta)) * s.c * s.c * peak(c(u)) * (1 + sharp * s.z)}},
         [&](Backend& b, auto at) { b.curvature_product(at(delta), at(y), at(norm), k, at(u), at(out)); });
 }
-void CheckBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
-  std::vector<View> inputs = {y, u};
-  if (accumulate) inputs.push_back(out);
-  Comparison c(*this, "tangent", inputs, &norm);
-  NormSize s = size_of_norm(c(y), c(norm));
-  double before = accumulate ? peak(c(out)) : 0;
-  c.run({{"out", out, 1, before + s.c * peak(c(u)) * (1 + s.z), 0, &s.kink}},
-        [&](Backend& b, auto at) { b.tangent(at(y), at(norm), at(u), accumulate, at(out)); });
-}
-
 void CheckBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
   Comparison c(*this, "probe_activation", {delta, y, u, h}, &norm);
   NormSize s = size_of_norm(c(y), c(norm));

@@ -111,6 +111,15 @@ Tensor depthwise(const Tensor& y, const NormTensors* norm, const Tensor& w, cons
   b.depthwise(y, norm ? &view : nullptr, w, g, out);
   return out;
 }
+Tensor depthwise_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, const Tensor& w, const Conv2dGeometry& g) {
+  Shape shape = depthwise_shape("depthwise_tangent", y.shape(), w.shape(), g);
+  Backend& b = common("depthwise_tangent", {&y, &u, &w});
+  check_norm("depthwise_tangent", y, norm);
+  check_like("depthwise_tangent", u, y);
+  Tensor out(b, shape, y.dtype());
+  b.depthwise_tangent(y, norm.view(), u, w, g, out);
+  return out;
+}
 void depthwise_backward(const Tensor& y, const NormTensors* norm, const Tensor& w, const Tensor& dout, const Conv2dGeometry& g, Tensor* da, Tensor* dw) {
   FISSION_CHECK(dout.shape() == depthwise_shape("depthwise_backward", y.shape(), w.shape(), g), "[depthwise_backward] gradient ", dout.shape(), ", filter ", w.shape(), ", input ", y.shape());
   if (norm) check_norm("depthwise_backward", y, *norm);
@@ -165,20 +174,6 @@ Tensor curvature_product(const Tensor& delta, const Tensor& y, const NormTensors
   common("curvature_product", {&delta, &y, &u}).curvature_product(delta, y, norm.view(), k, u, out);
   return out;
 }
-Tensor tangent(const Tensor& y, const NormTensors& norm, const Tensor& u) {
-  check_norm("tangent", y, norm);
-  check_like("tangent", u, y);
-  Tensor out = y.like();
-  common("tangent", {&y, &u}).tangent(y, norm.view(), u, false, out);
-  return out;
-}
-void add_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, Tensor& out) {
-  check_norm("add_tangent", y, norm);
-  check_like("add_tangent", u, y);
-  check_like("add_tangent", out, y);
-  common("add_tangent", {&y, &u, &out}).tangent(y, norm.view(), u, true, out);
-}
-
 void probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor& out, Tensor* dy) {
   check_norm("probe_activation", y, norm);
   for (const Tensor* t : {&delta, &u, h, static_cast<const Tensor*>(&out), static_cast<const Tensor*>(dy)})

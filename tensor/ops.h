@@ -32,6 +32,7 @@ void add_bias(Tensor& y, const Tensor& b);                            // (…,C)
 void sum_rows(const Tensor& y, Tensor& out);                          // (…,C) → (C)
 
 Tensor depthwise(const Tensor& y, const NormTensors* norm, const Tensor& w, const Conv2dGeometry& g);     // (N,H,W,C), (K,K,C) → (N,H',W',C)
+Tensor depthwise_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, const Tensor& w, const Conv2dGeometry& g);  // the same, u like y
 void depthwise_backward(const Tensor& y, const NormTensors* norm, const Tensor& w, const Tensor& dout,
                         const Conv2dGeometry& g, Tensor* da, Tensor* dw);  // either may be null
 // both backward steps at once; norm.training says whether the gradient goes through the statistics
@@ -43,9 +44,7 @@ void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mea
 Tensor norm_act(const Tensor& y, const NormTensors& norm);                 // (N,H,W,C)
 void norm_act_backward(const Tensor& da, const Tensor& y, const NormTensors& norm, bool training, Tensor& dy, Tensor* dgamma, Tensor* dbeta);
 Tensor curvature_product(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u);
-Tensor tangent(const Tensor& y, const NormTensors& norm, const Tensor& u);
-void add_tangent(const Tensor& y, const NormTensors& norm, const Tensor& u, Tensor& out);
-// the two above and the gradient's way on in one pass: h and dy may be null; out may be u, dy may be delta
+// the product, what h adds to it and the gradient's way on in one pass: h and dy may be null; out may be u, dy may be delta
 void probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm, const Curvature& k, const Tensor& u, const Tensor* h, Tensor& out, Tensor* dy);
 
 Tensor average_pool(const Tensor& x, const PoolGeometry& g);               // (N,H,W,C) → (N,H',W',C)

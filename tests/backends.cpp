@@ -84,11 +84,12 @@ void depthwise(Backend& b, int count) {
     Index h = draw.size(), v = draw.of({h, draw.size()});
     Conv2dGeometry g = draw.geometry(std::min(h, v));
     Tensor y = random_tensor(b, {draw.batch(), h, v, draw.width()}, 1, 2, 3), w = random_tensor(b, {g.kernel, g.kernel, y.dim(3)}, 2);
-    Tensor dout = random_tensor(b, ops::depthwise(y, nullptr, w, g).shape(), 3), da = y.like(), dw = w.like();
+    Tensor dout = random_tensor(b, ops::depthwise(y, nullptr, w, g).shape(), 3), da = y.like(), dw = w.like(), u = random_tensor(b, y.shape(), 5);
     ops::depthwise_backward(y, nullptr, w, dout, g, &da, &dw);
     for (Activation f : activations) {
       NormTensors norm = random_norm(y, y.dim(0) % 2 ? 1 : draw.of({1, 2}), f, 4);
       ops::depthwise(y, &norm, w, g);
+      ops::depthwise_tangent(y, norm, u, w, g);
       ops::depthwise_backward(y, &norm, w, dout, g, &da, &dw);
       ops::depthwise_backward(y, &norm, w, dout, g, &da, nullptr);
       ops::depthwise_backward(y, &norm, w, dout, g, nullptr, &dw);
@@ -114,9 +115,7 @@ void norms(Backend& b, int count) {
         ops::norm_act(y, norm);
         ops::curvature_product(da, y, norm, {3, 1}, u);
         ops::curvature_product(da, y, norm, {1, 0}, u);
-        Tensor out = ops::tangent(y, norm, u);
-        ops::add_tangent(y, norm, da, out);
-        Tensor passed = da.clone(), h = random_tensor(b, shape, 5), g = u.clone();
+        Tensor passed = da.clone(), out = y.like(), h = random_tensor(b, shape, 5), g = u.clone();
         ops::probe_activation(da, y, norm, {3, 1}, u, &h, out, &dy);
         ops::probe_activation(da, y, norm, {1, 0}, u, &h, out, nullptr);
         ops::probe_activation(da, y, norm, {3, 1}, u, nullptr, out, nullptr);
@@ -266,6 +265,9 @@ class Mistaken : public ReferenceBackend {
   void depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) override {
     ReferenceBackend::depthwise(y, norm, w, g, out), spoil("depthwise", {out});
   }
+  void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) override {
+    ReferenceBackend::depthwise_tangent(y, norm, u, w, g, out), spoil("depthwise_tangent", {out});
+  }
   void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) override {
     ReferenceBackend::depthwise_backward(y, norm, w, dout, g, da, dw), spoil("depthwise_backward", {da, dw});
   }
@@ -284,9 +286,6 @@ class Mistaken : public ReferenceBackend {
   }
   void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) override {
     ReferenceBackend::curvature_product(delta, y, norm, k, u, out), spoil("curvature_product", {out});
-  }
-  void tangent(View y, const Norm& norm, View u, bool accumulate, View out) override {
-    ReferenceBackend::tangent(y, norm, u, accumulate, out), spoil("tangent", {out});
   }
   void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) override {
     ReferenceBackend::probe_activation(delta, y, norm, k, u, h, out, dy), spoil("probe_activation", {out, dy});

@@ -160,7 +160,7 @@ std::vector<Index> widths_of(const std::string& model, std::string text) {  // "
 // What the method cannot do without. MACs: training: forward, data and filter gradients (no data gradient of the first layer);
 // RQ: forward, data gradients, u and S·v for the dense layers; the chain's two depthwise convolutions more.
 // Bytes, 4 each, with one tensor a layer (the convolution's output y): forward write y, read it; backward read y, write and
-// read its gradient: 5 a value. RQ: u and g of each producer written and read: 4 more; the chain's tangent and h: 4 more a depthwise value.
+// read its gradient: 5 a value. RQ: u and g of each producer written and read: 4 more; the chain: of the depthwise layers too.
 void floors(Json& j, const Network& n, const std::string& job, double batch) {
   double dense = 0, depthwise = 0, dense_y = 0, depthwise_y = 0, first = 0;
   for (const ConvBlock& b : n.blocks()) {

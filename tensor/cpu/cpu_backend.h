@@ -37,6 +37,7 @@ class CpuBackend : public Backend {
   void sum_rows(View y, View out) override;
 
   void depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) override;
+  void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) override;
   void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) override;
   void depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
                                View dbeta, View dw) override;
@@ -46,7 +47,6 @@ class CpuBackend : public Backend {
   void norm_act(View y, const Norm& norm, View a) override;
   void norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) override;
   void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) override;
-  void tangent(View y, const Norm& norm, View u, bool accumulate, View out) override;
   void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) override;
 
   void average_pool(View x, const PoolGeometry& g, View y) override;

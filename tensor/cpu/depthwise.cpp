@@ -1,4 +1,4 @@
-// Depthwise convolutions over φ(norm(y)), which exists only as a few rows in each thread's cache.
+// Depthwise convolutions over φ(norm(y)), or over its tangent: which exist only as a few rows in each thread's cache.
 //
 // Forward: K rows of activated, zero-padded input in a ring; an output row is the sum of K·K of their shifts, each times its
 // filter values. For stride s a row is stored as s phases (phase q: the padded columns j ≡ q mod s, together), so
@@ -133,28 +133,44 @@ void weigh_backward(const Rows& d, const Vectors& vectors, const float* w, const
   }
 }
 
-// What a row of the input becomes when it is loaded: itself, or φ(c y + b)
+// What n floats of the input, from y[at] on, become when they are loaded: themselves, φ(c y + b), or φ'(c y + b) c u
 struct Identity {
-  void operator()(Index, const float* y, Index n, float* out) const { copy_floats(y, n, out); }
+  const float* y;
+  void operator()(Index, Index at, Index n, float* out) const { copy_floats(y + at, n, out); }
+  void prefetch(Index at, Index n) const { prefetch_floats(y + at, n); }
 };
 template <class Phi>
-struct Activated {
-  Phi phi;
+struct Activated : Identity {
   Coefficients k;
   Index channels;
-  void operator()(Index group, const float* y, Index n, float* out) const {
-    const float *c = k.c_of(group), *b = k.b_of(group);
-    const Phi f = phi;
-    for_runs(0, n / channels, channels, k.run, [=](Index i, Index j) { out[i] = f.value(c[j] * y[i] + b[j]); });
+  void operator()(Index group, Index at, Index n, float* out) const {
+    const float *c = k.c_of(group), *b = k.b_of(group), *in = y + at;
+    for_runs(0, n / channels, channels, k.run, [=](Index i, Index j) { out[i] = Phi::value(c[j] * in[i] + b[j]); });
   }
 };
+template <class Phi>
+struct Tangent : Identity {
+  Coefficients k;
+  Index channels;
+  const float* u;
+  void operator()(Index group, Index at, Index n, float* out) const {
+    const float *c = k.c_of(group), *b = k.b_of(group), *in = y + at, *along = u + at;
+    for_runs(0, n / channels, channels, k.run, [=](Index i, Index j) { out[i] = Phi::slope(c[j] * in[i] + b[j]) * (c[j] * along[i]); });
+  }
+  void prefetch(Index at, Index n) const { prefetch_floats(y + at, n), prefetch_floats(u + at, n); }
+};
 
+// f(load, groups). u null: no tangent
 template <class F>
-void with_loader(View y, const Norm* norm, Scratch& scratch, F f) {
-  if (!norm) return f(Identity{}, Index(1));
-  const Index channels = last_dim(y.shape);
-  Coefficients k = coefficients(*norm, channels, run_pixels(channels), scratch);
-  with_activation(norm->activation, {}, [&](auto phi) { f(Activated<decltype(phi)>{phi, k, channels}, norm->mean.shape[0]); });
+void with_loader(View y, const Norm* norm, View u, Scratch& scratch, F f) {
+  const Identity in{y.as<float>()};
+  if (!norm) return f(in, Index(1));
+  const Index channels = last_dim(y.shape), groups = norm->mean.shape[0];
+  const Coefficients k = coefficients(*norm, channels, run_pixels(channels), scratch);
+  with_activation(norm->activation, {}, [&](auto phi) {
+    if (u) f(Tangent<decltype(phi)>{in, k, channels, u.as<float>()}, groups);
+    else f(Activated<decltype(phi)>{in, k, channels}, groups);
+  });
 }
 
 // K rows of a plane that are needed at the same time, filled when asked for
@@ -198,10 +214,9 @@ Index band_rows(Index rows, Index columns, Index floats) {
   return std::max<Index>(1, std::min({rows, (31 + columns) / columns, 48000 / floats}));
 }
 
-}  // namespace
-
-void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
-  Scratch::Frame frame(scratch_);
+// out of all rows, a band at a time; load: one of the above
+template <class Load>
+void forward_rows(View y, View w, const Conv2dGeometry& g, View out, Index groups, Scratch& scratch_, const Load& load) {
   const Index pictures = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3], out_h = out.shape[1], out_w = out.shape[2];
   const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride;
   FISSION_CHECK(taps <= most_taps, "[depthwise] kernel ", kernel, ": at most 11");
@@ -215,50 +230,46 @@ void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometr
   float* raw = scratch_.take<float>(workers * floats);
   Index* tags = scratch_.take<Index>(workers * ring_rows);
   const float** pointers = scratch_.take<const float*>(workers * band * taps);
-  with_loader(y, norm, scratch_, [&](const auto& load, Index groups) {
 #pragma omp parallel num_threads(workers)
-    {
-      const Index me = omp_get_thread_num();
-      Ring ring(ring_rows, floats, rings + me * ring_rows * floats, tags + me * ring_rows);
-      const float** in = pointers + me * band * taps;
-      int number[most_taps];
-      std::iota(number, number + taps, 0);
-      Range mine = my_range(pictures * out_h);
-      for (Index row = mine.first; row < mine.last;) {
-        const Index n = row / out_h, oy = row % out_h, rows = std::min({band, mine.last - row, out_h - oy}), group = n / (pictures / groups);
-        for (Index r = 0; r < rows; r++)
-          for (Index ky = 0; ky < kernel; ky++) {
-            const Index iy = (oy + r) * stride - g.padding + ky;
-            const float* from = zeros;
-            if (iy >= 0 && iy < height)
-              from = ring.row(n * height + iy, [&](float* to) {
-                const float* source = y.as<float>() + (n * height + iy) * width * channels;
-                if (iy + 1 < height) prefetch_floats(source + width * channels, width * channels);
-                if (stride == 1) return load(group, source, width * channels, to + g.padding * channels);
-                float* line = raw + me * floats;
-                load(group, source, width * channels, line);
-                to_phases(line, width, channels, g.padding, stride, places, to);
-              });
-            const float** at = in + r * taps + ky * kernel;
-            for (Index kx = 0, q = 0, m = 0; kx < kernel; kx++) {
-              at[kx] = from + (q * places + m) * channels;
-              if (++q == stride) q = 0, m++;
-            }
+  {
+    const Index me = omp_get_thread_num();
+    Ring ring(ring_rows, floats, rings + me * ring_rows * floats, tags + me * ring_rows);
+    const float** in = pointers + me * band * taps;
+    int number[most_taps];
+    std::iota(number, number + taps, 0);
+    Range mine = my_range(pictures * out_h);
+    for (Index row = mine.first; row < mine.last;) {
+      const Index n = row / out_h, oy = row % out_h, rows = std::min({band, mine.last - row, out_h - oy}), group = n / (pictures / groups);
+      for (Index r = 0; r < rows; r++)
+        for (Index ky = 0; ky < kernel; ky++) {
+          const Index iy = (oy + r) * stride - g.padding + ky;
+          const float* from = zeros;
+          if (iy >= 0 && iy < height)
+            from = ring.row(n * height + iy, [&](float* to) {
+              const Index length = width * channels, source = (n * height + iy) * length;
+              if (iy + 1 < height) load.prefetch(source + length, length);
+              if (stride == 1) return load(group, source, length, to + g.padding * channels);
+              float* line = raw + me * floats;
+              load(group, source, length, line);
+              to_phases(line, width, channels, g.padding, stride, places, to);
+            });
+          const float** at = in + r * taps + ky * kernel;
+          for (Index kx = 0, q = 0, m = 0; kx < kernel; kx++) {
+            at[kx] = from + (q * places + m) * channels;
+            if (++q == stride) q = 0, m++;
           }
-        const Rows x{rows, out_w * channels, int(taps), int(taps), number, in};
-        float* to = out.as<float>() + row * out_w * channels;
-        widest([&](auto floats) {
-          constexpr int L = floats.value;
-          if (taps == 9) weigh<9, L>(x, vectors, filter, to);
-          else weigh<0, L>(x, vectors, filter, to);
-        });
-        row += rows;
-      }
+        }
+      const Rows x{rows, out_w * channels, int(taps), int(taps), number, in};
+      float* to = out.as<float>() + row * out_w * channels;
+      widest([&](auto floats) {
+        constexpr int L = floats.value;
+        if (taps == 9) weigh<9, L>(x, vectors, filter, to);
+        else weigh<0, L>(x, vectors, filter, to);
+      });
+      row += rows;
     }
-  });
+  }
 }
-
-namespace {
 
 // da and dw of all rows, a band at a time. load(worker, group, y, n, out): n floats of y as the convolution saw them.
 // after(worker, group, y, da, n): a band's da is done, and still in the cache. Either of da, dw may be null.
@@ -359,11 +370,21 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
 
 }  // namespace
 
+void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
+  Scratch::Frame frame(scratch_);
+  with_loader(y, norm, View(), scratch_, [&](const auto& load, Index groups) { forward_rows(y, w, g, out, groups, scratch_, load); });
+}
+
+void CpuBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) {
+  Scratch::Frame frame(scratch_);
+  with_loader(y, &norm, u, scratch_, [&](const auto& load, Index groups) { forward_rows(y, w, g, out, groups, scratch_, load); });
+}
+
 void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
   Scratch::Frame frame(scratch_);
-  with_loader(y, norm, scratch_, [&](const auto& load, Index groups) {
+  with_loader(y, norm, View(), scratch_, [&](const auto& load, Index groups) {
     backward_rows(y, w, dout, g, da, dw, groups, scratch_,
-                  [&](Index, Index group, const float* source, Index n, float* to) { load(group, source, n, to); },
+                  [&](Index, Index group, const float* source, Index n, float* to) { load(group, source - y.as<float>(), n, to); },
                   [](Index, Index, const float*, float*, Index) {});
   });
 }

@@ -167,17 +167,6 @@ void CpuBackend::curvature_product(View delta, View y, const Norm& norm, const C
   });
 }
 
-// the Jacobian of φ(norm(y)) applied to u
-void CpuBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
-  Scratch::Frame frame(scratch_);
-  const float *in = y.as<float>(), *uu = u.as<float>();
-  float* o = out.as<float>();
-  with_activation(norm.activation, {}, [&](auto phi) {
-    if (accumulate) for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] += phi.slope(c * in[i] + b) * (c * uu[i]); });
-    else for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = phi.slope(c * in[i] + b) * (c * uu[i]); });
-  });
-}
-
 void CpuBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {
   Scratch::Frame frame(scratch_);
   const float *d = delta.as<float>(), *in = y.as<float>(), *uu = u.as<float>(), *hh = h.as<float>();

@@ -1,4 +1,4 @@
-// Depthwise convolutions over φ(norm(y)), which exists only in registers, forward and backward.
+// Depthwise convolutions over φ(norm(y)), which exists only in registers, forward and backward; and forward over its tangent.
 // A thread has one channel and walks down a strip of a picture, some columns wide: the rows of its window move up one by one, so that
 // each value is loaded and activated once a strip. 3×3 at stride 1 and 2 by these; any other by depthwise_any.cu.
 //
@@ -52,9 +52,15 @@ __device__ inline void load_row(const float* __restrict__ from, Index at, unsign
 template <int S>
 constexpr int tile_outputs = S == 1 ? 8 : 4;
 
-template <class Phi, int S>
-__global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ w,
-                                                             float* __restrict__ out) {
+// What is convolved: φ(z), or, as `tangent`, φ'(z) c u
+template <class Phi, bool tangent>
+__device__ inline float loaded(const Channel& k, float y, float u) {
+  return tangent ? Phi::slope(k.z(y)) * (k.scale * u) : Phi::value(k.z(y));
+}
+
+template <class Phi, int S, bool tangent>
+__global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ u,
+                                                             const float* __restrict__ w, float* __restrict__ out) {
   constexpr int tile = tile_outputs<S>, columns = S * (tile - 1) + K;
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= k.channels) return;
@@ -68,9 +74,12 @@ __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float
     const unsigned in_width = columns_inside(columns, left, k.width), in_out = columns_inside(tile, at.column, k.out_w);
     auto load = [&](int row, float(&to)[columns]) {
       const unsigned inside = unsigned(row) < unsigned(k.height) ? in_width : 0;
-      load_row(y, ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c, inside, k.channels, to);
+      const Index from = ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c;
+      float along[columns] = {};
+      load_row(y, from, inside, k.channels, to);
+      if (tangent) load_row(u, from, inside, k.channels, along);
       FISSION_UNROLL
-      for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? Phi::value(channel.z(to[j])) : 0.0f;  // the padding stays 0
+      for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? loaded<Phi, tangent>(channel, to[j], along[j]) : 0.0f;  // the padding stays 0
     };
     FISSION_UNROLL
     for (int r = S; r < K; r++) load(at.row * S - k.padding + r - S, x[r]);  // they move up before the first row
@@ -215,10 +224,12 @@ void with_kernel(const Norm* norm, const Conv2dGeometry& g, F f) {
   });
 }
 
-void own_forward(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
+// u null: no tangent
+void own_forward(View y, const Norm* norm, View u, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
   const Plan p = plan(y, out, g, groups_of(norm), 0, out.shape[1], out.shape[2], g.stride == 1 ? 8 : 4, no_limit);
   with_kernel(norm, g, [&](auto phi, auto stride) {
-    launch_flat(forward3<decltype(phi), stride>, p.grid, p.block, stream, p.walk, y.as<float>(), affine_of(norm), w.as<float>(), out.as<float>());
+    const auto kernel = u ? forward3<decltype(phi), stride, true> : forward3<decltype(phi), stride, false>;
+    launch_flat(kernel, p.grid, p.block, stream, p.walk, y.as<float>(), affine_of(norm), u.as<float>(), w.as<float>(), out.as<float>());
   });
 }
 
@@ -271,9 +282,21 @@ struct ActivatedForLibrary {
 }  // namespace
 
 void CudaBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
-  convolutions_->own_or_library("depthwise", y.shape, g, [&] { (fast(g) ? own_forward : any::forward)(y, norm, w, g, out, compute_); }, [&] {
+  convolutions_->own_or_library("depthwise", y.shape, g, [&] { (fast(g) ? own_forward : any::forward)(y, norm, View(), w, g, out, compute_); }, [&] {
     ActivatedForLibrary in(*this, memory_, y, norm);
     convolutions_->depthwise(ConvKind::forward, in.a, w, out, g);
+  });
+}
+
+void CudaBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) {
+  convolutions_->own_or_library("depthwise_tangent", y.shape, g, [&] {
+    (fast(g) ? own_forward : any::forward)(y, &norm, u, w, g, out, compute_);
+  }, [&] {
+    Scratch scratch(memory_);
+    View j = y;
+    j.data = scratch.take<float>(y.numel());
+    norm_act_backward(u, y, norm, false, j, View(), View());
+    convolutions_->depthwise(ConvKind::forward, j, w, out, g);
   });
 }
 

@@ -13,7 +13,7 @@ struct Plain {
 };
 
 template <class Phi>
-__global__ void forward_kernel(Plain k, const float* y, Affine norm, const float* w, float* out, Index n) {
+__global__ void forward_kernel(Plain k, const float* y, Affine norm, const float* u, const float* w, float* out, Index n) {
   const Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n) return;
   const int c = int(i % k.channels), ox = int(i / k.channels % k.out_w), oy = int(i / k.channels / k.out_w % k.out_h);
@@ -24,7 +24,9 @@ __global__ void forward_kernel(Plain k, const float* y, Affine norm, const float
     for (int kx = 0; kx < k.kernel; kx++) {
       const int h = oy * k.stride + ky - k.padding, x = ox * k.stride + kx - k.padding;
       if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
-      sum += Phi::value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) * w[(ky * k.kernel + kx) * k.channels + c];
+      const Index at = ((picture * k.height + h) * k.width + x) * k.channels + c;
+      const float z = channel.z(y[at]);
+      sum += (u ? Phi::slope(z) * (channel.scale * u[at]) : Phi::value(z)) * w[(ky * k.kernel + kx) * k.channels + c];
     }
   out[i] = sum;
 }
@@ -67,10 +69,10 @@ Plain plain_of(View y, View out, const Conv2dGeometry& g, Index groups) {
 
 }  // namespace
 
-void forward(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
+void forward(View y, const Norm* norm, View u, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
   with_activation(norm ? norm->activation : Activation::none, [&](auto phi) {
     launch_flat(forward_kernel<decltype(phi)>, dim3(unsigned(blocks_for(out.numel(), block_threads))), dim3(block_threads), stream,
-                plain_of(y, out, g, groups_of(norm)), y.as<float>(), affine_of(norm), w.as<float>(), out.as<float>(), out.numel());
+                plain_of(y, out, g, groups_of(norm)), y.as<float>(), affine_of(norm), u.as<float>(), w.as<float>(), out.as<float>(), out.numel());
   });
 }
 

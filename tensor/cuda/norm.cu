@@ -90,9 +90,9 @@ struct NormAct : Normed {  // y → φ(z)
 };
 
 template <class Phi>
-struct Tangent : Normed {  // y, u, before → before + φ'(z) c u
-  static constexpr int inputs = 3, outputs = 1;
-  __device__ void operator()(const Channel& k, const float* x, float* out) const { out[0] = x[2] + Phi::slope(k.z(x[0])) * (k.scale * x[1]); }
+struct Tangent : Normed {  // y, u → φ'(z) c u
+  static constexpr int inputs = 2, outputs = 1;
+  __device__ void operator()(const Channel& k, const float* x, float* out) const { out[0] = Phi::slope(k.z(x[0])) * (k.scale * x[1]); }
 };
 
 template <class Phi>
@@ -154,7 +154,10 @@ void CudaBackend::norm_act(View y, const Norm& norm, View a) {
 // dz = da φ'(z);  dβ = Σ dz;  dγ = Σ dz x̂;  training: dy = c (dz − mean(dz) − x̂ mean(dz x̂)), else dy = c dz.
 // Two passes that both make dz: 5 values moved for each of y's. With dz stored between them it would be 6.
 void CudaBackend::norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) {
-  if (!training && !dgamma && !dbeta) return tangent(y, norm, da, false, dy);
+  if (!training && !dgamma && !dbeta)
+    return with_activation(norm.activation, [&](auto phi) {
+      for_each_value(y, norm, {{y.as<float>(), da.as<float>()}, {dy.as<float>()}}, Tangent<decltype(phi)>{{affine_of(&norm)}}, compute_);
+    });
   Scratch scratch(memory_);
   const Index groups = norm.mean.shape[0], channels = norm.mean.shape[1], pixels = y.numel() / channels;
   float* means = scratch.take<float>(groups * 2 * channels);
@@ -172,14 +175,6 @@ void CudaBackend::norm_act_backward(View da, View y, const Norm& norm, bool trai
 // E9: δ ⊙ φ''(z) ⊙ c² ⊙ u
 void CudaBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) {
   probe_activation(delta, y, norm, k, u, View(), out, View());
-}
-
-// the Jacobian of φ(norm(y)) applied to u
-void CudaBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
-  with_activation(norm.activation, [&](auto phi) {
-    for_each_value(y, norm, {{y.as<float>(), u.as<float>(), accumulate ? out.as<float>() : nullptr}, {out.as<float>()}},
-                   Tangent<decltype(phi)>{{affine_of(&norm)}}, compute_);
-  });
 }
 
 void CudaBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) {

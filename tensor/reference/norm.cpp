@@ -10,6 +10,24 @@ using namespace reference;
 
 namespace {
 
+// out[n,h',w',c] = Σ_{kh,kw} a[n, h's + kh − p, w's + kw − p, c] w[kh,kw,c]; the padding is 0. a: y's shape
+template <class T>
+void convolve(std::vector<double> values, View y, View w, const Conv2dGeometry& g, View out_) {
+  Pictures<double> a(values.data(), y.shape);
+  Pictures<T> out(out_);
+  for (Index n = 0; n < out.n; n++)
+    for (Index h = 0; h < out.h; h++)
+      for (Index v = 0; v < out.w; v++)
+        for (Index c = 0; c < out.c; c++) {
+          double sum = 0;
+          for (Index kh = 0; kh < g.kernel; kh++)
+            for (Index kw = 0; kw < g.kernel; kw++)
+              if (const double* in = a.at(n, h * g.stride + kh - g.padding, v * g.stride + kw - g.padding))
+                sum += in[c] * w.as<T>()[(kh * g.kernel + kw) * a.c + c];
+          out.at(n, h, v)[c] = T(sum);
+        }
+}
+
 // φ(norm(y)), or y itself: what a depthwise convolution reads
 template <class T>
 std::vector<double> activated(View y, const Norm* norm) {
@@ -22,24 +40,25 @@ std::vector<double> activated(View y, const Norm* norm) {
 
 }  // namespace
 
-// out[n,h',w',c] = Σ_{kh,kw} φ(norm(y))[n, h's + kh − p, w's + kw − p, c] w[kh,kw,c]; the padding is 0 after φ
-void ReferenceBackend::depthwise(View y_, const Norm* norm, View w, const Conv2dGeometry& g, View out_) {
-  with_real(y_.dtype, [&](auto real) {
+// over φ(norm(y)): the padding is 0 after φ
+void ReferenceBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
+  with_real(y.dtype, [&](auto real) {
     using T = decltype(real);
-    std::vector<double> activations = activated<T>(y_, norm);
-    Pictures<double> a(activations.data(), y_.shape);
-    Pictures<T> out(out_);
-    for (Index n = 0; n < out.n; n++)
-      for (Index h = 0; h < out.h; h++)
-        for (Index v = 0; v < out.w; v++)
-          for (Index c = 0; c < out.c; c++) {
-            double sum = 0;
-            for (Index kh = 0; kh < g.kernel; kh++)
-              for (Index kw = 0; kw < g.kernel; kw++)
-                if (const double* in = a.at(n, h * g.stride + kh - g.padding, v * g.stride + kw - g.padding))
-                  sum += in[c] * w.as<T>()[(kh * g.kernel + kw) * a.c + c];
-            out.at(n, h, v)[c] = T(sum);
-          }
+    convolve<T>(activated<T>(y, norm), y, w, g, out);
+  });
+}
+
+// J₁ of E6c and the way to J₂: over φ'(z) ⊙ c ⊙ u
+void ReferenceBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) {
+  with_real(y.dtype, [&](auto real) {
+    using T = decltype(real);
+    std::vector<double> j(y.numel());
+    Affine<T> affine(norm);
+    each_value(y, affine.groups, [&](Index i, Index c, Index g) {
+      double first = phi_prime(norm.activation, affine.z(g, c, y.as<T>()[i]));
+      j[i] = first * affine.scale(g, c) * u.as<T>()[i];
+    });
+    convolve<T>(j, y, w, g, out);
   });
 }
 
@@ -160,18 +179,6 @@ void ReferenceBackend::curvature_product(View delta, View y, const Norm& norm, c
       double scale = affine.scale(g, c);
       double second = phi_second(norm.activation, k, affine.z(g, c, y.as<T>()[i]));
       out.as<T>()[i] = T(delta.as<T>()[i] * second * scale * scale * u.as<T>()[i]);
-    });
-  });
-}
-
-// J₁ of E6c: (out +) φ'(z) ⊙ c ⊙ u
-void ReferenceBackend::tangent(View y, const Norm& norm, View u, bool accumulate, View out) {
-  with_real(y.dtype, [&](auto real) {
-    using T = decltype(real);
-    Affine<T> affine(norm);
-    each_value(y, affine.groups, [&](Index i, Index c, Index g) {
-      double first = phi_prime(norm.activation, affine.z(g, c, y.as<T>()[i]));
-      out.as<T>()[i] = T((accumulate ? double(out.as<T>()[i]) : 0) + first * affine.scale(g, c) * u.as<T>()[i]);
     });
   });
 }

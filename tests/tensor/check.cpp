@@ -47,22 +47,21 @@ TEST_CASE("check: an overwritten input is caught") {
   CHECK(message_of(Mistake::overwrites_input).find("the input (2,2,2,3) was overwritten") != std::string::npos);
 }
 
-TEST_CASE("check: a value on relu's kink may go either way, and its neighbours may not") {
+TEST_CASE("check: what a value on relu's kink goes into may be either, and its neighbours may not") {
   struct Flipped : ReferenceBackend {  // φ'(0) = 1
     Index element;
-    void tangent(View y, const Norm& norm, View u, bool accumulate, View out) override {
-      ReferenceBackend::tangent(y, norm, u, accumulate, out);
-      out.as<float>()[element] = norm.gamma.as<float>()[0] * u.as<float>()[element];
+    void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) override {
+      ReferenceBackend::depthwise_tangent(y, norm, u, w, g, out);
+      out.as<float>()[element] = 1;
     }
   } inner;
   CheckBackend check(inner);
-  Tensor y = make_real(check, {1, 1, 2, 1}, {0, -0.01}, DType::f32), u = make_real(check, y.shape(), {1, 1}, DType::f32);
+  Tensor y = make_real(check, {1, 1, 4, 1}, {0, -0.01, -0.01, -0.01}, DType::f32), u = make_real(check, y.shape(), {1, 1, 1, 1}, DType::f32);
+  Tensor w = make_real(check, {3, 3, 1}, std::vector<double>(9, 1), DType::f32);
   Tensor zero = make_real(check, {1, 1}, {0}, DType::f32), one = make_real(check, {1, 1}, {1}, DType::f32);
   NormTensors norm{zero, one, one.reshape({1}), zero.reshape({1}), 0, Activation::relu};
-  inner.element = 0;
-  CHECK_NOTHROW(ops::tangent(y, norm, u));
-  inner.element = 1;
-  CHECK_THROWS_AS(ops::tangent(y, norm, u), InvariantError);
+  for (inner.element = 0; inner.element < 2; inner.element++) CHECK_NOTHROW(ops::depthwise_tangent(y, norm, u, w, {3, 1, 1}));
+  for (; inner.element < 4; inner.element++) CHECK_THROWS_AS(ops::depthwise_tangent(y, norm, u, w, {3, 1, 1}), InvariantError);
 }
 
 TEST_CASE("check: f64 is held to the precision of f64") {

@@ -11,6 +11,11 @@ Tensor random(const Shape& shape, std::uint64_t item, double scale = 1, double o
 }
 constexpr Activation activations[] = {Activation::none, Activation::swish, Activation::relu};
 constexpr double bound = 1e-13;  // a hundred roundings of doubles of size one
+Tensor tangent(const Tensor& y, const NormTensors& norm, const Tensor& u) {  // φ'(z) ⊙ c ⊙ u
+  Tensor one = ops::zeros(reference(), {1, 1, y.dim(3)}, DType::f64);
+  ops::fill(one, 1);
+  return ops::depthwise_tangent(y, norm, u, one, {1, 1, 0});
+}
 }  // namespace
 
 TEST_CASE("fused: depthwise with a norm is norm_act, then depthwise") {
@@ -20,6 +25,17 @@ TEST_CASE("fused: depthwise with a norm is norm_act, then depthwise") {
       NormTensors norm = random_norm(y, 2, f, 3);
       Conv2dGeometry g{3, stride, 1};
       check_values(ops::depthwise(y, &norm, w, g), ops::depthwise(ops::norm_act(y, norm), nullptr, w, g).to_host(), bound);
+    }
+}
+
+TEST_CASE("fused: depthwise_tangent is norm_act_backward in evaluation mode, then depthwise") {
+  for (Activation f : activations)
+    for (Index stride : {1, 2}) {
+      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), u = random(y.shape(), 4), j = y.like();
+      NormTensors norm = random_norm(y, 2, f, 3);
+      Conv2dGeometry g{3, stride, 1};
+      ops::norm_act_backward(u, y, norm, false, j, nullptr, nullptr);
+      check_values(ops::depthwise_tangent(y, norm, u, w, g), ops::depthwise(j, nullptr, w, g).to_host(), bound);
     }
 }
 
@@ -78,7 +94,7 @@ TEST_CASE("fused: norm_act_backward is the activation's gradient, then the norm'
                              f64(reference(), {2}, {0, 0}), 1e-5, f};
       Tensor dy = y.like(), dgamma = norm.gamma.like(), dbeta = norm.beta.like(), dy2 = y.like(), dgamma2 = dgamma.like(), dbeta2 = dbeta.like();
       ops::norm_act_backward(da, y, norm, training, dy, &dgamma, &dbeta);
-      Tensor dz = ops::tangent(ops::norm_act(y, linear), activation, da);
+      Tensor dz = tangent(ops::norm_act(y, linear), activation, da);
       ops::norm_act_backward(dz, y, linear, training, dy2, &dgamma2, &dbeta2);
       check_values(dy, dy2.to_host(), bound);
       check_values(dgamma, dgamma2.to_host(), bound);
@@ -89,7 +105,7 @@ TEST_CASE("fused: norm_act_backward is the activation's gradient, then the norm'
 TEST_CASE("fused: E9's product without an activation is the tangent twice, times delta") {
   Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), ones = y.like(), delta = random(y.shape(), 6);
   NormTensors norm = random_norm(y, 2, Activation::none, 3);
-  std::vector<double> expected = ops::tangent(y, norm, ops::tangent(y, norm, u)).to_host(), d = delta.to_host();
+  std::vector<double> expected = tangent(y, norm, tangent(y, norm, u)).to_host(), d = delta.to_host();
   for (std::size_t i = 0; i < d.size(); i++) expected[i] *= d[i];
   check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), expected, bound);
 }
@@ -100,7 +116,7 @@ TEST_CASE("fused: probe_activation is the curvature product, the tangent of h, a
     NormTensors norm = random_norm(y, 2, f, 3);
     Tensor out = y.like(), parts = ops::curvature_product(delta, y, norm, {3, 1}, u);
     ops::probe_activation(delta, y, norm, {3, 1}, u, &h, out, &dy);
-    ops::add_tangent(y, norm, h, parts);
+    ops::add(parts, tangent(y, norm, h), parts);
     ops::norm_act_backward(delta, y, norm, false, dy2, nullptr, nullptr);
     check_values(out, parts.to_host(), bound);
     check_values(dy, dy2.to_host(), bound);

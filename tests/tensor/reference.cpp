@@ -121,24 +121,20 @@ TEST_CASE("reference: NaN goes through every activation") {
     CHECK(std::isnan(ops::norm_act(real({1, 1, 1, 1}, {NAN}), known_norm(f)).item()));
 }
 
-TEST_CASE("reference: tangent is the derivative of norm_act along u") {
+TEST_CASE("reference: depthwise_tangent is the derivative of depthwise over norm_act, along u") {
   const double h = 1e-6;  // central difference: truncation h²/6 · φ''' c³ u³ ~ 1e-11, rounding 1e-16/h
   for (Activation f : {Activation::none, Activation::swish, Activation::relu}) {
-    Tensor y = random({2, 3, 3, 4}, 1, 2, 3), u = random(y.shape(), 2), up = y.clone(), down = y.clone();
+    Tensor y = random({2, 3, 3, 4}, 1, 2, 3), u = random(y.shape(), 2), w = random({3, 3, 4}, 4), up = y.clone(), down = y.clone();
     NormTensors norm = random_norm(y, 2, f, 3);
+    Conv2dGeometry g{3, 1, 1};
     ops::add_scaled(up, u, h);
     ops::add_scaled(down, u, -h);
-    Tensor difference = ops::norm_act(up, norm);
-    ops::add_scaled(difference, ops::norm_act(down, norm), -1);
+    Tensor difference = ops::depthwise(up, &norm, w, g);
+    ops::add_scaled(difference, ops::depthwise(down, &norm, w, g), -1);
     std::vector<double> expected = difference.to_host();
     for (double& e : expected) e /= 2 * h;
-    check_values(ops::tangent(y, norm, u), expected, 1e-8);
+    check_values(ops::depthwise_tangent(y, norm, u, w, g), expected, 1e-8);
   }
-}
-TEST_CASE("reference: add_tangent adds the tangent") {
-  Tensor y = real({1, 1, 1, 1}, {5}), out = real({1, 1, 1, 1}, {10});
-  ops::add_tangent(y, known_norm(Activation::none), real({1, 1, 1, 1}, {3}), out);
-  check_values(out, {13});
 }
 TEST_CASE("reference: swish's curvature is the second derivative of norm_act along u") {
   const double h = 1e-4;  // second difference: truncation h²/12 · φ⁗ ~ 1e-9, rounding 4e-16/h² = 4e-8

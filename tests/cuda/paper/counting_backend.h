@@ -65,6 +65,9 @@ class CountingBackend : public Backend {
   void depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) override {
     own("depthwise", {y, w, out}, [&] { inner_.depthwise(y, norm, w, g, out); });
   }
+  void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) override {
+    own("depthwise_tangent", {y, u, w, out}, [&] { inner_.depthwise_tangent(y, norm, u, w, g, out); });
+  }
   void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) override {
     own("depthwise_backward", {dw ? y : View(), w, dout, da, dw}, [&] { inner_.depthwise_backward(y, norm, w, dout, g, da, dw); });
   }
@@ -91,9 +94,6 @@ class CountingBackend : public Backend {
   }
   void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) override {
     own("curvature_product", {delta, y, u, out}, [&] { inner_.curvature_product(delta, y, norm, k, u, out); });
-  }
-  void tangent(View y, const Norm& norm, View u, bool accumulate, View out) override {
-    own("tangent", {y, u, out, accumulate ? out : View()}, [&] { inner_.tangent(y, norm, u, accumulate, out); });
   }
   void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) override {
     own("probe_activation", {delta, y, u, h, out, dy}, [&] { inner_.probe_activation(delta, y, norm, k, u, h, out, dy); });
@@ -127,6 +127,8 @@ class CountingBackend : public Backend {
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override {
     own("gather", {in, row, row_scale, column, column_scale, out}, [&] { inner_.gather(in, row, row_scale, column, column_scale, out); });
   }
+
+  void sum_over_processes(View x, double weight, Comm& comm) override { inner_.sum_over_processes(x, weight, comm); }  // of one process: not counted
 
  private:
   template <class Run>

@@ -11,6 +11,7 @@
 
 #include "runners/common/findings.h"
 #include "runners/common/reference_file.h"
+#include "split/probe.h"
 
 namespace fission {
 
@@ -18,5 +19,13 @@ namespace fission {
 void audit_reference(Findings& findings, const std::string& path, Backend& device, std::optional<double> relu_beta = {});
 
 void audit_select(Findings& findings, const ReferenceFile& file);
+
+// In float64 only, with the authors' probe:
+// where a thousand steps of RQ-SGD on one batch, and the published recipe on all, end (b/long/, b/avg4/)
+void audit_convergence(Findings& findings, const ReferenceFile& file, const Machine& m, const ProbeSettings& probe);
+// what splitting matrices predict of single neurons' splits, and the loss changes (b/split_check, b/split_check_real)
+void audit_single_splits(Findings& findings, const ReferenceFile& file, const Machine& m, const ProbeSettings& probe);
+// the same of many neurons split at once (loss_change)
+void audit_loss_change(Findings& findings, const ReferenceFile& file, const Machine& m, const ProbeSettings& probe, const std::vector<std::vector<char>>& split);
 
 }  // namespace fission

@@ -24,6 +24,11 @@ std::vector<double> ReferenceFile::numbers(const std::string& name, Index count)
   return t.as_doubles();
 }
 
+std::vector<double> ReferenceFile::rows(const std::string& name, Index columns) const {
+  const Index count = file_.at(name).numel();
+  return numbers(name, std::max<Index>(1, (count + columns - 1) / columns) * columns);
+}
+
 std::vector<std::string> ReferenceFile::prefixes(const std::string& suffix) const {
   std::set<std::string> found;
   for (const auto& entry : file_.tensors) {

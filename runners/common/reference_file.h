@@ -24,6 +24,7 @@ class ReferenceFile {
   std::string metadata(const std::string& key) const { return file_.metadata_at(key); }
   std::vector<double> numbers(const std::string& name) const { return file_.at(name).as_doubles(); }
   std::vector<double> numbers(const std::string& name, Index count) const;  // UserError unless there are so many
+  std::vector<double> rows(const std::string& name, Index columns) const;     // UserError unless they are whole rows, one at least
   std::vector<std::string> prefixes(const std::string& suffix) const;       // what stands before it in all names that end so
   bool any(const std::string& prefix) const;                                // does a name begin so?
 

@@ -174,6 +174,31 @@ TEST_CASE("audit: one wrong number of the authors' is found, and the status is 1
   });
   CHECK(mask.status == 1);
 }
+TEST_CASE("audit: each statement on a long trajectory, on a program's solution and on a prediction finds its own wrong number") {
+  struct Wrong {
+    const char* file;
+    std::vector<std::pair<std::string, std::size_t>> numbers;
+    std::size_t statements = 1;  // that each makes wrong
+  };
+  std::vector<Wrong> all = {{"rq_sgd_trajectory", {{"b/long/rq_at_marks/L03", 0}, {"b/long/rq_at_marks/L03", 8 * 6}, {"b/avg4/recipe_rq/L05", 1}, {"b/avg4/recipe_v/L05", 1},
+                                                   {"b/fixed/rmsprop_square_avg/L02", 0}, {"b/alternating/rmsprop_momentum_buffer/L02", 0}}},
+                            {"split_apply_small", {{"loss_change", 5}}},
+                            {"select_cifar100", {{"seed_g0.25/lp_x_highs", 10}, {"seed_g0.7/lp_x_interior_point", 6}}, 2}};  // β, and so the objective
+  if (have_eigen()) all[0].numbers.push_back({"b/avg4/min_eigval/L05", 0});
+  if (have_eigen()) all.push_back({"exact_eigen_small", {{"b/split_check", 4}, {"b/split_check", 7 + 6}, {"b/split_check_real", 5}, {"b/split_check_real", 8 + 7}}});
+  for (const Wrong& w : all) {
+    if (instrumented() && std::string(w.file) != "select_cifar100") continue;
+    Ended e = audit_changed(w.file, [&](TensorFile& f) {
+      for (const auto& [tensor, i] : w.numbers) put(f.tensors.at(tensor), i, f.tensors.at(tensor).values<double>()[i] * 1.01 + 1e-5);
+    });
+    CAPTURE(w.file);
+    CHECK(e.status == 1);
+    CHECK(lines_of(e).back().at("failed") == w.numbers.size() * w.statements);
+  }
+  Ended best = audit_changed("select_cifar100", [](TensorFile& f) { put(f.tensors.at("seed_g0.25/milp_mask"), 5, 1 - f.tensors.at("seed_g0.25/milp_mask").values<float>()[5]); });
+  CHECK(best.status == 1);
+  CHECK(lines_of(best).back().at("failed") == 1);
+}
 TEST_CASE("audit: a reference file with a missing tensor, another shape, a NaN, or of an unknown kind is named, status 2") {
   auto remove = [](const char* name) { return [name](TensorFile& f) { f.tensors.erase(name); }; };
   check_refused(audit_changed("rq_step_small", remove("b/f64/sv/L03")), {"changed.safetensors", "b/f64/sv/L03"});
@@ -192,6 +217,9 @@ TEST_CASE("audit: a reference file with a missing tensor, another shape, a NaN, 
   check_refused(audit_changed("rq_step_small", reshape("b/f64/rq/L03", {1})), {"b/f64/rq/L03"});
   check_refused(audit_changed("rq_step_small", reshape("labels", {4})), {"labels"});
   check_refused(audit_changed("select_cifar100", reshape("seed_g0.25/cost_per_layer", {3})), {"seed_g0.25/cost_per_layer"});
+  check_refused(audit_changed("select_cifar100", remove("seed_g0.25/lp_x_highs")), {"seed_g0.25/lp_x_highs"});
+  check_refused(audit_changed("select_cifar100", reshape("seed_g0.25/milp_mask", {3})), {"seed_g0.25/milp_mask", "272"});
+  check_refused(audit_changed("split_apply_small", reshape("loss_change", {3, 5})), {"loss_change", "18"});
   check_refused(audit_changed("rq_step_small", [](TensorFile& f) { put(f.tensors.at("b/f64/sv/L03"), 1, double(NAN)); }), {"b/f64/sv/L03", "NaN"});
   check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata["kind"] = "guess"; }), {"'guess'", "rq_step"});
   check_refused(audit_changed("rq_step_small", [](TensorFile& f) { f.metadata["network"] = "vgg"; }), {"'vgg'", "mobilenet_v1"});
@@ -206,6 +234,8 @@ TEST_CASE("audit: a reference file with a missing tensor, another shape, a NaN, 
   for (const char* kind : {"trajectory", "train_step", "split", "select"})
     check_refused(audit_changed("rq_step_small", [&](TensorFile& f) { f.metadata["kind"] = kind; }), {"changed.safetensors", "expected"});
   check_refused(audit_changed("rq_sgd_trajectory", remove_all("/loss")), {"b/fixed/loss"});
+  for (const char* tensor : {"b/long/marks", "b/long/rq_at_marks/L03", "b/avg4/recipe_v/L03"})  // without the trajectories before them
+    check_refused(audit_changed("rq_sgd_trajectory", [&](TensorFile& f) { remove_all("b/fixed/")(f), remove_all("b/alternating/")(f), remove(tensor)(f); }), {tensor});
   check_refused(audit_changed("rq_sgd_trajectory", remove("b/fixed/v_final/L00")), {"b/fixed/v_final/L00"});
   check_refused(audit_changed("train_step_small", remove_all("/param_after/")), {"param_after"});
   check_refused(audit_changed("train_step_small", remove("ls0_cifar/f64/step1/grad/layers.3.bn1.weight")), {"ls0_cifar/f64/step1/grad/layers.3.bn1.weight"});

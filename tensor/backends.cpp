@@ -32,7 +32,7 @@ Backend& cpu_backend() {
 #endif
 
 Backend& check_backend(Backend& inner) {
-  static std::map<Backend*, CheckBackend*> made;
+  static auto& made = *new std::map<Backend*, CheckBackend*>;
   CheckBackend*& check = made[&inner];
   if (!check) check = new CheckBackend(inner);
   return *check;

@@ -40,7 +40,7 @@ ModuleEntry load(std::string& why) {
 }
 
 Backend* open_or_say(int device, const DeviceSettings& settings, std::string& why) {
-  static std::map<int, Backend*> made;
+  static auto& made = *new std::map<int, Backend*>;
   Backend*& backend = made[device];
   if (backend) return backend;
   ModuleEntry entry = load(why);

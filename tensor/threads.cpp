@@ -29,13 +29,14 @@ int threads_a_process(int neighbours) {
 
 void parallel_for(Index n, const std::function<void(Index)>& f) {
   std::exception_ptr thrown;  // none may leave a parallel region
+  Index thrower = n;
 #pragma omp parallel for schedule(dynamic)
   for (Index i = 0; i < n; i++) {
     try {
       f(i);
     } catch (...) {
 #pragma omp critical
-      if (!thrown) thrown = std::current_exception();
+      if (i < thrower) thrower = i, thrown = std::current_exception();
     }
   }
   if (thrown) std::rethrow_exception(thrown);

@@ -119,8 +119,8 @@ LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp $(i
               autograd/*.cpp nn/*.cpp split/*.cpp data/*.cpp runners/common/*.cpp)
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
 TOOLS    := $(BUILD)/imagenet-tree
-DOUBLE   := $(wildcard $(patsubst %,tests/cuda/%.cpp,double device emulator cudart cublas cudnn mistakes))
-TESTS    := $(filter-out tests/tools/% $(DOUBLE),$(wildcard tests/*.cpp tests/*/*.cpp))
+DOUBLE   := $(wildcard tests/cuda/double/*.cpp)
+TESTS    := $(filter-out tests/tools/%,$(wildcard tests/*.cpp tests/*/*.cpp))
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
@@ -142,7 +142,7 @@ SEAM     := $(firstword $(shell cat /dev/null $(wildcard $(addprefix tensor/,bac
 KERNELS  := $(wildcard tensor/cuda/*.cu)
 SHARED   := tensor/allocator.cpp tensor/tensor.cpp
 CUDA_DEFINES := -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"$(CUDA_ARCH)"'
-newest    = $(lastword $(sort $(CUDA_ARCH)))
+newest    = $(shell printf "%s\n" $(CUDA_ARCH) | sort -n | tail -n 1)
 NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a$(,)code=sm_$a) \
             -gencode arch=compute_$(newest)$(,)code=compute_$(newest) -Xptxas -v -Xcompiler -Wall,-fPIC,-fno-trapping-math,-fno-math-errno \
             -I. $(CUDNN_HOME:%=-I%/include) $(if $(HAVE_NCCL),-DFISSION_HAVE_NCCL=1) $(CPPFLAGS)
@@ -163,7 +163,7 @@ $(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
 $(BUILD)/obj/double/%.o: % $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $< (double)"
-	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/emulator.h -MMD -MP -x c++ -c $< -o $@
+	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/double/emulator.h -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/obj/double/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"

@@ -1,10 +1,8 @@
 // Facts of the CUDA backend, run by the double: every operation, whole steps of both networks, what a step costs in launches, waits and
 // memory, and that a recorded step can be replayed. The double throws where anything was done that a GPU need not have forgiven.
-#include "nn/training.h"
-#include "split/rayleigh.h"
 #include "tests/cuda/module.h"
 #include "tests/runners/program.h"
-#include "tests/small_network.h"
+#include "tests/training_steps.h"
 
 using namespace fission;
 using namespace fission::testing;
@@ -27,24 +25,11 @@ const std::vector<const char*> waits = {"cudaStreamSynchronize", "cudaDeviceSync
 const std::vector<const char*> launches = {"launch", "cublasSgemm", "cudnnConvolutionForward", "cudnnConvolutionBackwardData",
                                            "cudnnConvolutionBackwardFilter", "cudaMemcpyAsync", "cudaMemsetAsync"};
 
-struct Steps {
-  Small s;
-  TrainingSettings settings;
-  Sgd sgd;
-  Meter meter;
-  RayleighDescent descent;
-  Steps(Backend& b, DType type, const std::vector<Index>& widths)
-      : s({b, type}, Activation::swish, widths), sgd(*s.network, settings.sgd), meter(b, type), descent(*s.network, {}, 1, 1) {}
-  void train() { train_step(*s.network, sgd, s.x, s.y, settings, 0.01, meter); }
-  void rayleigh() { descent.step(s.x, s.y, 0); }
-  std::vector<double> parameters() const { return s.network->parameters().to_host(); }
-};
-
 // What two training steps and an RQ-SGD step lead to
 struct Outcome {
   std::vector<double> momentum, parameters, statistics, products, quotients, v;
   Outcome(Backend& b, DType type, const std::vector<Index>& widths) {
-    Steps steps(b, type, widths);
+    Steps steps({b, type}, widths);
     steps.train();
     momentum = steps.sgd.buffer().to_host();  // which is the first step's gradient, and the decay
     steps.rayleigh();
@@ -69,7 +54,7 @@ TEST_CASE("cuda: every operation agrees with the reference, in both orders of th
 
 TEST_CASE("cuda: whole training and RQ-SGD steps agree with the reference, operation by operation" * doctest::skip(!have_double())) {
   for (const std::vector<Index>& widths : small_models) {
-    Steps steps(double_backend("check:cuda"), DType::f32, widths);
+    Steps steps({double_backend("check:cuda"), DType::f32}, widths);
     for (int i = 0; i < 2; i++) steps.train(), steps.rayleigh();
   }
   CHECK(failure() == "");
@@ -109,7 +94,7 @@ TEST_CASE("cuda: training and RQ-SGD steps of both networks agree with the refer
 TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes nothing anew" *
           doctest::skip(!have_double() || test::instrumented())) {
   for (const std::vector<Index>& widths : small_models) {
-    Steps steps(double_backend(), DType::f32, widths);
+    Steps steps({double_backend(), DType::f32}, widths);
     for (int i = 0; i < 3; i++) steps.train(), steps.rayleigh();
     double_backend().synchronize();
     std::size_t used = double_backend().arena(Memory::device).statistics().in_use;
@@ -133,7 +118,7 @@ TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes 
 
 TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward and backward" * doctest::skip(!have_double())) {
   for (const std::vector<Index>& widths : small_models) {
-    Steps steps(double_backend(), DType::f32, widths);
+    Steps steps({double_backend(), DType::f32}, widths);
     steps.train();
     clear_counts();
     steps.train();
@@ -148,7 +133,7 @@ TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!h
     Backend& b = double_backend();
     std::vector<double> parameters[2], v[2], hits[2];
     for (bool replayed : {false, true}) {
-      Steps steps(b, DType::f32, widths);
+      Steps steps({b, DType::f32}, widths);
       auto both = [&] { steps.train(), steps.rayleigh(); };
       both(), both();
       b.synchronize();
@@ -171,7 +156,7 @@ TEST_CASE("cuda: what a network took of the device's memory is given back" * doc
   { Steps(b, DType::f32, small_v1).train(); }  // cuBLAS's workspace stays
   std::size_t before = used();
   {
-    Steps steps(b, DType::f32, small_v1);
+    Steps steps({b, DType::f32});
     steps.train(), steps.rayleigh();
     CHECK(used() > before);
   }

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "tensor/backend.h"
-#include "tests/cuda/double.h"
+#include "tests/cuda/double/double.h"
 
 namespace fission::testing {
 

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/cuda/mistakes.h"
+#include "tests/cuda/double/mistakes.h"
 #include "tests/cuda/module.h"
 
 using namespace fission;

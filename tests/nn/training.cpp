@@ -1,28 +1,14 @@
 // Facts of a training step as the runners take it: fused or not it is the same step, every operation in it agrees with the
 // reference, and once it is running it asks the system for no memory.
-#include "nn/training.h"
-
 #include <doctest/doctest.h>
 
-#include "split/rayleigh.h"
 #include "tests/near.h"
-#include "tests/small_network.h"
+#include "tests/training_steps.h"
 
 using namespace fission;
 using namespace fission::testing;
 
 namespace {
-
-struct Steps {
-  Small s;
-  TrainingSettings settings;
-  Sgd sgd;
-  Meter meter;
-  RayleighDescent descent;
-  explicit Steps(const Machine& m) : s(m), sgd(*s.network, settings.sgd), meter(m.backend, m.type), descent(*s.network, {}, 1, 1) {}
-  void train() { train_step(*s.network, sgd, s.x, s.y, settings, 0.01, meter); }
-  void rayleigh() { descent.step(s.x, s.y, 0); }
-};
 
 std::vector<double> gradients(Small& s, bool fused) {
   s.network->set_training(true);

@@ -18,7 +18,7 @@
 
 #include "tensor/cuda/conv.h"
 #include "tensor/cuda/cuda_backend.h"
-#include "tests/cuda/emulator.h"
+#include "tests/cuda/double/emulator.h"
 
 #include "tensor/cuda/launch.h"
 

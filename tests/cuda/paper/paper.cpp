@@ -14,7 +14,7 @@
 #include "nn/mobilenet_v1.h"
 #include "nn/training.h"
 #include "split/rayleigh.h"
-#include "tests/cuda/emulator.h"
+#include "tests/cuda/double/emulator.h"
 #include "tests/cuda/paper/counting_backend.h"
 
 extern "C" fission::Backend* fission_cuda_backend(const char* seam, int device, const fission::DeviceSettings* settings, std::string* why);

@@ -9,7 +9,7 @@ SEAM  := $(firstword $(shell cat $(addprefix tensor/,allocator.h backend.h check
 COUNTED := $(patsubst %,tensor/cuda/%.cu,norm sums depthwise depthwise_any elementwise rows loss pool)
 PLAIN   := $(patsubst %,tensor/cuda/%.cu,comm conv module runtime)
 OTHERS  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp autograd/*.cpp nn/*.cpp split/*.cpp) \
-           $(patsubst %,tests/cuda/%.cpp,device emulator cudart cublas cudnn) tests/cuda/paper/paper.cpp
+           $(patsubst %,tests/cuda/double/%.cpp,device emulator cudart cublas cudnn) tests/cuda/paper/paper.cpp
 COMPILE  = @mkdir -p $(@D); echo "  $<"; $(CXX) -std=c++17 -O2 -w -MMD -MP -idirafter $(CUDA_HOME)/include -I. \
            -DFISSION_SEAM='"$(SEAM)"' -DFISSION_CUDA_ARCH='"80 90"'
 comma   := ,
@@ -29,6 +29,6 @@ $(TO)/table.md: $(TO)/paper
 $(TO)/paper: $(OBJECTS)
 	@$(CXX) $^ -Wl,--wrap=$(ENQUEUE) $(DIRS:%=-L%) $(DIRS:%=-Wl$(comma)-rpath$(comma)%) -lcudnn -ldl -lpthread -o $@
 $(COUNTED:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -O1 -fsanitize=thread -include tests/cuda/paper/counted.h -x c++ -c $< -o $@
-$(PLAIN:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -include tests/cuda/emulator.h -x c++ -c $< -o $@
+$(PLAIN:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -include tests/cuda/double/emulator.h -x c++ -c $< -o $@
 $(OTHERS:%=$(TO)/%.o): $(TO)/%.o: % ; $(COMPILE) -c $< -o $@
 -include $(OBJECTS:.o=.d)

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "tests/cuda/library.h"
+#include "tests/cuda/double/library.h"
 
 struct cudnnContext {
   cudaStream_t stream = nullptr;

@@ -1,4 +1,4 @@
-#include "tests/cuda/device.h"
+#include "tests/cuda/double/device.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "tests/cuda/double.h"
+#include "tests/cuda/double/double.h"
 
 namespace fission::cuda_double {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "tests/cuda/device.h"
+#include "tests/cuda/double/device.h"
 
 using namespace fission::cuda_double;
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "tests/cuda/device.h"
+#include "tests/cuda/double/device.h"
 
 namespace fission::cuda_double {
 

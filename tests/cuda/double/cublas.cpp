@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "tests/cuda/library.h"
+#include "tests/cuda/double/library.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;

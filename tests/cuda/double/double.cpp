@@ -1,8 +1,8 @@
-#include "tests/cuda/double.h"
+#include "tests/cuda/double/double.h"
 
 #include <cstdlib>
 
-#include "tests/cuda/device.h"
+#include "tests/cuda/double/device.h"
 
 using namespace fission::cuda_double;
 

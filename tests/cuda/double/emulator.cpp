@@ -1,12 +1,12 @@
-#include "tests/cuda/emulator.h"
+#include "tests/cuda/double/emulator.h"
 
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <exception>
 
-#include "tests/cuda/device.h"
-#include "tests/cuda/symbols.h"
+#include "tests/cuda/double/device.h"
+#include "tests/cuda/double/symbols.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>

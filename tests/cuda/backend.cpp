@@ -153,7 +153,7 @@ TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!h
 TEST_CASE("cuda: what a network took of the device's memory is given back" * doctest::skip(!have_double())) {
   Backend& b = double_backend();
   auto used = [&] { return b.arena(Memory::device).statistics().in_use; };
-  { Steps(b, DType::f32, small_v1).train(); }  // cuBLAS's workspace stays
+  { Steps({b, DType::f32}).train(); }  // cuBLAS's workspace stays
   std::size_t before = used();
   {
     Steps steps({b, DType::f32});

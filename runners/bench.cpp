@@ -49,12 +49,6 @@ std::vector<std::string> listed(const std::string& text) {
   return items;
 }
 
-std::string number(double v, int digits) {
-  char s[32];
-  std::snprintf(s, sizeof s, "%.*f", digits, v);
-  return s;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {

@@ -2,23 +2,14 @@
 // harness, against the reference)? Is the method (the audit, of a network grown there and against the authors' numbers)? Do a training
 // step and an RQ-SGD step give what they give on the CPU? How fast are they, beside a large matrix product and a large pass over memory?
 // Status 0 if all of it holds, 1 if something does not, 2 and one line where there is no such device.
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "nn/training.h"
-#include "runners/common/findings.h"
+#include "runners/common/children.h"
+#include "runners/common/device_steps.h"
 #include "runners/common/program.h"
 #include "runners/common/report.h"
-#include "split/rayleigh.h"
 #include "tensor/eigen.h"
-#include "tensor/random.h"
 
 namespace {
 using namespace fission;
@@ -29,60 +20,6 @@ struct Options {
   std::string report = "build/gpu-check.txt", dataset = "fashion-mnist", data;
   bool quick = false;
 };
-
-const std::string four_wide = "4,4,4,4,4,4,4,4,4,4,4,4,4,4";
-
-std::string in_quotes(const std::string& argument) {
-  std::string s = "'";
-  for (char c : argument) s += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return s + "'";
-}
-std::string beside(const std::string& program) { return in_quotes(fs::read_symlink("/proc/self/exe").replace_filename(program).string()); }
-
-// What this process and its children write goes to where it went, and into a file
-class Tee {
- public:
-  explicit Tee(const std::string& path) : saved_{dup(1), dup(2)} {
-    if (FILE* f = std::fopen(path.c_str(), "w")) std::fclose(f);
-    else user_error(path, ": cannot be written: ", std::strerror(errno), " (--report FILE)");
-    pipe_ = popen(("tee -- " + in_quotes(path)).c_str(), "w");
-    FISSION_CHECK(pipe_, "[gpu_check] tee cannot be started");
-    std::fflush(stdout);
-    for (int end : {1, 2}) dup2(fileno(pipe_), end);
-    std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  }
-  ~Tee() {
-    std::fflush(stdout);
-    for (int end : {1, 2}) dup2(saved_[end - 1], end), close(saved_[end - 1]);
-    pclose(pipe_);
-  }
-  Tee(const Tee&) = delete;
-  Tee& operator=(const Tee&) = delete;
-
- private:
-  int saved_[2];
-  FILE* pipe_;
-};
-
-int status_of(int waited) { return WIFEXITED(waited) ? WEXITSTATUS(waited) : -1; }
-int run(const std::string& command) { return status_of(std::system(command.c_str())); }
-
-struct Said {
-  int status;
-  std::vector<std::string> lines;  // of both outputs
-};
-Said listen_to(const std::string& command) {
-  Said said;
-  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
-  FISSION_CHECK(pipe, "[gpu_check] no shell for ", command);
-  std::string line;
-  for (int c; (c = std::fgetc(pipe)) != EOF;)
-    if (c == '\n') said.lines.push_back(line), line.clear();
-    else line += char(c);
-  if (!line.empty()) said.lines.push_back(line);
-  said.status = status_of(pclose(pipe));
-  return said;
-}
 
 // ---- Right?
 
@@ -113,71 +50,9 @@ void method(Findings& f, const Options& o, const std::string& where) {
             run(beside("audit") + where + " --reference " + in_quotes(file.string())), 0);
 }
 
-// A few steps of each kind from the same start
-struct Steps {
-  std::vector<double> losses, quotients[2];  // of training; R(v) of every neuron by both matrices, after some steps
-};
-Steps steps_on(Backend& backend, bool quick) {
-  NetworkConfig c;
-  c.widths = parse_widths(c.model, quick ? four_wide : "seed"), c.size = quick ? 16 : 32;
-  auto network = make_network(c, backend, DType::f32, 1);
-  const Index batch = quick ? 16 : 64;
-  Random random(1, random_purpose::test);
-  std::vector<float> pictures(std::size_t(batch * c.size * c.size * c.channels));
-  std::vector<std::int32_t> classes(static_cast<std::size_t>(batch));
-  for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = float(random.normal(i));
-  for (std::size_t i = 0; i < classes.size(); i++) classes[i] = std::int32_t(random.below(i, std::uint32_t(c.classes), 1));
-  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, pictures), labels = Tensor::from(backend, {batch}, classes);
-
-  Steps s;
-  for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
-    RayleighSettings settings;
-    settings.probe.matrix = matrix;
-    RayleighDescent descent(*network, settings, 1, 1);
-    for (int step = 0; step < 3; step++) descent.step(x, labels, 0);
-    s.quotients[matrix == Matrix::chain] = descent.quotients().to_host();
-  }
-  TrainingSettings how;
-  Sgd sgd(*network, how.sgd);
-  Meter meter(backend, DType::f32);
-  for (int step = 0; step < 3; step++) {
-    meter.clear();
-    train_step(*network, sgd, x, labels, how, 0.01, meter);
-    s.losses.push_back(meter.read().loss);
-  }
-  return s;
-}
-
-double distance(const std::vector<double>& a, const std::vector<double>& b) {  // max|a − b| / max|b|
-  double most = 0, size = 0;
-  for (std::size_t i = 0; i < b.size(); i++) {
-    if (!std::isfinite(a[i])) return NAN;
-    most = std::max(most, std::abs(a[i] - b[i])), size = std::max(size, std::abs(b[i]));
-  }
-  return most / size;
-}
-
-// Bounds: the CPU's two backends, which add in other orders, were found 5e-7 (losses) and 2e-6 (quotients) apart; about twenty times that.
-void against_cpu(Findings& f, const Options& o, Backend& device) {
-  Backend& cpu = open_backend(device_list().find("cpu") == std::string::npos ? "reference" : "cpu");
-  f.section("The same steps on " + device.name() + " and on " + cpu.name());
-  Steps here = steps_on(device, o.quick), there = steps_on(cpu, o.quick);
-  for (std::size_t i = 0; i < here.losses.size(); i++)
-    f.told("", text("loss of training step ", i + 1), compact(here.losses[i]) + " and " + compact(there.losses[i]));
-  f.at_most("", "training: losses, max|x − y| / max|y|", distance(here.losses, there.losses), 1e-5);
-  f.at_most("", "RQ-SGD, paper's matrix: all quotients after 3 steps", distance(here.quotients[0], there.quotients[0]), 5e-5);
-  f.at_most("", "RQ-SGD, chain's matrix: all quotients after 3 steps", distance(here.quotients[1], there.quotients[1]), 5e-5);
-}
-
 // ---- Fast?
 
 using Json = nlohmann::json;
-std::string number(double v, int digits) {
-  char s[32];
-  std::snprintf(s, sizeof s, "%.*f", digits, v);
-  return s;
-}
-
 struct Speed {
   double tflops = 0, gbs = 0;  // of a large matrix product, of a large pass over memory; 0: not measured
   std::vector<std::vector<std::string>> rows{{"batch", "options", "job", "ms", "pictures/s", "TFLOP/s", "of limit", "GB/s", "of limit", "MiB"}};
@@ -240,7 +115,7 @@ int main(int argc, char** argv) {
     run("date -u '+%Y-%m-%d %H:%M UTC'; nvidia-smi 2>/dev/null | head -n 20");
     operations(findings, o);
     method(findings, o, where);
-    against_cpu(findings, o, device);
+    against_cpu(findings, device, o.quick);
     speed(findings, o, where);
     findings.finish();
     std::printf("%s: the report to send back\n", o.report.c_str());

@@ -34,6 +34,11 @@ std::string compact(double value, int digits) {
   out << value;
   return out.str();
 }
+std::string number(double value, int digits) {
+  char s[64];
+  std::snprintf(s, sizeof s, "%.*f", digits, value);
+  return s;
+}
 std::string percent(double share) { return formatted("%.2f %%", 100 * share); }
 std::string joined(const std::vector<Index>& widths) {
   std::string s;

@@ -1,0 +1,72 @@
+#include "runners/common/device_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/training.h"
+#include "runners/common/report.h"
+#include "split/rayleigh.h"
+#include "tensor/random.h"
+
+namespace fission {
+namespace {
+
+// A few steps of each kind from the same start
+struct Steps {
+  std::vector<double> losses, quotients[2];  // of training; R(v) of every neuron by both matrices, after some steps
+};
+Steps steps_on(Backend& backend, bool quick) {
+  NetworkConfig c;
+  c.widths = parse_widths(c.model, quick ? four_wide : "seed"), c.size = quick ? 16 : 32;
+  auto network = make_network(c, backend, DType::f32, 1);
+  const Index batch = quick ? 16 : 64;
+  Random random(1, random_purpose::test);
+  std::vector<float> pictures(std::size_t(batch * c.size * c.size * c.channels));
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(batch));
+  for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = float(random.normal(i));
+  for (std::size_t i = 0; i < classes.size(); i++) classes[i] = std::int32_t(random.below(i, std::uint32_t(c.classes), 1));
+  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, pictures), labels = Tensor::from(backend, {batch}, classes);
+
+  Steps s;
+  for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
+    RayleighSettings settings;
+    settings.probe.matrix = matrix;
+    RayleighDescent descent(*network, settings, 1, 1);
+    for (int step = 0; step < 3; step++) descent.step(x, labels, 0);
+    s.quotients[matrix == Matrix::chain] = descent.quotients().to_host();
+  }
+  TrainingSettings how;
+  Sgd sgd(*network, how.sgd);
+  Meter meter(backend, DType::f32);
+  for (int step = 0; step < 3; step++) {
+    meter.clear();
+    train_step(*network, sgd, x, labels, how, 0.01, meter);
+    s.losses.push_back(meter.read().loss);
+  }
+  return s;
+}
+
+double distance(const std::vector<double>& a, const std::vector<double>& b) {  // max|a − b| / max|b|
+  double most = 0, size = 0;
+  for (std::size_t i = 0; i < b.size(); i++) {
+    if (!std::isfinite(a[i])) return NAN;
+    most = std::max(most, std::abs(a[i] - b[i])), size = std::max(size, std::abs(b[i]));
+  }
+  return most / size;
+}
+
+}  // namespace
+
+// Bounds: the CPU's two backends, which add in other orders, were found 5e-7 (losses) and 2e-6 (quotients) apart; about twenty times that.
+void against_cpu(Findings& f, Backend& device, bool quick) {
+  Backend& cpu = open_backend(device_list().find("cpu") == std::string::npos ? "reference" : "cpu");
+  f.section("The same steps on " + device.name() + " and on " + cpu.name());
+  Steps here = steps_on(device, quick), there = steps_on(cpu, quick);
+  for (std::size_t i = 0; i < here.losses.size(); i++)
+    f.told("", text("loss of training step ", i + 1), compact(here.losses[i]) + " and " + compact(there.losses[i]));
+  f.at_most("", "training: losses, max|x − y| / max|y|", distance(here.losses, there.losses), 1e-5);
+  f.at_most("", "RQ-SGD, paper's matrix: all quotients after 3 steps", distance(here.quotients[0], there.quotients[0]), 5e-5);
+  f.at_most("", "RQ-SGD, chain's matrix: all quotients after 3 steps", distance(here.quotients[1], there.quotients[1]), 5e-5);
+}
+
+}  // namespace fission

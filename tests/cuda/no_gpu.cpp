@@ -1,5 +1,6 @@
 // Facts of machines on which a GPU cannot be used, told by whole programs that the double lies to: one line each, status 2, and nothing begun;
 // --device auto takes the CPU and says why. And of a GPU that fails amid a run: the checkpoint is whole, and the same command goes on.
+#include "tensor/cuda/open.h"
 #include "tests/cuda/module.h"
 #include "tests/runners/growth.h"
 
@@ -49,6 +50,27 @@ TEST_CASE("no gpu: a module that is not there, or is none, is one line") {
   check_refused(grow(folder / "run", {"--device", "cuda"}, "", "/nowhere/fission_cuda.so"), {"[device] cuda: /nowhere/fission_cuda.so is not there"});
   check_refused(grow(folder / "run", {"--device", "cuda"}, "", text), {"[device] cuda: " + text + " cannot be loaded: "});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST_CASE("no gpu: cuDNN there at the build and gone at the run is one line that names it" * doctest::skip(!have_double())) {
+  Folder folder;
+  std::ifstream file(double_path(), std::ios::binary);
+  Bytes module(std::istreambuf_iterator<char>(file), {});  // with another name for the library it needs
+  const std::string needed = "libcudnn.so.", gone = "libgoner.so.";
+  auto at = std::search(module.begin(), module.end(), needed.begin(), needed.end());
+  REQUIRE(at != module.end());
+  std::copy(gone.begin(), gone.end(), at);
+  const std::string path = folder.write("fission_cuda.so", module);
+  check_refused(grow(folder / "run", {"--device", "cuda"}, "", path), {"[device] cuda: " + path + " cannot be loaded: libgoner.so.", "LD_LIBRARY_PATH"});
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST_CASE("no gpu: a module of another build is refused before anything else is asked of it" * doctest::skip(!have_double())) {
+  DeviceSettings settings;
+  std::string why;
+  auto entry = reinterpret_cast<cuda::ModuleEntry>(testing::double_function(cuda::module_entry));
+  CHECK(entry("another seam", 0, &settings, &why) == nullptr);
+  CHECK(why.find("make cuda") != std::string::npos);
 }
 
 TEST_CASE("no gpu: --device auto takes the CPU, and says why" * doctest::skip(!have_double())) {

@@ -26,15 +26,22 @@ void backward(const Variable& loss) {
     }
   }
 
+  // Rules may hold the variable that they belong to, as the probe's do: where one throws, the others are let go, and what they hold with them.
+  struct Left {
+    std::vector<Pointer>& nodes;
+    ~Left() {
+      for (Pointer& node : nodes) node->backward = nullptr;
+    }
+  } left{order};
   Tensor one = loss.value().like();
   ops::fill(one, 1);
   loss.accumulate(one);
   while (!order.empty()) {
     Pointer node = std::move(order.back());
     order.pop_back();
-    if (!node->backward || !node->grad) continue;  // a leaf, or nothing reached it
+    if (!node->backward) continue;  // a leaf
     auto rule = std::move(node->backward);
-    rule(std::move(node->grad));
+    if (node->grad) rule(std::move(node->grad));  // else nothing reached it
     node->grad = Tensor();
     node->backward = nullptr;
     node->rebuild = nullptr;

@@ -60,6 +60,19 @@ TEST_CASE("autograd: after backward only the loss is left") {
   }
   CHECK(in_use() == before);
 }
+TEST_CASE("autograd: rules that hold their own variables go with the rest, whether the last one throws, or sends nothing on") {
+  Small s;
+  const std::size_t before = in_use();
+  for (bool throws : {true, false}) {
+    Trace trace;
+    Variable loss = loss_of(s, &trace);
+    for (const TraceEntry& e : trace)
+      e.a.replace_backward([a = e.a, throws](Tensor) { if (throws) throw OutOfMemory("no more"); });
+    if (throws) CHECK_THROWS_AS(backward(loss), OutOfMemory);
+    else backward(loss);
+  }
+  CHECK(in_use() == before);
+}
 TEST_CASE("autograd: a graph that never sees backward goes back too, in every mode") {
   Small s;
   std::size_t before = in_use();

@@ -128,7 +128,7 @@ TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward
   }
 }
 
-TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!have_double())) {
+TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!have_double() || test::instrumented())) {
   for (const std::vector<Index>& widths : small_models) {
     Backend& b = double_backend();
     std::vector<double> parameters[2], v[2], hits[2];

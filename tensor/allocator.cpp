@@ -9,7 +9,7 @@
 
 namespace fission {
 namespace {
-constexpr std::size_t alignment = 64, piece = std::size_t(8) << 20;
+constexpr std::size_t alignment = 256, piece = std::size_t(8) << 20;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool caching = false;
 #else

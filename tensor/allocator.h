@@ -33,7 +33,7 @@ class Arena {
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
-  void* allocate(std::size_t bytes);  // aligned to 64 bytes; OutOfMemory when there is no more
+  void* allocate(std::size_t bytes);  // aligned to 256 bytes (cuBLAS asks that of its workspace); OutOfMemory when there is no more
   void free(void* p);
   bool holds(const void* p) const;  // is this an address in what was taken from the system?
   const Statistics& statistics() const { return statistics_; }

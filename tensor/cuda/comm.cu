@@ -3,6 +3,11 @@
 
 #ifdef FISSION_HAVE_NCCL
 #include <nccl.h>
+
+#include <cstdio>
+#include <set>
+
+#include "tensor/hash.h"
 #endif
 
 #include "tensor/cuda/cuda_backend.h"
@@ -29,15 +34,18 @@ void check_nccl(ncclResult_t status, const char* call, int line) {
 #define FISSION_NCCL(call) check_nccl((call), #call, __LINE__)
 }  // namespace
 
-// All processes must take the same way: each says whether it has a GPU of its own, and one that has none decides for all.
+// All processes must take the same way: NCCL, if no two of them have the same GPU. A GPU's 128 bits are told as a number of 52.
 bool CudaBackend::ring_of_gpus(Comm& comm) {
   if (ring_) return ring_->comm != nullptr;
   ring_ = std::make_shared<Ring>();
-  int gpus = 0;
-  FISSION_CUDA(cudaGetDeviceCount(&gpus));
-  double own = comm.neighbours() <= gpus && device_ == comm.place() ? 1 : 0;
-  comm.sum(&own, 1);
-  if (own != comm.size()) return false;
+  cudaDeviceProp properties;
+  FISSION_CUDA(cudaGetDeviceProperties(&properties, device_));
+  std::vector<double> gpus(std::size_t(comm.size()));
+  gpus[std::size_t(comm.rank())] = double(hash_bytes(&properties.uuid, sizeof properties.uuid) >> 12);
+  comm.sum(gpus.data(), comm.size());
+  const bool own = std::set<double>(gpus.begin(), gpus.end()).size() == gpus.size();
+  if (comm.first()) std::fprintf(stderr, "%d processes add their gradients by %s\n", comm.size(), own ? "NCCL" : "MPI: some share a GPU");
+  if (!own) return false;
   ncclUniqueId id{};
   if (comm.first()) FISSION_NCCL(ncclGetUniqueId(&id));
   comm.broadcast(&id, sizeof id);

@@ -2,6 +2,8 @@
 #include "tensor/cuda/conv.h"
 
 #include <climits>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 
 #include "tensor/cuda/cuda_backend.h"
@@ -32,18 +34,21 @@ __global__ void transpose(const float* __restrict__ in, int rows, int columns, f
 struct Forward {
   using Result = cudnnConvolutionFwdAlgoPerf_t;
   static constexpr auto heuristic = cudnnGetConvolutionForwardAlgorithm_v7;
+  static constexpr auto workspace = cudnnGetConvolutionForwardWorkspaceSize;
   static constexpr auto find = cudnnFindConvolutionForwardAlgorithmEx;
   static constexpr int most = CUDNN_CONVOLUTION_FWD_ALGO_COUNT;
 };
 struct BackwardData {
   using Result = cudnnConvolutionBwdDataAlgoPerf_t;
   static constexpr auto heuristic = cudnnGetConvolutionBackwardDataAlgorithm_v7;
+  static constexpr auto workspace = cudnnGetConvolutionBackwardDataWorkspaceSize;
   static constexpr auto find = cudnnFindConvolutionBackwardDataAlgorithmEx;
   static constexpr int most = CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT;
 };
 struct BackwardFilter {
   using Result = cudnnConvolutionBwdFilterAlgoPerf_t;
   static constexpr auto heuristic = cudnnGetConvolutionBackwardFilterAlgorithm_v7;
+  static constexpr auto workspace = cudnnGetConvolutionBackwardFilterWorkspaceSize;
   static constexpr auto find = cudnnFindConvolutionBackwardFilterAlgorithmEx;
   static constexpr int most = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT;
 };
@@ -113,8 +118,14 @@ void Convolutions::product(ConvKind kind, View x, View w, View y) {
 
 void Convolutions::dense(ConvKind kind, View x, View w, View y, const Conv2dGeometry& g) {
   bool pointwise = g == Conv2dGeometry{1, 1, 0};
-  if (pointwise && settings_.convolution != "cudnn") product(kind, x, w, y);
-  else run(kind, x, w, y, g, 1);
+  if (pointwise && settings_.convolution != "cudnn") return product(kind, x, w, y);
+  if (reinterpret_cast<std::uintptr_t>(w.data) % 16 == 0) return run(kind, x, w, y, g, 1);
+  Scratch scratch(memory_);  // cuDNN reads and writes 16 bytes at once; a filter may lie anywhere among its network's parameters
+  View aligned{scratch.take<float>(w.numel()), w.dtype, w.shape};
+  const std::size_t bytes = std::size_t(w.numel()) * sizeof(float);
+  if (kind != ConvKind::backward_filter) FISSION_CUDA(cudaMemcpyAsync(aligned.data, w.data, bytes, cudaMemcpyDeviceToDevice, stream_));
+  run(kind, x, aligned, y, g, 1);
+  if (kind == ConvKind::backward_filter) FISSION_CUDA(cudaMemcpyAsync(w.data, aligned.data, bytes, cudaMemcpyDeviceToDevice, stream_));
 }
 
 // ---- all others: cuDNN ----------------------------------------------------------------------------------------------
@@ -144,44 +155,53 @@ Convolutions::Plan& Convolutions::plan(ConvKind kind, View x, View w, View y, co
   FISSION_CUDA(cudnnSetConvolution2dDescriptor(p->convolution, padding, padding, stride, stride, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
   FISSION_CUDA(cudnnSetConvolutionGroupCount(p->convolution, as_int(groups)));
   // cuDNN's default lets f32 be rounded to TF32, cuBLAS's does not
-  FISSION_CUDA(cudnnSetConvolutionMathType(p->convolution, settings_.tf32 ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH));
+  FISSION_CUDA(cudnnSetConvolutionMathType(p->convolution, settings_.tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH));
   choose(*p, kind, x, w, y);
   held = std::move(p);
   return *held;
 }
 
+// The best of the ranking that may be taken and stays within the limit; where none does, the one that wants least.
+template <class Result>
+const Result* Convolutions::best(const Result* results, int found) const {
+  const Result* least = nullptr;
+  for (const Result* r = results; r < results + found; r++) {
+    const bool bits = !settings_.deterministic || r->determinism == CUDNN_DETERMINISTIC;
+    const bool exact = settings_.tf32 || r->mathType == CUDNN_FMA_MATH || r->mathType == CUDNN_DEFAULT_MATH;
+    if (r->status != CUDNN_STATUS_SUCCESS || !bits || !exact) continue;
+    if (r->memory <= settings_.workspace_limit) return r;
+    if (!least || r->memory < least->memory) least = r;
+  }
+  return least;
+}
+
 void Convolutions::choose(Plan& p, ConvKind kind, View x, View w, View y) {
-  int found = 0;
-  auto first_fitting = [&](const auto* results) {
-    for (int i = 0; i < found; i++) {
-      const auto& r = results[i];
-      bool bits = !settings_.deterministic || r.determinism == CUDNN_DETERMINISTIC;
-      bool exact = settings_.tf32 || r.mathType == CUDNN_FMA_MATH || r.mathType == CUDNN_DEFAULT_MATH;
-      if (r.status != CUDNN_STATUS_SUCCESS || r.memory > settings_.workspace_limit || !bits || !exact) continue;
-      p.algorithm = int(r.algo), p.workspace = r.memory;
-      // timing may have tried other math types than the descriptor's: the one that belongs to this result, TF32 only where allowed
-      FISSION_CUDA(cudnnSetConvolutionMathType(p.convolution, settings_.tf32 ? r.mathType : CUDNN_FMA_MATH));
-      break;
-    }
-  };
   Scratch scratch(memory_);
   void* space = settings_.autotune ? scratch.take<char>(Index(settings_.workspace_limit)) : nullptr;
-  std::size_t bytes = settings_.workspace_limit;
   auto choose_of = [&](auto operation, auto a, const void* pa, auto b, const void* pb, auto out, void* p_out) {
     using Operation = decltype(operation);
     typename Operation::Result results[Operation::most];
-    if (settings_.autotune) FISSION_CUDA(Operation::find(dnn_, a, pa, b, pb, p.convolution, out, p_out, Operation::most, &found, results, space, bytes));
-    else FISSION_CUDA(Operation::heuristic(dnn_, a, b, p.convolution, out, Operation::most, &found, results));
-    first_fitting(results);
+    int found = 0;
+    if (settings_.autotune) {
+      FISSION_CUDA(Operation::find(dnn_, a, pa, b, pb, p.convolution, out, p_out, Operation::most, &found, results, space, settings_.workspace_limit));
+      cudaGetLastError();  // what an algorithm that was tried and failed may have left behind
+    } else {
+      FISSION_CUDA(Operation::heuristic(dnn_, a, b, p.convolution, out, Operation::most, &found, results));
+    }
+    const auto* chosen = best(results, found);
+    FISSION_CHECK(chosen, "[cudnn] ", name_of(kind), " convolution, input ", x.shape, ", filter ", w.shape, ": none of ", found, " algorithms computes it",
+                  settings_.deterministic ? " with the same bits in each run" : "");
+    // timing may have tried other math types than the descriptor's: the one that belongs to this result, TF32 only where allowed; and then its workspace
+    FISSION_CUDA(cudnnSetConvolutionMathType(p.convolution, settings_.tf32 ? chosen->mathType : CUDNN_FMA_MATH));
+    p.algorithm = int(chosen->algo);
+    FISSION_CUDA(Operation::workspace(dnn_, a, b, p.convolution, out, chosen->algo, &p.workspace));
   };
   switch (kind) {
     case ConvKind::forward: choose_of(Forward{}, p.x, x.data, p.w, w.data, p.y, y.data); break;
     case ConvKind::backward_data: choose_of(BackwardData{}, p.w, w.data, p.y, y.data, p.x, x.data); break;
     case ConvKind::backward_filter: choose_of(BackwardFilter{}, p.x, x.data, p.y, y.data, p.w, w.data); break;
   }
-  FISSION_CHECK(p.algorithm >= 0, "[cudnn] ", name_of(kind), " convolution, input ", x.shape, ", filter ", w.shape, ": none of ", found,
-                " algorithms fits a workspace of ", settings_.workspace_limit, " bytes", settings_.deterministic ? " and gives the same bits in each run" : "");
-  if (settings_.autotune)
+  if (settings_.autotune || p.workspace > settings_.workspace_limit)
     std::fprintf(stderr, "cudnn: %s, input %s, filter %s: algorithm %d, workspace %zu bytes\n", name_of(kind), x.shape.str().c_str(),
                  w.shape.str().c_str(), p.algorithm, p.workspace);
 }
@@ -209,18 +229,14 @@ void Convolutions::run(ConvKind kind, View x, View w, View y, const Conv2dGeomet
 // ---- own kernels or the library ---------------------------------------------------------------------------------------
 
 float Convolutions::milliseconds(const std::function<void()>& work) {
-  cudaEvent_t before = nullptr, after = nullptr;
-  FISSION_CUDA(cudaEventCreateWithFlags(&before, cudaEventDefault));
-  FISSION_CUDA(cudaEventCreateWithFlags(&after, cudaEventDefault));
+  CudaEvent before(cudaEventDefault), after(cudaEventDefault);
   work();  // plans are made, clocks rise
-  FISSION_CUDA(cudaEventRecord(before, stream_));
+  FISSION_CUDA(cudaEventRecord(before.event, stream_));
   for (int i = 0; i < 3; i++) work();
-  FISSION_CUDA(cudaEventRecord(after, stream_));
-  FISSION_CUDA(cudaEventSynchronize(after));
+  FISSION_CUDA(cudaEventRecord(after.event, stream_));
+  FISSION_CUDA(cudaEventSynchronize(after.event));
   float total = 0;
-  FISSION_CUDA(cudaEventElapsedTime(&total, before, after));
-  cudaEventDestroy(before);
-  cudaEventDestroy(after);
+  FISSION_CUDA(cudaEventElapsedTime(&total, before.event, after.event));
   return total / 3;
 }
 
@@ -231,9 +247,18 @@ bool Convolutions::prefers_library(const char* name, const Shape& x, const Conv2
   std::pair<std::string, Key> key{name, {x[0], x[1], x[2], x[3], g.kernel, g.stride, g.padding}};
   auto known = library_was_faster_.find(key);
   if (known != library_was_faster_.end()) return known->second;
-  float ours = milliseconds(own), theirs = milliseconds(library);
-  std::fprintf(stderr, "%s over %s, kernel %ld, stride %ld: own %.3f ms, cudnn %.3f ms\n", name, x.str().c_str(), long(g.kernel), long(g.stride),
-               double(ours), double(theirs));
+  const float ours = milliseconds(own);
+  float theirs = INFINITY;
+  std::string said;
+  try {
+    theirs = milliseconds(library);
+    said = text(theirs, " ms");
+  } catch (const std::exception& e) {  // it has no algorithm, or no memory for one: own kernels have, unless the device itself is lost
+    if (cudaStreamSynchronize(stream_) != cudaSuccess) throw;
+    said = e.what();
+  }
+  std::fprintf(stderr, "%s over %s, kernel %ld, stride %ld: own %.3f ms, cudnn %s\n", name, x.str().c_str(), long(g.kernel), long(g.stride), double(ours),
+               said.c_str());
   return library_was_faster_[key] = theirs < ours;
 }
 

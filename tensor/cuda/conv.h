@@ -1,6 +1,6 @@
 // Convolutions by libraries: pointwise ones are matrix products (cuBLAS), all others cuDNN's, through plans keyed by operation, shapes and
-// geometry. A plan is the first algorithm of cuDNN's own ranking (or, autotuned, of its timings) that fits the workspace limit and, where asked
-// for, promises the same bits in each run. A step whose shapes were seen before creates nothing.
+// geometry. A plan is the first algorithm of cuDNN's own ranking (or, autotuned, of its timings) that fits the workspace limit (where none does, the least) and,
+// where asked for, promises the same bits in each run. A step whose shapes were seen before creates nothing.
 #pragma once
 #include <array>
 #include <map>
@@ -32,6 +32,8 @@ class Convolutions {
   struct Plan;
   using Key = std::array<Index, 10>;
   Plan& plan(ConvKind kind, View x, View w, View y, const Conv2dGeometry& g, Index groups);
+  template <class Result>
+  const Result* best(const Result* results, int found) const;
   void choose(Plan& p, ConvKind kind, View x, View w, View y);
   void run(ConvKind kind, View x, View w, View y, const Conv2dGeometry& g, Index groups);
   void product(ConvKind kind, View x, View w, View y);

@@ -44,7 +44,7 @@ __global__ void mean_kernel(const float* __restrict x, Index n, float* __restric
 
 // One block, a warp a picture. The label's rank is how many other logits are not less: ties and NaN count against it.
 template <int threads>
-__global__ void count_hits_kernel(const float* __restrict logits, const std::int32_t* __restrict labels, Index pictures, int classes,
+__global__ void __launch_bounds__(threads, 1) count_hits_kernel(const float* __restrict logits, const std::int32_t* __restrict labels, Index pictures, int classes,
                                   std::int32_t* __restrict hits) {
   const int lane = threadIdx.x % warp;
   int first = 0, fifth = 0;  // what lane 0 of this warp has seen

@@ -39,8 +39,11 @@ std::string why_not(int& device, int process) {
   int major = 0, minor = 0;
   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
-  if (status == cudaErrorNoKernelImageForDevice)
+  if (status == cudaErrorNoKernelImageForDevice || status == cudaErrorInvalidDeviceFunction)  // which of them is the runtime's choice
     return text("this build is for sm_", FISSION_CUDA_ARCH, ", the GPU is sm_", major, minor, ": make cuda CUDA_ARCH=", major, minor);
+  if (status == cudaErrorUnsupportedPtxVersion)
+    return text("the NVIDIA driver is older than the nvcc of this build: make cuda CUDA_ARCH=", major, minor, " needs no help of the driver's compiler (",
+                text_of(status), ")");
   return text("a kernel cannot be loaded: ", text_of(status));
 }
 

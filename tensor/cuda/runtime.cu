@@ -26,6 +26,7 @@ std::string text_of(cudnnStatus_t status) {
 
 void check_launch(const char* kernel) {
   cudaError_t status = cudaGetLastError();
+  if (is_out_of_memory(status)) fail_memory(kernel);
   if (status != cudaSuccess) fail(kernel, __FILE__, __LINE__, text_of(status));
 }
 
@@ -38,6 +39,15 @@ std::string device_place() {
   cudaMemGetInfo(&free, &total);
   return text("cuda:", device, " (", total >> 20, " MiB, ", free >> 20, " free)");
 }
+
+}  // namespace
+
+void fail_memory(const char* call) {
+  cudaGetLastError();  // not left behind for the next launch to find
+  throw OutOfMemory(text("[memory] ", device_place(), ": no more for ", call, "; expected a smaller batch (or network), or some left by --memory-limit"));
+}
+
+namespace {
 
 // Null when there is no more; that error is not left behind for the next launch to find.
 template <class Take>

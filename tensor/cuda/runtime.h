@@ -1,5 +1,5 @@
 // What all of the CUDA backend stands on: checked calls, the two streams, events, device and page-locked memory.
-// A failing call throws with the call, the library's own text, and the device. Out of memory says what was asked, held and free.
+// A failing call throws with the call, the library's own text, and the device; one that lacks memory throws OutOfMemory.
 #pragma once
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
@@ -13,6 +13,16 @@
 namespace fission::cuda {
 
 [[noreturn]] void fail(const char* call, const char* file, int line, const std::string& what);
+[[noreturn]] void fail_memory(const char* call);  // OutOfMemory: libraries and kernels take some when they are first used
+inline bool is_out_of_memory(cudaError_t status) { return status == cudaErrorMemoryAllocation; }
+inline bool is_out_of_memory(cublasStatus_t status) { return status == CUBLAS_STATUS_ALLOC_FAILED; }
+inline bool is_out_of_memory(cudnnStatus_t status) {
+#if CUDNN_VERSION >= 90000
+  return status == CUDNN_STATUS_ALLOC_FAILED || status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
+#else
+  return status == CUDNN_STATUS_ALLOC_FAILED;
+#endif
+}
 std::string text_of(cudaError_t status);
 std::string text_of(cublasStatus_t status);
 std::string text_of(cudnnStatus_t status);
@@ -20,6 +30,7 @@ std::string text_of(cudnnStatus_t status);
 #define FISSION_CUDA(call)                                                                                                    \
   do {                                                                                                                        \
     auto status_of_call = (call);                                                                                             \
+    if (::fission::cuda::is_out_of_memory(status_of_call)) ::fission::cuda::fail_memory(#call);                               \
     if (int(status_of_call) != 0) ::fission::cuda::fail(#call, __FILE__, __LINE__, ::fission::cuda::text_of(status_of_call)); \
   } while (0)
 
@@ -36,7 +47,7 @@ class Stream {
 };
 
 struct CudaEvent : Event {
-  CudaEvent() { FISSION_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)); }
+  explicit CudaEvent(unsigned flags = cudaEventDisableTiming) { FISSION_CUDA(cudaEventCreateWithFlags(&event, flags)); }
   ~CudaEvent() override { cudaEventDestroy(event); }
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;

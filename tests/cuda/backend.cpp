@@ -45,10 +45,23 @@ TEST_CASE("cuda: every operation agrees with the reference, in both orders of th
   EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"), module("FISSION_CUDA_MODULE", double_path());
   for (const char* order : orders) {
     EnvironmentVariable settings("FISSION_DOUBLE", order);
-    test::Ended e = test::launch("tests", {"-tc=backends: every operation agrees*,backends: copies arrive*,backends: the same operation twice*"});
+    test::Ended e = test::launch("tests", {"-tc=backends: every operation agrees with the reference,backends: copies arrive*,backends: the same operation twice*"});
     INFO(order, "\n", e.out, e.err);
     CHECK(e.status == 0);
     CHECK(e.out.find("3 passed") != std::string::npos);
+  }
+}
+
+TEST_CASE("cuda: all of that holds where cuDNN serves every convolution, has no workspace, or is timed against the kernels" * doctest::skip(!have_double())) {
+  EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"), module("FISSION_CUDA_MODULE", double_path());
+  for (const char* settings : {"cudnn", "cudnn,workspace=0", "autotune", "cudnn,autotune"}) {
+    EnvironmentVariable how("FISSION_TEST_SETTINGS", settings);
+    const std::string steps = "cuda: whole training*,cuda: training and RQ-SGD steps*", operations = "backends: every operation agrees with the reference,";
+    const bool all = settings == std::string("cudnn");
+    test::Ended e = test::launch("tests", {"-tc=" + (all ? operations : "") + steps});
+    INFO(settings, "\n", e.out, e.err);
+    CHECK(e.status == 0);
+    CHECK(e.out.find(all ? "3 passed" : "2 passed") != std::string::npos);
   }
 }
 

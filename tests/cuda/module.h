@@ -10,6 +10,7 @@
 
 #include "tensor/backend.h"
 #include "tests/cuda/double/double.h"
+#include "tests/device_settings.h"
 
 namespace fission::testing {
 
@@ -48,7 +49,7 @@ class EnvironmentVariable {
 
 inline Backend& double_backend(const std::string& device = "cuda") {  // or "check:cuda"
   EnvironmentVariable module("FISSION_CUDA_MODULE", double_path());
-  return open_backend(device);
+  return open_backend(device, device_settings());
 }
 
 }  // namespace fission::testing

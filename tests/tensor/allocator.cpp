@@ -24,11 +24,11 @@ bool caches() {
 
 }  // namespace
 
-TEST_CASE("allocator: every pointer is aligned to 64 bytes, empty requests too") {
+TEST_CASE("allocator: every pointer is aligned to 256 bytes, empty requests too") {
   HostArena arena;
   std::vector<void*> all;
-  for (std::size_t bytes : {0, 1, 63, 64, 65, 1000}) all.push_back(arena.allocate(bytes));
-  for (void* p : all) CHECK(reinterpret_cast<std::uintptr_t>(p) % 64 == 0);
+  for (std::size_t bytes : {0, 1, 255, 256, 257, 1000}) all.push_back(arena.allocate(bytes));
+  for (void* p : all) CHECK(reinterpret_cast<std::uintptr_t>(p) % 256 == 0);
   for (void* p : all) arena.free(p);
 }
 
@@ -56,9 +56,9 @@ TEST_CASE("allocator: the smallest free block that fits is taken") {
   if (!caches()) return;
   HostArena arena;
   void* large = arena.allocate(2000);
-  arena.allocate(64);  // keeps the two apart
+  arena.allocate(256);  // keeps the two apart
   void* small = arena.allocate(500);
-  arena.allocate(64);
+  arena.allocate(256);
   arena.free(large);
   arena.free(small);
   CHECK(arena.allocate(400) == small);
@@ -99,7 +99,7 @@ TEST_CASE("allocator: a steady state asks the system for nothing") {
 TEST_CASE("allocator: pieces that lie free and are too small give way to one as large as they were together") {
   if (!caches()) return;
   std::vector<std::size_t> taken, given;
-  Arena arena([&](std::size_t bytes) { return taken.push_back(bytes), std::aligned_alloc(64, bytes); },
+  Arena arena([&](std::size_t bytes) { return taken.push_back(bytes), std::aligned_alloc(256, bytes); },
               [&](void* p, std::size_t bytes) { given.push_back(bytes), std::free(p); });
   void *a = arena.allocate(10 * mib), *b = arena.allocate(20 * mib), *used = arena.allocate(30 * mib), *c = arena.allocate(12 * mib);
   arena.free(a), arena.free(b), arena.free(c);
@@ -130,12 +130,12 @@ TEST_CASE("allocator: a piece that is free but for a part stays") {
 
 TEST_CASE("allocator: the peak is the most that was in use at once, and can be reset") {
   HostArena arena;
-  void *a = arena.allocate(640), *b = arena.allocate(1280);
+  void *a = arena.allocate(2560), *b = arena.allocate(5120);
   arena.free(b);
-  CHECK(arena.statistics().in_use == 640);
-  CHECK(arena.statistics().peak == 1920);
+  CHECK(arena.statistics().in_use == 2560);
+  CHECK(arena.statistics().peak == 7680);
   arena.reset_peak();
-  CHECK(arena.statistics().peak == 640);
+  CHECK(arena.statistics().peak == 2560);
   arena.free(a);
 }
 
@@ -160,7 +160,7 @@ TEST_CASE("allocator: out of memory says what was asked for and what is held") {
 
 TEST_CASE("allocator: a device that has no whole piece left is asked for what is needed") {
   std::size_t left = 4096;
-  Arena arena([&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(64, bytes); }, [](void* p, std::size_t) { std::free(p); });
+  Arena arena([&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(256, bytes); }, [](void* p, std::size_t) { std::free(p); });
   void* p = arena.allocate(1000);
   CHECK(p != nullptr);
   CHECK(arena.statistics().held == 1024);

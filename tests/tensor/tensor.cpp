@@ -105,5 +105,5 @@ TEST_CASE("tensor: an unknown device is the user's mistake, and says what there 
 TEST_CASE("tensor: a device is opened once") {
   CHECK(&open_backend("reference") == &open_backend("reference"));
   CHECK(&open_backend("auto") == &open_backend("auto"));
-  CHECK(&open_backend("check") == &open_backend("check"));
+  if (device_list().find("cpu") != std::string::npos) CHECK(&open_backend("check") == &open_backend("check"));
 }

@@ -43,7 +43,7 @@ cudaError_t cudaGetDevice(int* k) {  // a variable of the thread's, whatever bec
   return cudaSuccess;
 }
 #undef cudaGetDeviceProperties
-#if CUDART_VERSION < 13000
+#if CUDART_VERSION >= 12000 && CUDART_VERSION < 13000
 #define cudaGetDeviceProperties cudaGetDeviceProperties_v2
 #endif
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int k) {

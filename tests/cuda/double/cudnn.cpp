@@ -173,7 +173,10 @@ cudnnStatus_t run(cudnnContext& context, const char* name, Convolution c, int al
   if (!alpha || !beta || device.in_arena(alpha) || device.in_arena(beta)) misuse("alpha and beta are expected on the host");
   std::vector<Use> uses = {c.input().use(input), c.other().use(other), c.output().use(output)};
   if (choice.memory) uses.push_back({workspace, choice.memory, "the workspace"});
-  for (const Use& u : uses) device.check(u);
+  for (const Use& u : uses) {
+    device.check(u);
+    if (reinterpret_cast<std::uintptr_t>(u.at) % 16) misuse_of(u.what, " is not aligned to 16 bytes");
+  }
   static int runs = 0;
   float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   if (!choice.deterministic && ++runs % 2) scale *= 1 + std::ldexp(1.f, -23);

@@ -114,6 +114,7 @@ void wrong_output(Bench& b) { Convolved(b, 1, 2, 3).forward(b.x); }
 void small_workspace(Bench& b) { Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM); }
 void unsupported_algorithm(Bench& b) { Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD); }
 void convolution_of_garbage(Bench& b) { Convolved(b, 1, 2).forward(b.y + 16); }
+void odd_address(Bench& b) { Convolved(b, 1, 2).forward(b.x + 1); }
 void null_dnn_handle(Bench& b) { cudnnSetStream(nullptr, b.stream); }
 
 }  // namespace
@@ -136,6 +137,7 @@ const std::vector<mistakes::Mistake> mistakes_of_libraries = {
     {"cudnn: wrong groups", "cudnnConvolutionForward: 2 groups of 2 channels", on_bench<wrong_groups>},
     {"cudnn: a wrong output shape", "cudnnConvolutionForward: dimension H of y is 3", on_bench<wrong_output>},
     {"cudnn: too small a workspace", "a workspace of 0 bytes, where algorithm 1 needs", on_bench<small_workspace>},
+    {"cudnn: a pointer between two vectors", "cudnnConvolutionForward: x is not aligned to 16 bytes", on_bench<odd_address>},
     {"cudnn: an algorithm that does not serve", "algorithm 6 does not serve", on_bench<unsupported_algorithm>},
     {"cudnn: input that nobody wrote", "cudnnConvolutionForward: x holds at element 0 what nobody ever wrote", on_bench<convolution_of_garbage>}};
 

@@ -51,7 +51,10 @@ std::string dataset_list() {
   return list;
 }
 
-Normalisation normalisation_of(const std::string& name) { return find(name).normalisation(); }
+Normalisation normalisation_of(const std::string& name) {
+  if (name == "imagenet") return {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};  // torchvision's; its pictures: data/image_folder.h
+  return find(name).normalisation();
+}
 
 std::string default_directory(const std::string& name) {
   std::error_code ignored;

@@ -36,7 +36,7 @@ struct Dataset {
 // `directory` empty: default_directory(name). `first` > 0: only the first so many pictures, for quick looks.
 Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first = 0);
 
-Normalisation normalisation_of(const std::string& name);  // known without the files; UserError: no such data set
+Normalisation normalisation_of(const std::string& name);  // known without the files, of "imagenet" too; UserError: no such data set
 std::string fingerprint(const Dataset& d);  // name, shape and a hash of all pictures and labels: processes compare it
 
 std::string default_directory(const std::string& name);  // where the system's package puts it; "" where there is none

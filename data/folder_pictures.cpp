@@ -150,7 +150,17 @@ Dataset description(const FolderPictures& pictures) {
   d.count = shape[0], d.height = shape[1], d.width = shape[2], d.channels = shape[3];
   d.class_names = pictures.folder().class_names();
   d.classes = Index(d.class_names.size());
-  d.mean = {0.485, 0.456, 0.406}, d.std = {0.229, 0.224, 0.225};
+  const Normalisation n = normalisation_of(d.name);
+  d.mean = n.mean, d.std = n.std;
+  return d;
+}
+
+Dataset in_memory(const FolderPictures& pictures, Index count) {
+  Dataset d = description(pictures);
+  const Index stride = std::max<Index>(1, d.count / count);
+  d.count = std::min(d.count, count);
+  d.labels.resize(std::size_t(d.count)), d.pictures.resize(std::size_t(d.count * d.bytes_a_picture()));
+  parallel_for(d.count, [&](Index i) { d.labels[i] = pictures.write(i * stride, nullptr, d.pictures.data() + i * d.bytes_a_picture()); });
   return d;
 }
 

@@ -100,6 +100,7 @@ std::map<std::string, std::string> read_mapping(const std::string& path) {
 ImageFolder::ImageFolder(const ImageFolderOptions& options) {
   const fs::path base = options.directory;
   std::error_code ignored;
+  if (base.empty()) user_error("[pictures] no folder given; expected the one that holds train/SYNSET/*.JPEG and val/ (--data)");
   root_ = (base / (options.split == Split::train ? "train" : "val")).string();
   for (const std::string& folder : {base.string(), root_})
     if (!fs::is_directory(folder, ignored))

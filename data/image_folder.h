@@ -86,6 +86,8 @@ class FolderPictures : public PictureSource {
 
 // What a run must know of the data set, without its pictures: name "imagenet", count, sizes, classes, names, ImageNet's mean and std
 Dataset description(const FolderPictures& pictures);
+// `count` of the pictures (all, if there are fewer), spread over the classes, each as evaluation cuts it out
+Dataset in_memory(const FolderPictures& pictures, Index count);
 
 // Every file that can't be decoded, as "path: why", in the order of the listing. All compute threads; progress(done so far) by one at a time.
 std::vector<std::string> check_data(const ImageFolder& folder, const std::function<void(Index)>& progress = nullptr);

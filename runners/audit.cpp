@@ -1,5 +1,6 @@
 // The audit: is what this program computes what the method says? Of a checkpoint on its data, or against a file of
 // reference numbers; a line a statement, with its equation, the figure and its bound. Status 0 only if all hold.
+#include "data/image_folder.h"
 #include "runners/common/audit_network.h"
 #include "runners/common/audit_reference.h"
 #include "runners/common/program.h"
@@ -43,7 +44,10 @@ int main(int argc, char** argv) {
       TensorFile file = read_safetensors(checkpoint);
       NetworkConfig c = read_config(file);
       if (dataset.empty()) dataset = file.metadata_at("dataset");
-      data::Dataset pictures = data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
+      data::ImageFolderOptions folder;
+      folder.directory = directory, folder.size = c.size;
+      data::Dataset pictures = dataset == "imagenet" ? data::in_memory(data::FolderPictures(folder), s.batches * s.batch)
+                                                     : data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
       if (c.size != pictures.height || c.channels != pictures.channels || c.classes != pictures.classes)
         user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels, " pictures of ", c.classes, " classes; ", dataset, " has ",
                    pictures.height, "x", pictures.width, "x", pictures.channels, " of ", pictures.classes);

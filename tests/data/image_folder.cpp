@@ -155,6 +155,8 @@ TEST_CASE("image_folder: a tree that is not as it should be is refused in a line
   ImageFolderOptions o = t.options();
   o.empty_files = true;
   CHECK(ImageFolder(o).count() == 16);
+  o.directory = "";
+  check_line(refusal([&] { ImageFolder f(o); }), {"no folder given", "train/SYNSET", "--data"});
   o.directory = t / "nowhere";
   check_line(refusal([&] { ImageFolder f(o); }), {"nowhere", "no such folder", "train/SYNSET"});
 }

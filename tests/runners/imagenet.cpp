@@ -6,8 +6,10 @@
 
 #include "data/image_folder.h"
 #include "nn/checkpoint.h"
+#include "tensor/eigen.h"
 #include "tests/image_tree.h"
 #include "tests/near.h"
+#include "tests/onnx_model.h"
 #include "tests/runners/options.h"
 
 using namespace fission;
@@ -184,6 +186,29 @@ TEST_CASE("eval: an ImageNet checkpoint has the log's score, in folders and flat
     CHECK(j.at("top1") == last.at("test_top1"));
     CHECK(j.at("pictures") == 24);
   }
+}
+
+TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std") {
+  Folder folder;
+  require_done(launch("imagenet", tiny(folder / "run", {"--rounds", "0"})));
+  const std::string checkpoint = folder / "run/round-0.safetensors";
+  for (bool raw : {false, true}) {
+    Ended e = launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} + (raw ? Arguments{"--raw"} : Arguments{}));
+    require_done(e);
+    Json j = Json::parse(e.out);
+    CHECK(j.at("dataset") == "imagenet");
+    CHECK(j.at("mean") == Json{0.485, 0.456, 0.406});
+    CHECK(j.at("std") == Json{0.229, 0.224, 0.225});
+    CHECK(j.at("input").at("shape") == Json({"N", 3, 48, 48}));
+    const auto initialisers = testing::OnnxModel(read_file(folder / "x.onnx")).initialisers;
+    CHECK(initialisers.count("mean") == raw);
+    if (raw) CHECK(initialisers.at("std").values[2] == near(0.225).epsilon(1e-7));  // f32
+  }
+  const Arguments few{checkpoint, "--data", tree(), "--few", "3", "--batches", "3", "--batch", "8", "--passes", "3", "--rq-batch", "8", "--neurons", "2", "--threads", "1"};
+  Ended e = launch("audit", few);
+  if (!have_eigen()) return check_refused(e, {"Eigen"});
+  require_done(e);
+  CHECK(e.out.find("on 24 training pictures of imagenet") != std::string::npos);
 }
 
 TEST_CASE("imagenet: --size is the side of the pictures and of the network's input") {

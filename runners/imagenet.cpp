@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   options.add_to(app);
   return run_program(app, argc, argv, [&] {
     options.settle(app);
+    options.check_processes(processes());
     GrowthOptions& growth = options.growth;
     Backend& backend = growth.device.open();
     if (growth.data.empty()) {

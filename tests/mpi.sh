@@ -103,11 +103,12 @@ fact 'killing one that does not write ends all' no '' kill_second
 fact '... and the checkpoint is good' 0 'mobilenet_v1' "$bin/inspect" victim/checkpoint.safetensors
 
 # --- refusals: one line, status 2
+program=cifar
 refused() {  # TEXT PATTERN COMMAND...
   local text=$1 pattern=$2
   shift 2
-  fact "$text" 2 "^cifar: $pattern" "$@"
-  fact "... in one line" 0 '^1$' grep -c '^cifar: ' last
+  fact "$text" 2 "^$program: $pattern" "$@"
+  fact "... in one line" 0 '^1$' grep -c "^$program: " last
 }
 both() { timeout -k 5 120 mpirun $flags -np 1 $(with --out refused $1) : -np 1 $(with --out refused $2); }
 refused 'other options' 'process 1 was given other options than process 0: --lr is 0.02 there, 0.2 in process 1' both '' '--lr 0.2'
@@ -121,6 +122,18 @@ refused 'batch norm over the whole batch' '--bn-batch 0, one .*with 2 processes;
 refused 'fewer groups than processes' '--batch 96 holds 2 .* --bn-batch 48; expected at least one for each of the 3' several 3 $(with --bn-batch 48 --out refused)
 refused 'groups that do not fill the batch' '--batch 96: expected a multiple of --bn-batch 36' $(with --bn-batch 36 --out refused)
 refused 'a launcher of another MPI' '\[mpi\] started as one of 4 processes, but .* sees 1' env PMI_SIZE=4 $(with --out refused)
+fact 'none of them left a folder' 1 '' test -e refused
+
+
+# imagenet's own: what leads processes apart is refused at once, before any picture is looked at
+program=imagenet
+imagenet="$bin/imagenet --threads 1 --out refused"
+apart() { timeout -k 5 60 mpirun $flags -np 1 $imagenet $1 : -np 1 $imagenet $2; }
+same='the command of process 1: .*; expected what process 0 has: '
+refused 'other baselines' "$same.*--baselines 0.5,0.75,1.0 " apart '--data x' '--data x --baselines 0.5'
+refused 'checking the data in one process alone' "$same--data --most" apart '--data x' '--data x --check-data'
+refused 'data for one process alone' "$same--data --most" apart '--data x' ''
+refused 'another share of broken files' "$same.*--most-broken 0.001 " apart '--data x' '--data x --most-broken 1'
 fact 'none of them left a folder' 1 '' test -e refused
 
 printf '#!/bin/sh\necho "$@"\n' >srun; chmod +x srun

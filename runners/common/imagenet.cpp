@@ -95,8 +95,15 @@ void ImagenetOptions::settle(const CLI::App& app) {
   growth.settle();
 }
 
+void ImagenetOptions::check_processes(Comm& comm) const {
+  std::string widths;
+  for (const std::string& factor : baselines) widths += (widths.empty() ? "" : ",") + factor;
+  comm.require_same("the command", text(growth.data.empty() ? "no --data" : "--data", check_data ? " --check-data" : "", " --most-broken ", most_broken,
+                                        " --baselines ", widths.empty() ? "none" : widths), "the same for each");
+}
+
 nlohmann::ordered_json ImagenetOptions::with_data(nlohmann::ordered_json config, const data::PictureSets& pictures) const {
-  config["size"] = size, config["most-broken"] = most_broken;
+  config["size"] = size;
   config["data"] = {{"classes", pictures.classes}, {"train", pictures.train->shape()[0]}, {"val", pictures.test->shape()[0]}};
   return config;
 }

@@ -31,6 +31,8 @@ struct ImagenetOptions {
 
   void add_to(CLI::App& app);
   void settle(const CLI::App& app);  // the recipe's values for what was not given; UserError
+  // What stands in no configuration, but leads processes that were told otherwise apart: UserError
+  void check_processes(Comm& comm) const;
   const Recipe& recipe() const { return recipe_of(model); }
   nlohmann::ordered_json with_data(nlohmann::ordered_json config, const data::PictureSets& pictures) const;
   // The same training of a network that is not grown, in a folder of its own: --out with "-baseline-0.5" after it

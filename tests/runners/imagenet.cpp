@@ -244,8 +244,8 @@ TEST_CASE("imagenet: a broken file is skipped and named within --most-broken, an
   Folder folder;
   write_image_tree(folder / "tree", {6, 8, 4, false, 1});
   const Arguments bad{"--data", folder / "tree", "--rounds", "0"};
-  check_refused(launch("imagenet", tiny(folder / "a", bad)), {"_bad0.JPEG: ", "1 of 49 pictures can't be decoded so far; expected at most 0.1 %", "--check-data"});
-  Ended e = launch("imagenet", tiny(folder / "b", bad + Arguments{"--most-broken", "0.03"}));
+  check_refused(launch("imagenet", tiny(folder / "run", bad)), {"_bad0.JPEG: ", "1 of 49 pictures can't be decoded so far; expected at most 0.1 %", "--check-data"});
+  Ended e = launch("imagenet", tiny(folder / "run", bad + Arguments{"--most-broken", "0.03"}));  // which the run that stopped may be given
   require_done(e);
   CHECK(is_one_line(e.err));
   CHECK(e.err.find("_bad0.JPEG: ") != std::string::npos);

@@ -99,7 +99,6 @@ FolderPictures::FolderPictures(const ImageFolderOptions& options) : options_(opt
 std::int32_t FolderPictures::write(Index picture, const Random* random, std::uint8_t* out) const {
   Scratch& s = scratch();
   for (Index i = picture;; i = (i + 1) % folder_.count()) {
-    if (known_broken(i)) continue;
     const std::size_t bytes = read_whole(folder_.path(i), s.file);
     RandomCrop crop;
     try {
@@ -119,14 +118,28 @@ std::int32_t FolderPictures::write(Index picture, const Random* random, std::uin
   }
 }
 
-Index FolderPictures::skipped() const {
+Index FolderPictures::skipped(Comm& comm) const {
   std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<double> counts(std::size_t(comm.size()), 0.0);
+  counts[std::size_t(comm.rank())] = double(broken_.size());
+  comm.sum(counts.data(), Index(counts.size()));
+  std::vector<double> files;  // process after process, each its own
+  for (int rank = 0; rank < comm.size(); rank++) {
+    if (rank == comm.rank()) files.insert(files.end(), broken_.begin(), broken_.end());
+    else files.resize(files.size() + std::size_t(counts[std::size_t(rank)]), 0.0);
+  }
+  comm.sum(files.data(), Index(files.size()));
+  for (double i : files) broken_.insert(Index(i));
+  if (!broken_.empty()) check_share(Index(broken_.size()), text(folder_.path(*broken_.rbegin()), ": skipped"));
   return Index(broken_.size());
 }
 
-bool FolderPictures::known_broken(Index i) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return broken_.count(i) > 0;
+void FolderPictures::check_share(Index broken, const std::string& last) const {
+  if (broken == folder_.count())
+    user_error("[pictures] ", last, "; not one of ", broken, " pictures can be decoded; expected whole ones (--check-data lists all that are broken)");
+  if (double(broken) > options_.most_broken * double(folder_.count()))
+    user_error("[pictures] ", last, "; ", broken, " of ", folder_.count(), " pictures can't be decoded so far; expected at most ",
+               100 * options_.most_broken, " % (--check-data lists all that are broken)");
 }
 
 void FolderPictures::skip(Index i, const std::string& why) const {
@@ -135,10 +148,7 @@ void FolderPictures::skip(Index i, const std::string& why) const {
     user_error("[pictures] ", file, ": ", why, "; expected a whole picture: results need all of val/ (--check-data lists all that are broken)");
   std::lock_guard<std::mutex> lock(mutex_);
   if (broken_.count(i)) return;
-  const Index now = Index(broken_.size()) + 1;
-  if (double(now) > options_.most_broken * double(folder_.count()))
-    user_error("[pictures] ", file, ": ", why, "; ", now, " of ", folder_.count(), " pictures can't be decoded so far; expected at most ",
-               100 * options_.most_broken, " % (--check-data lists all that are broken)");
+  check_share(Index(broken_.size()) + 1, file + ": " + why);
   broken_.insert(i);
   options_.tell("skipped " + file + ": " + why);
 }

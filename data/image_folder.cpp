@@ -10,7 +10,6 @@
 #include <map>
 
 #include "tensor/check.h"
-#include "tensor/hash.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -28,10 +27,11 @@ struct Entries {
 // Hidden ones, which systems and people leave behind, are not looked at.
 Entries entries_of(const std::string& folder) {
   Entries e;
+  std::error_code ignored;  // of a link that leads nowhere: whoever reads it hears
   try {
     for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
       std::string name = entry.path().filename().string();
-      if (name[0] != '.') (entry.is_directory() ? e.folders : e.files).push_back(name);
+      if (name[0] != '.') (entry.is_directory(ignored) ? e.folders : e.files).push_back(name);
     }
   } catch (const fs::filesystem_error& error) {
     user_error("[pictures] ", folder, ": ", error.code().message(), "; expected a readable folder");
@@ -41,12 +41,18 @@ Entries entries_of(const std::string& folder) {
   return e;
 }
 
-void check_file(const std::string& path, bool empty_files) {
+// Its bytes. broken_files: those that can't be looked at have 0, too.
+std::uint64_t size_of(const std::string& path, bool broken_files) {
   struct stat s;
-  if (stat(path.c_str(), &s) != 0) user_error("[pictures] ", path, ": ", std::strerror(errno), "; expected a readable picture");
+  if (stat(path.c_str(), &s) != 0) {
+    if (broken_files) return 0;
+    user_error("[pictures] ", path, ": ", std::strerror(errno), "; expected a readable picture (--check-data lists all that are broken)");
+  }
   if (!S_ISREG(s.st_mode)) user_error("[pictures] ", path, ": not a file; expected a picture");
-  if (s.st_size == 0 && !empty_files) user_error("[pictures] ", path, ": an empty file; expected a JPEG: fetch it again (--check-data lists all that are broken)");
+  if (s.st_size == 0 && !broken_files) user_error("[pictures] ", path, ": an empty file; expected a JPEG: fetch it again (--check-data lists all that are broken)");
+  return std::uint64_t(s.st_size);
 }
+std::uint64_t hash_of(std::uint64_t size, std::uint64_t hash) { return hash_bytes(&size, sizeof size, hash); }
 
 struct Names {  // of one folder's pictures, packed
   std::string names;
@@ -95,6 +101,17 @@ std::map<std::string, std::string> read_mapping(const std::string& path) {
   return synset_of;
 }
 
+const char* const devkit_hint = "(is it the devkit's numbering? that needs its mapping)";
+
+// Where val/ is a part, the devkit's numbers, from 1 on in an order of their own, may all pass as indices.
+void refuse_devkit(const std::string& file, const std::vector<std::string>& lines, std::size_t classes) {
+  if (fs::path(file).filename().string().find("ground_truth") != std::string::npos)
+    user_error("[pictures] ", file, ": numbers in a file named as the devkit's; expected its mapping as well, or synsets ", devkit_hint);
+  auto positive = [](const std::string& line) { return is_number(line) && std::stol(line) > 0; };
+  if (lines.size() >= classes && std::all_of(lines.begin(), lines.end(), positive))
+    user_error("[pictures] ", file, ": ", lines.size(), " numbers, none of them 0; expected class indices, from 0 to ", classes - 1, " ", devkit_hint);
+}
+
 }  // namespace
 
 ImageFolder::ImageFolder(const ImageFolderOptions& options) {
@@ -117,7 +134,9 @@ ImageFolder::ImageFolder(const ImageFolderOptions& options) {
     Names all;
     for (const std::string& name : here.files) all.add(name);
     if (here.files.empty()) user_error("[pictures] ", root_, ": no pictures; expected class folders, or the pictures themselves");
-    parallel_for(Index(here.files.size()), [&](Index i) { check_file(root_ + "/" + here.files[i], options.empty_files); });
+    std::vector<std::uint64_t> sizes(here.files.size());
+    parallel_for(Index(sizes.size()), [&](Index i) { sizes[i] = size_of(root_ + "/" + here.files[i], options.broken_files); });
+    for (std::uint64_t size : sizes) sizes_ = hash_of(size, sizes_);
     names_ = std::move(all.names), begins_ = std::move(all.begins);
     read_labels(options);
     return;
@@ -129,11 +148,12 @@ ImageFolder::ImageFolder(const ImageFolderOptions& options) {
   if (!here.files.empty()) user_error("[pictures] ", root_, "/", here.files[0], ": a file outside every class; expected only class folders there");
   for (const std::string& folder : here.folders)
     if (index_of(classes_, folder) < 0) user_error("[pictures] ", root_, "/", folder, ": no class; expected the folders of ", train, " alone");
-  list_classes(train, options.empty_files);
+  list_classes(train, options.broken_files);
 }
 
-void ImageFolder::list_classes(const std::string& classes_from, bool empty_files) {
+void ImageFolder::list_classes(const std::string& classes_from, bool broken_files) {
   std::vector<Names> of_class(classes_.size());
+  std::vector<std::uint64_t> sizes(classes_.size(), hash_start);
   parallel_for(Index(classes_.size()), [&](Index c) {
     const std::string folder = root_ + "/" + classes_[c];
     if (std::error_code ignored; !fs::is_directory(folder, ignored))
@@ -142,10 +162,11 @@ void ImageFolder::list_classes(const std::string& classes_from, bool empty_files
     if (!here.folders.empty()) user_error("[pictures] ", folder, "/", here.folders[0], ": a folder within a class; expected pictures alone");
     if (here.files.empty()) user_error("[pictures] ", folder, ": no pictures; expected at least one in each class folder");
     for (const std::string& name : here.files) {
-      check_file(folder + "/" + name, empty_files);
+      sizes[c] = hash_of(size_of(folder + "/" + name, broken_files), sizes[c]);
       of_class[c].add(name);
     }
   });
+  for (std::uint64_t hash : sizes) sizes_ = hash_of(hash, sizes_);
   std::size_t bytes = 0, pictures = 0;
   for (const Names& n : of_class) bytes += n.names.size(), pictures += n.begins.size();
   if (bytes >> 32) user_error("[pictures] ", root_, ": file names of ", bytes, " bytes; expected less than 4 GiB");
@@ -172,6 +193,9 @@ void ImageFolder::read_labels(const ImageFolderOptions& options) {
   const std::vector<std::string> lines = lines_of(file);
   if (lines.size() != begins_.size())
     user_error("[pictures] ", file, ": ", lines.size(), " labels; expected ", begins_.size(), ", one a line for each picture of ", root_);
+  // one kind in the whole file, so that classes named 1, 2, 3 are not taken for indices here and there
+  const bool indices = std::none_of(lines.begin(), lines.end(), [&](const std::string& line) { return index_of(classes_, line) >= 0; });
+  if (!mapped && indices) refuse_devkit(file, lines, classes_.size());
   for (std::size_t i = 0; i < lines.size(); i++) {
     auto refuse = [&](const std::string& expected) { user_error("[pictures] ", file, ": line ", i + 1, ": '", lines[i], "'; expected ", expected); };
     Index label = -1;
@@ -181,13 +205,13 @@ void ImageFolder::read_labels(const ImageFolderOptions& options) {
       if (known == synset_of.end()) refuse("a number that " + options.devkit_mapping + " has");
       label = index_of(classes_, known->second);
       if (label < 0) refuse("a class of train/, which " + known->second + " is not");
-    } else if (is_number(lines[i]) && index_of(classes_, lines[i]) < 0) {
+    } else if (indices) {
+      if (!is_number(lines[i])) refuse("one synset of train/'s folders, or a class index");
       label = std::stol(lines[i]);
-      if (label >= Index(classes_.size()))
-        refuse(text("0 to ", classes_.size() - 1, ", the class's place among train/'s folders (is it the devkit's numbering? that needs its mapping)"));
+      if (label >= Index(classes_.size())) refuse(text("0 to ", classes_.size() - 1, ", the class's place among train/'s folders ", devkit_hint));
     } else {
       label = index_of(classes_, lines[i]);
-      if (label < 0) refuse("one synset of train/'s folders, or a class index");
+      if (label < 0) refuse("one synset of train/'s folders, as other lines have");
     }
     labels_.push_back(std::int32_t(label));
   }
@@ -202,6 +226,8 @@ std::size_t ImageFolder::bytes() const {
   for (const std::string& c : classes_) n += sizeof c + c.capacity();
   return n;
 }
+
+std::string ImageFolder::contents() const { return text(fingerprint(), ", sizes' hash ", hash_text(sizes_)); }
 
 std::string ImageFolder::fingerprint() const {
   std::uint64_t hash = hash_bytes(labels_.data(), labels_.size() * sizeof labels_[0], hash_bytes(names_.data(), names_.size()));

@@ -12,6 +12,7 @@
 
 #include "data/decode.h"
 #include "data/loader.h"
+#include "tensor/hash.h"
 
 namespace fission {
 namespace data {
@@ -24,7 +25,7 @@ struct ImageFolderOptions {
   std::string devkit_mapping;        // lines "synset number" or "number synset": the labels are the devkit's numbers
   double most_broken = 0.001;        // training: the share of files that may be skipped
   bool exact = false;                // training crops from full decoding, as Pillow has them; evaluation always is exact
-  bool empty_files = false;          // are listed like others, for check_data
+  bool broken_files = false;         // empty ones, and links that lead nowhere, are listed like others, for check_data
   Decoder decoder = Decoder::best;
   std::function<void(const std::string&)> tell;  // a line about a skipped file; by several threads, one at a time; default: standard error
 };
@@ -39,10 +40,11 @@ class ImageFolder {
   std::int32_t label(Index i) const { return labels_[i]; }
   const std::vector<std::string>& class_names() const { return classes_; }  // synsets, sorted
   std::size_t bytes() const;  // of memory that the listing takes
-  std::string fingerprint() const;  // count, classes and a hash of all names and labels
+  std::string fingerprint() const;  // count, classes and a hash of all names and labels: the same when a broken file is fetched again
+  std::string contents() const;     // a hash of all files' sizes, too
 
  private:
-  void list_classes(const std::string& classes_from, bool empty_files);
+  void list_classes(const std::string& classes_from, bool broken_files);
   void read_labels(const ImageFolderOptions& options);
 
   std::string root_;                   // …/train or …/val
@@ -51,6 +53,7 @@ class ImageFolder {
   std::string names_;                  // of all pictures, each with a 0 behind it
   std::vector<std::uint32_t> begins_;  // (N) in names_
   std::vector<std::int32_t> labels_;   // (N)
+  std::uint64_t sizes_ = hash_start;   // of the files, in order
 };
 
 // torchvision's RandomResizedCrop: 0.08 to 1 of the area, sides 3:4 to 4:3, ten tries, else the centre of the allowed shape;
@@ -62,20 +65,21 @@ struct RandomCrop {
 RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, Index width);
 
 // (size,size,3) pictures from a folder. Training skips a file that can't be decoded: the next in the listing that can be takes
-// its place, with the crop's draws of the one skipped; each is told and counted once, and more than most_broken are refused (UserError).
-// Evaluation, and a file that can't be read at all, refuse at once. Training leaves out what a crop does not need: it meets no
-// broken file that check_data does not list, but may miss damage outside its crops.
+// its place, with the crop's draws of the one skipped; each is told and counted once, and more than most_broken, or all, are refused
+// (UserError). Evaluation, and a file that can't be read at all, refuse at once. Training leaves out what a crop does not need: it
+// meets no broken file that check_data does not list, but may miss damage outside its crops. Whether a file is skipped is a matter of
+// file and crop alone, so that a run that goes on, or other processes, see the same pictures.
 class FolderPictures : public PictureSource {
  public:
   explicit FolderPictures(const ImageFolderOptions& options);
   Shape shape() const override { return {folder_.count(), options_.size, options_.size, 3}; }
   std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const override;
-  std::string fingerprint() const override { return folder_.fingerprint(); }
+  std::string fingerprint() const override { return folder_.contents(); }
   const ImageFolder& folder() const { return folder_; }
-  Index skipped() const;  // files, so far
+  Index skipped(Comm& comm) const override;
 
  private:
-  bool known_broken(Index i) const;
+  void check_share(Index broken, const std::string& last) const;  // UserError; last: the file that made them so many, and why
   void skip(Index i, const std::string& why) const;
 
   ImageFolderOptions options_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "tensor/comm.h"
 #include "tensor/random.h"
 #include "tensor/tensor.h"
 
@@ -19,6 +20,8 @@ struct PictureSource {
   virtual std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const = 0;
   // what processes that work on the same pictures compare
   virtual std::string fingerprint() const { return shape().str(); }
+  // files left out so far, since this start, by all processes together; all of them call it, and each knows of all files afterwards
+  virtual Index skipped(Comm&) const { return 0; }
 };
 using SourcePtr = std::shared_ptr<const PictureSource>;
 

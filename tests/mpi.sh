@@ -134,6 +134,12 @@ refused 'other baselines' "$same.*--baselines 0.5,0.75,1.0 " apart '--data x' '-
 refused 'checking the data in one process alone' "$same--data --most" apart '--data x' '--data x --check-data'
 refused 'data for one process alone' "$same--data --most" apart '--data x' ''
 refused 'another share of broken files' "$same.*--most-broken 0.001 " apart '--data x' '--data x --most-broken 1'
+"$bin/imagenet-tree" pictures --train 8 --val 4 >tree.out
+cp -r pictures others
+cp others/val/n10000000/"$(ls others/val/n10000000 | head -n 1)" others/train/n10000000/"$(ls others/train/n10000000 | head -n 1)"
+if ! $imagenet --data pictures --size 48 --rounds -1 2>&1 | grep -q 'no decoder'; then
+  refused 'other pictures under the same names' 'the training data of process 1: 48 .*sizes. hash .* process 0 has: 48' apart '--data pictures' '--data others'
+fi
 fact 'none of them left a folder' 1 '' test -e refused
 
 printf '#!/bin/sh\necho "$@"\n' >srun; chmod +x srun

@@ -104,7 +104,8 @@ void ImagenetOptions::check_processes(Comm& comm) const {
 
 nlohmann::ordered_json ImagenetOptions::with_data(nlohmann::ordered_json config, const data::PictureSets& pictures) const {
   config["size"] = size;
-  config["data"] = {{"classes", pictures.classes}, {"train", pictures.train->shape()[0]}, {"val", pictures.test->shape()[0]}};
+  auto listing = [](const data::SourcePtr& from) { return dynamic_cast<const data::FolderPictures&>(*from).folder().fingerprint(); };  // open_pictures made it
+  config["data"] = {{"train", listing(pictures.train)}, {"val", listing(pictures.test)}};
   return config;
 }
 
@@ -137,7 +138,7 @@ void check_pictures(const ImagenetOptions& options) {
   Index files = 0, bad = 0;
   for (data::Split split : {data::Split::train, data::Split::test}) {
     data::ImageFolderOptions o = folder(options, split);
-    o.empty_files = true;
+    o.broken_files = true;
     data::ImageFolder all(o);
     Progress progress;
     std::vector<std::string> found = data::check_data(all, [&](Index done) { progress.show(text("  ", done, " of ", all.count(), " files")); });

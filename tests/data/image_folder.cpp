@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/data/pictures.h"
+#include "tests/two_processes.h"
 
 using namespace fission;
 using namespace fission::data;
@@ -106,7 +107,29 @@ TEST_CASE("image_folder: the devkit's numbers are taken through its mapping alon
   std::string labels = t.write("devkit.txt", line("3\n1\n2\n"));
   CHECK(labels_of(t.val(labels, t.write("map", line("n03 1 kite\nn01 2 goose\nn02 3 owl\nn99 4 of another part\n")))) == std::vector<std::int32_t>{1, 2, 0});
   CHECK(labels_of(t.val(labels, t.write("map", line("1 n03\n2 n01\n3 n02\n")))) == std::vector<std::int32_t>{1, 2, 0});
-  check_line(refusal([&] { t.val(labels); }), {"devkit.txt", "line 1: '3'", "expected 0 to 2", "devkit", "mapping"});
+  check_line(refusal([&] { t.val(labels); }), {"devkit.txt", "3 numbers, none of them 0", "expected class indices, from 0 to 2", "devkit", "mapping"});
+  check_line(refusal([&] { t.val(t.write("devkit.txt", line("3\n0\n2\n"))); }), {"devkit.txt", "line 1: '3'", "expected 0 to 2", "devkit", "mapping"});
+}
+
+TEST_CASE("image_folder: the devkit's numbers are not taken for indices where all would do") {
+  Tree t;  // 3 classes
+  check_line(refusal([&] { t.val(t.write("some.txt", line("1\n2\n1\n"))); }), {"some.txt", "3 numbers, none of them 0", "devkit", "mapping"});
+  const std::string named = t.write("ILSVRC2012_validation_ground_truth.txt", line("1\n0\n2\n"));
+  check_line(refusal([&] { t.val(named); }), {"ground_truth.txt", "named as the devkit's", "mapping"});
+  CHECK(labels_of(t.val(named, t.write("map", line("n03 1\nn01 2\nn02 0\n")))) == std::vector<std::int32_t>{2, 1, 0});
+  t.write(named.substr(t.str().size() + 1), line("n01\nn02\nn02\n"));
+  CHECK(labels_of(t.val(named)) == std::vector<std::int32_t>{0, 1, 1});
+  std::filesystem::remove(t / "val/2.JPEG");  // fewer pictures than classes: class 0 may well have none
+  CHECK(labels_of(t.val(t.write("some.txt", line("1\n2\n")))) == std::vector<std::int32_t>{1, 2});
+}
+
+TEST_CASE("image_folder: labels are all names or all indices, where classes are named by numbers too") {
+  Tree t;
+  for (const char* c : {"1", "2", "3"}) std::filesystem::rename(t / text("train/n0", c), t / text("train/", c));
+  auto val = [&](const std::string& labels) { return t.val(t.write("labels.txt", line(labels))); };
+  CHECK(labels_of(val("3\n1\n2\n")) == std::vector<std::int32_t>{2, 0, 1});
+  CHECK(labels_of(val("0\n0\n0\n")) == std::vector<std::int32_t>{0, 0, 0});
+  check_line(refusal([&] { val("0\n1\n2\n"); }), {"labels.txt", "line 1: '0'", "expected one synset of train/'s folders, as other lines have"});
 }
 
 TEST_CASE("image_folder: labels that do not fit are refused") {
@@ -153,7 +176,7 @@ TEST_CASE("image_folder: a tree that is not as it should be is refused in a line
   t.write("train/n02/empty.JPEG", {});
   check_line(refusal([&] { t.train(); }), {"train/n02/empty.JPEG", "an empty file", "expected a JPEG"});
   ImageFolderOptions o = t.options();
-  o.empty_files = true;
+  o.broken_files = true;
   CHECK(ImageFolder(o).count() == 16);
   o.directory = "";
   check_line(refusal([&] { ImageFolder f(o); }), {"no folder given", "train/SYNSET", "--data"});
@@ -166,6 +189,27 @@ TEST_CASE("image_folder: the listing takes 32 bytes a picture") {
   ImageFolder f(m.options());
   // a name of 5 letters and its 0, a begin, a label: 14 bytes; ImageNet's names have 21 letters, 30 bytes
   CHECK(f.bytes() < 3000 * 14 + 200);
+}
+
+TEST_CASE("image_folder: another size of a file is other contents; the names' fingerprint stays, until a name or label changes") {
+  Tree t;
+  t.write(val_label_names[0], line("0\n1\n2\n"));
+  for (Split split : {Split::train, Split::test}) {
+    auto folder = [&] { return ImageFolder(t.options(split)); };
+    const std::string names = folder().fingerprint(), contents = folder().contents();
+    CHECK(folder().contents() == contents);
+    const std::string file = split == Split::train ? "train/n02/n02_3.JPEG" : "val/1.JPEG";
+    t.write(file, jpeg("progressive"));
+    CHECK(folder().fingerprint() == names);
+    CHECK(folder().contents() != contents);
+    std::filesystem::rename(t / file, t / (file + "2"));
+    CHECK(folder().fingerprint() != names);
+    std::filesystem::rename(t / (file + "2"), t / file);
+    CHECK(folder().fingerprint() == names);
+  }
+  const std::string names = t.val().fingerprint();
+  t.write(val_label_names[0], line("0\n1\n1\n"));
+  CHECK(t.val().fingerprint() != names);
 }
 
 TEST_CASE("image_folder: evaluation is torchvision's Resize and CenterCrop, to Pillow's pixels") {
@@ -264,7 +308,7 @@ TEST_CASE("image_folder: training skips a broken file with a line, and the next 
   FolderPictures p(o);
   Random random(1, random_purpose::augmentation, 5);
   Bytes instead = picture_of(p, 7, &random);
-  CHECK(p.skipped() == 2);
+  CHECK(p.skipped(alone()) == 2);
   CHECK(told.size() == 2);
   check_line(told[0], {"skipped", Many::name(7), "JPEG: "});
   CHECK(picture_of(p, 7, &random) == instead);
@@ -296,6 +340,53 @@ TEST_CASE("image_folder: more than 0.1 % of broken files stop the run") {
   check_line(refusal([&] { picture_of(p, 500); }), {"2 of 1000"});
 }
 
+TEST_CASE("image_folder: where no file can be decoded the search ends, whatever share may be broken") {
+  if (!can_decode()) return;
+  Many m(3, {0, 1, 2});
+  ImageFolderOptions o = m.options();
+  o.most_broken = 1;
+  FolderPictures p(o);
+  for (int again = 0; again < 2; again++)
+    check_line(refusal([&] { picture_of(p, 1); }), {Many::name(0), "not one of 3 pictures can be decoded", "--check-data"});
+}
+
+TEST_CASE("image_folder: processes count together what they skipped, each file once, and their limit is one") {
+  if (!can_decode()) return;
+  Many m(1000, {3, 5, 500});
+  for (double most : {0.003, 0.002}) {
+    ImageFolderOptions o = m.options();
+    o.most_broken = most;
+    auto with = [&](std::initializer_list<Index> met) {
+      auto p = std::make_unique<FolderPictures>(o);
+      for (Index i : met) picture_of(*p, i);
+      return p;
+    };
+    // Played by one: what process 1 brings to the two sums is heard by process 0, in the order of the processes
+    auto first = with({3, 5}), second = with({500, 3});
+    testing::Played none(1, {{2, 0}, {3, 5, 0, 0}}), both(0, {{0, 2}, {0, 0, 3, 500}});
+    if (most == 0.003) {
+      CHECK(second->skipped(none) == 3);
+      CHECK(first->skipped(both) == 3);
+      CHECK(first->skipped(alone()) == 3);  // each knows of all
+      CHECK(none.mine == std::vector<std::vector<double>>{{0, 2}, {0, 0, 3, 500}});
+    } else {
+      check_line(refusal([&] { first->skipped(both); }), {Many::name(500), "3 of 1000 pictures", "expected at most 0.2 %"});
+    }
+  }
+}
+
+TEST_CASE("image_folder: what was skipped before changes no picture: each time the file alone says whether it can be decoded") {
+  if (!can_decode()) return;
+  Many m(1000, {7});
+  m.write(Many::name(8), jpeg("grey"));
+  FolderPictures p(m.options());
+  CHECK(picture_of(p, 7) == picture_of(p, 8));
+  m.write(Many::name(7), jpeg("420"));  // fetched again
+  const Bytes again = picture_of(p, 7);
+  CHECK(again == picture_of(FolderPictures(m.options()), 7));
+  CHECK(again != picture_of(p, 8));
+}
+
 TEST_CASE("image_folder: evaluation stops at a broken file") {
   if (!can_decode()) return;
   Tree t;
@@ -312,7 +403,7 @@ TEST_CASE("image_folder: a file that went away is no broken picture") {
   FolderPictures p(m.options());
   std::filesystem::remove(m / Many::name(4));
   check_line(refusal([&] { picture_of(p, 4); }), {Many::name(4), "can't be read", "No such file"});
-  CHECK(p.skipped() == 0);
+  CHECK(p.skipped(alone()) == 0);
 }
 
 TEST_CASE("image_folder: check_data lists every broken file, in order, and tells how far it is") {
@@ -321,15 +412,18 @@ TEST_CASE("image_folder: check_data lists every broken file, in order, and tells
   t.write("train/n02/a.JPEG", {});
   t.write("train/n01/zz.JPEG", line("no picture"));
   t.write("train/n03/a.JPEG", first(jpeg("progressive"), 500));
+  std::filesystem::create_symlink(t / "nowhere", t / "train/n03/zz.JPEG");
   ImageFolderOptions o = t.options();
-  o.empty_files = true;
+  check_line(refusal([&] { ImageFolder f(o); }), {"train/n0", "--check-data lists"});
+  o.broken_files = true;
   Index last = 0;
   std::vector<std::string> broken_ones = check_data(ImageFolder(o), [&](Index done) { last = std::max(last, done); });
-  REQUIRE(broken_ones.size() == 3);
+  REQUIRE(broken_ones.size() == 4);
   CHECK(broken_ones[0] == t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 70");
   CHECK(broken_ones[1] == t / "train/n02/a.JPEG: an empty file");
   check_line(broken_ones[2], {"train/n03/a.JPEG: JPEG: "});
-  CHECK(last == 18);
+  check_line(broken_ones[3], {"train/n03/zz.JPEG: ", "No such file"});
+  CHECK(last == 19);
 }
 
 TEST_CASE("image_folder: 1 and 4 threads load the same bytes, and from the middle on") {

@@ -251,6 +251,30 @@ TEST_CASE("imagenet: a broken file is skipped and named within --most-broken, an
   CHECK(e.err.find("_bad0.JPEG: ") != std::string::npos);
 }
 
+TEST_CASE("imagenet: a run goes on with a broken file fetched again, and not with other names or labels in the same number") {
+  Folder folder;
+  write_image_tree(folder / "tree", {6, 8, 4, true, 1});
+  const std::string labels = folder / "tree/val-labels.txt", out = folder / "run";
+  const Arguments a = tiny(out, {"--data", folder / "tree", "--val-labels", labels, "--rounds", "0", "--most-broken", "0.03"});
+  require_done(launch("imagenet", a));
+  auto train = [&](const char* name) { return folder / ("tree/train/" + synset(0) + "/" + synset(0) + name); };
+  const std::vector<std::uint8_t> whole = encode(draw_picture(0, 0), FileKind::colour);
+  folder.write(train("_bad0.JPEG").substr(folder.str().size() + 1), whole);
+  Ended on = launch("imagenet", a);
+  require_done(on);
+  CHECK(on.out.find("going on from ") != std::string::npos);
+
+  auto refused = [&] { check_refused(launch("imagenet", a), {out + " holds another run: --data was ", "names' hash", ", now "}); };
+  std::filesystem::rename(train("_bad0.JPEG"), train("_other.JPEG"));
+  refused();
+  std::filesystem::rename(train("_other.JPEG"), train("_bad0.JPEG"));
+  require_done(launch("imagenet", a));
+  std::string text = read_file(labels);
+  text.replace(0, synset(1).size(), synset(1));
+  folder.write("tree/val-labels.txt", {text.begin(), text.end()});
+  refused();
+}
+
 TEST_CASE("imagenet: baselines are trained in folders of their own, which another growth does not touch") {
   Folder folder;
   const Arguments with{"--baselines", "0.125,0.0625"};

@@ -150,7 +150,7 @@ void FolderPictures::skip(Index i, const std::string& why) const {
   if (broken_.count(i)) return;
   check_share(Index(broken_.size()) + 1, file + ": " + why);
   broken_.insert(i);
-  options_.tell("skipped " + file + ": " + why);
+  options_.tell(one_line("skipped " + file + ": " + why));
 }
 
 Dataset description(const FolderPictures& pictures) {
@@ -189,7 +189,7 @@ std::vector<std::string> check_data(const ImageFolder& folder, const std::functi
         decode(s.file.data(), bytes, [](Index height, Index width) { return Wanted{{0, 0, height, width}}; }, s.decoded);
         continue;
       } catch (const DecodeError& error) {
-        why = folder.path(i) + ": " + error.what();
+        why = one_line(folder.path(i) + ": " + error.what());
       } catch (const UserError& error) {
         why = error.what();
       }

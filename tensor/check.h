@@ -23,12 +23,24 @@ std::string text(const Parts&... parts) {
   return out.str();
 }
 
+// Control characters, which a file's name may hold, as \n or \x1b
+inline std::string one_line(const std::string& s) {
+  std::string line;
+  for (const char c : s) {
+    const unsigned char u = static_cast<unsigned char>(c);
+    if (u >= 0x20 && u != 0x7f) line += c;
+    else if (c == '\n') line += "\\n";
+    else line += {'\\', 'x', "0123456789abcdef"[u / 16], "0123456789abcdef"[u % 16]};
+  }
+  return line;
+}
+
 [[noreturn]] inline void fail_invariant(const char* expression, const char* file, int line, const std::string& what) {
   throw InvariantError(text(what, "  (", expression, " is false at ", file, ":", line, ")"));
 }
 template <class... Parts>
 [[noreturn]] void user_error(const Parts&... parts) {
-  throw UserError(text(parts...));
+  throw UserError(one_line(text(parts...)));
 }
 
 }  // namespace fission

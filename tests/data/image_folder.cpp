@@ -412,7 +412,7 @@ TEST_CASE("image_folder: check_data lists every broken file, in order, and tells
   t.write("train/n02/a.JPEG", {});
   t.write("train/n01/zz.JPEG", line("no picture"));
   t.write("train/n03/a.JPEG", first(jpeg("progressive"), 500));
-  std::filesystem::create_symlink(t / "nowhere", t / "train/n03/zz.JPEG");
+  std::filesystem::create_symlink(t / "nowhere", t / "train/n03/zz\n.JPEG");
   ImageFolderOptions o = t.options();
   check_line(refusal([&] { ImageFolder f(o); }), {"train/n0", "--check-data lists"});
   o.broken_files = true;
@@ -422,7 +422,7 @@ TEST_CASE("image_folder: check_data lists every broken file, in order, and tells
   CHECK(broken_ones[0] == t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 70");
   CHECK(broken_ones[1] == t / "train/n02/a.JPEG: an empty file");
   check_line(broken_ones[2], {"train/n03/a.JPEG: JPEG: "});
-  check_line(broken_ones[3], {"train/n03/zz.JPEG: ", "No such file"});
+  check_line(broken_ones[3], {"train/n03/zz\\n.JPEG: ", "No such file"});
   CHECK(last == 19);
 }
 

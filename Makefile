@@ -287,7 +287,7 @@ cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the publis
 	$(BUILD)/cifar --dataset $@ --data $(DATA) --out runs/$@ $(FLAGS)
 imagenet: ## reproduce the paper's ImageNet tables: DATA=DIR [MODEL=v1|v2] [NP=processes]; without DATA: what to fetch, what it takes
 	$(READY) $(if $(NP),MPI=1) $(BUILD)/imagenet
-	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet --model $(or $(MODEL),v1) $(if $(DATA),--data "$(DATA)") $(FLAGS)
+	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$(DATA)") $(FLAGS)
 imagenet-smoke: ## the same on a small tree of drawn pictures, interrupted and resumed on the way
 	$(READY) $(BUILD)/imagenet $(BUILD)/imagenet-tree
 	BUILD=$(BUILD) bash tests/imagenet.sh

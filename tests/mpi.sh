@@ -137,9 +137,10 @@ refused 'another share of broken files' "$same.*--most-broken 0.001 " apart '--d
 "$bin/imagenet-tree" pictures --train 8 --val 4 >tree.out
 cp -r pictures others
 cp others/val/n10000000/"$(ls others/val/n10000000 | head -n 1)" others/train/n10000000/"$(ls others/train/n10000000 | head -n 1)"
-if ! $imagenet --data pictures --size 48 --rounds -1 2>&1 | grep -q 'no decoder'; then
+if ! $imagenet --data pictures --size 48 --target-macs 1 2>&1 | grep -q 'no decoder'; then
   refused 'other pictures under the same names' 'the training data of process 1: 48 .*sizes. hash .* process 0 has: 48' apart '--data pictures' '--data others'
 fi
+fact 'the guide of two processes' 2 'An epoch of training here \(.*, 2 processes of 1 threads, ' apart '--size 33' '--size 33'
 fact 'none of them left a folder' 1 '' test -e refused
 
 printf '#!/bin/sh\necho "$@"\n' >srun; chmod +x srun

@@ -1,9 +1,9 @@
 #include "runners/common/growth_options.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "tensor/eigen.h"
+#include "tensor/threads.h"
 
 namespace fission {
 namespace {
@@ -20,7 +20,7 @@ GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
   dataset = "imagenet", widths = "imagenet-seed", schedule = "cosine";
   epochs = 120, warmup = 5, smoothing = 0.1, bn_batch = 64, lr_per = 256, decay_all = false;
   run.batch = 256, run.network.size = 224, run.network.stem_stride = 2;
-  run.loader_threads = std::max(1, int(std::thread::hardware_concurrency()));
+  run.loader_threads = 0;
   how.grow = 1, how.threshold = 0.9, how.rayleigh.decay_every_epoch = true, how.rayleigh.probe.curvature.relu_beta = 1;
 }
 
@@ -70,10 +70,10 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature" + paper("3 on CIFAR", "1"))->check(at_least(0))->group("RQ-SGD");
 
   option("--seed", how.seed, "of initialisation, order, augmentation and directions")->check(at_least(0))->group("Run");
-  option("--out", run.directory, "the run's folder, default: runs/ and the data set's name; the same command goes on with the run it finds there")->group("Run");
+  option("--out", run.directory, std::string("the run's folder, default: ") + (kind == Pictures::imagenet ? "runs/imagenet-v1, or -v2; baselines stand beside it" : "runs/ and the data set's name") + "; the same command goes on with the run it finds there")->group("Run");
   option("--checkpoint-minutes", run.checkpoint_minutes, "a killed run repeats at most so much")->check(at_least(0))->group("Run");
   option("--check-pictures", run.check_pictures, "training pictures on which a split's loss change is predicted and measured")->check(at_least(1))->group("Run");
-  option("--loader-threads", run.loader_threads, "that prepare batches ahead")->check(CLI::Range(1, 256))->group("Run");
+  option("--loader-threads", run.loader_threads, "that prepare batches ahead; 0: all processors, shared by the processes of a machine")->check(CLI::Range(0, 256))->group("Run");
   device.add_to(app);
 }
 
@@ -123,7 +123,9 @@ void GrowthOptions::settle() {
   run.network.activation = parse_activation(activation);
   if (!start.empty()) run.start = start, run.network = read_config(read_safetensors(start)), activation = name_of(run.network.activation);
   run.augment = !no_augment;
+  if (run.loader_threads == 0) run.loader_threads = threads_a_process(processes().neighbours());
   if (run.directory.empty()) run.directory = "runs/" + dataset;
+  while (run.directory.size() > 1 && run.directory.back() == '/') run.directory.pop_back();  // others' names begin with it
 }
 
 void GrowthOptions::fit(const data::PictureSets& pictures) {

@@ -163,9 +163,11 @@ std::string imagenet_table(const ImagenetOptions& options, const std::vector<Rou
     rows.push_back({name, here(ours ? in_millions(ours->macs) : ""), there(p.macs, text(p.macs / 1e6, " M")), here(percent(score.top1)),
                     there(p.top1, percent(p.top1 / 100)), here(percent(score.top5)), there(p.top5, percent(p.top5 / 100))});
   };
-  for (std::size_t i = 0; i < std::max(growth.size(), r.growth.size()); i++) {
+  const bool seed = options.growth.start.empty();  // else it is another network that grew: its rounds are not the published ones
+  for (std::size_t i = 0; !seed && i < growth.size(); i++) add(i == 0 ? "start" : text("start, split ", i), &growth[i], nullptr);
+  for (std::size_t i = 0; i < std::max(seed ? growth.size() : 0, r.growth.size()); i++) {
     bool known = i < r.growth.size();
-    add(known ? r.growth[i].name : text("Splitting-", i), i < growth.size() ? &growth[i] : nullptr, known ? &r.growth[i] : nullptr);
+    add(known ? r.growth[i].name : text("Splitting-", i), seed && i < growth.size() ? &growth[i] : nullptr, known ? &r.growth[i] : nullptr);
   }
   auto ours = baselines.begin();
   std::vector<std::string> shown;
@@ -212,13 +214,21 @@ double seconds_a_picture(const ImagenetOptions& options, const std::string& widt
   std::sort(seconds.begin() + 1, seconds.end());
   return seconds[2] / double(batch);
 }
+
+double slowest(double mine, Comm& comm) {
+  std::vector<double> all(std::size_t(comm.size()), 0.0);
+  all[std::size_t(comm.rank())] = mine;
+  comm.sum(all.data(), Index(all.size()));
+  return *std::max_element(all.begin(), all.end());
+}
 }  // namespace
 
 std::string imagenet_guide(const ImagenetOptions& options, Backend& backend) {
   const Recipe& r = options.recipe();
   const GrowSettings& how = options.growth.how;
-  const double pictures = 1281167;
-  auto epoch = [&](const std::string& widths) { return pictures * seconds_a_picture(options, widths, backend); };
+  Comm& comm = processes();  // which measure at once, and share the pictures
+  const double pictures = 1281167.0 / comm.size();
+  auto epoch = [&](const std::string& widths) { return pictures * slowest(seconds_a_picture(options, widths, backend), comm); };
   const double seed = epoch("imagenet-seed"), full = epoch("1.0");
   return text("make imagenet DATA=DIR [MODEL=v1|v2] [NP=processes]: grows ", r.title, " on the raw pictures of ImageNet (ILSVRC 2012):\n"
               "  DIR/train/n01440764/*.JPEG ...  1000 folders named by synset, 1281167 pictures: ILSVRC2012_img_train.tar, a tar a class inside\n"
@@ -227,7 +237,7 @@ std::string imagenet_guide(const ImagenetOptions& options, Backend& backend) {
               "  from https://image-net.org/download-images (free for research, after registration). A class's index is its\n"
               "  synset's place in order, not the devkit's number: those are taken with --devkit-mapping.\n"
               "Disk: 155 GB for the files, as much again while their tars (148 and 7 GB) lie beside them; a run's own folder stays under 1 GB.\n",
-              "An epoch of training here (", backend.name(), ", ", compute_threads(), " threads, ", options.growth.run.network.size, "x",
+              "An epoch of training here (", backend.name(), ", ", comm.size() > 1 ? text(comm.size(), " processes of ") : "", compute_threads(), " threads, ", options.growth.run.network.size, "x",
               options.growth.run.network.size, ", synthetic pictures, decoding not included): ", duration(seed), " h at the seed's widths, ",
               duration(full), " h at 1.0; the whole growth has ", (how.rounds + 1) * how.train.schedule.epochs, " such epochs between them, and ",
               how.rounds * how.rayleigh.epochs, " of RQ-SGD.\n");

@@ -43,7 +43,8 @@ data::PictureSets open_pictures(const ImagenetOptions& options);
 // Decodes every file and prints the paths of those that can't be; UserError if there are any
 void check_pictures(const ImagenetOptions& options);
 
-// Ours beside the published ones, each cell marked measured, published or not run. baselines: by their factor.
+// Ours beside the published ones, each cell marked measured, published or not run. baselines: by their factor. What --start
+// grew stands in rows of its own.
 std::string imagenet_table(const ImagenetOptions& options, const std::vector<RoundRecord>& growth,
                            const std::map<std::string, RoundRecord>& baselines);
 

@@ -173,7 +173,7 @@ TEST_CASE("bad options: unknown ones, values that are none, and values out of ra
            {"--energy", "joule"}, {"--energy", "table:"}, {"--energy", "table:/no/such/file"}, {"--multiple", "3"},
            {"--energy-scale", "cube"}, {"--round", "up"}, {"--split-step", "half"}, {"--momentum", "keep"},
            {"--curvature", "flat"}, {"--solver", "gmres"}, {"--rq-loss", "mse"}, {"--device", "tpu"}, {"--device", "no-such-device"}, {"--seed", "-1"},
-           {"--batch", "0"}, {"--rq-epochs", "0"}, {"--threads", "-1"}, {"--loader-threads", "0"}, {"--first", "1000"},
+           {"--batch", "0"}, {"--rq-epochs", "0"}, {"--threads", "-1"}, {"--loader-threads", "-1"}, {"--first", "1000"},
            {"--target-macs", "1000"}, {"--momentum-factor", "2"}, {"--smoothing", "2"}, {"--epsilon", "-1"}, {"--check-pictures", "0"},
            {"--checkpoint-minutes", "-1"}}) {
     CAPTURE(text(wrong[0], " ", wrong.back()));

@@ -59,6 +59,7 @@ struct State {
 class Workshop {
  public:
   virtual ~Workshop() = default;
+  // A source is good until another one is asked for.
   virtual BatchSource& training(Index round, Stage stage) = 0;  // shuffled, augmented
   virtual BatchSource& check() = 0;                             // training pictures under one fixed augmentation key
   virtual BatchSource& test() = 0;

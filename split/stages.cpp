@@ -71,17 +71,18 @@ void State::enter(Stage next, const GrowSettings& how) {
 
 void train(State& state, const GrowSettings& how, Workshop& work) {
   const TrainingSettings& settings = state.round == 0 ? how.train : how.tune;
-  BatchSource& source = work.training(state.round, Stage::train);
   while (state.epoch < settings.schedule.epochs) {
+    BatchSource& source = work.training(state.round, Stage::train);
+    const Index steps = source.steps();
     run_epoch(state, work, source, std::max<Index>(1, settings.bn_batch), [&](const Batch& batch) {
-      double lr = settings.schedule.at(state.epoch, state.step, source.steps());
+      double lr = settings.schedule.at(state.epoch, state.step, steps);
       train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr, *state.meter, {work.comm(), batch.whole});
     });
     Score seen = state.meter->read(work.comm());
     Score test = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
     check_finite(test.loss, state);
     work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", settings.schedule.epochs},
-                  {"lr", settings.schedule.at(state.epoch, 0, source.steps())}, {"loss", seen.loss}, {"train_top1", seen.top1},
+                  {"lr", settings.schedule.at(state.epoch, 0, steps)}, {"loss", seen.loss}, {"train_top1", seen.top1},
                   {"test_loss", test.loss}, {"test_top1", test.top1}, {"test_top5", test.top5}});
     next_epoch(state);
   }

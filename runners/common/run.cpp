@@ -14,6 +14,8 @@ namespace fission {
 namespace {
 
 using Json = nlohmann::ordered_json;
+constexpr Index check_stage = 1000000, test_stage = check_stage + 1;  // of a loader; training's are 2 a round
+
 bool exists(const std::string& path) {
   struct stat s;
   return stat(path.c_str(), &s) == 0;
@@ -183,34 +185,35 @@ data::LoaderOptions Run::share_of_batches(Index batch) const {
 }
 
 BatchSource& Run::training(Index round, Stage stage) {
-  Index key = 2 * round + (stage == Stage::rayleigh);
-  if (key != loader_key_) {
-    data::LoaderOptions o = share_of_batches(stage == Stage::rayleigh ? options_.rq_batch : options_.batch);
-    o.stage = key, o.augment = options_.augment;
-    if (stage == Stage::train) o.group = std::max<Index>(1, how_.train.bn_batch);
-    o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
-    if (o.fixed_key) std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
-    training_loader_.reset();
-    training_loader_ = std::make_unique<data::Loader>(pictures_.train, backend_, o);
-    loader_key_ = key;
-  }
-  return *training_loader_;
+  data::LoaderOptions o = share_of_batches(stage == Stage::rayleigh ? options_.rq_batch : options_.batch);
+  o.stage = 2 * round + (stage == Stage::rayleigh), o.augment = options_.augment;
+  if (stage == Stage::train) o.group = std::max<Index>(1, how_.train.bn_batch);
+  o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
+  if (o.fixed_key && loader_stage_ != o.stage) std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
+  return loader(pictures_.train, o);
 }
 
 // Some pictures of the training set: what a split's loss change is predicted and measured on
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
-  o.stage = 1000000, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
+  o.stage = check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
   Index stride = pictures_.by_class ? std::max<Index>(1, pictures_.train->shape()[0] / options_.check_pictures) : 1;
-  if (!check_loader_) check_loader_ = std::make_unique<data::Loader>(data::part_of(pictures_.train, options_.check_pictures, stride), backend_, o);
-  return *check_loader_;
+  return loader(data::part_of(pictures_.train, options_.check_pictures, stride), o);
 }
 
 BatchSource& Run::test() {
   data::LoaderOptions o = share_of_batches(options_.batch);
-  o.shuffle = false, o.augment = false;
-  if (!test_loader_) test_loader_ = std::make_unique<data::Loader>(pictures_.test, backend_, o);
-  return *test_loader_;
+  o.stage = test_stage, o.shuffle = false, o.augment = false;
+  return loader(pictures_.test, o);
+}
+
+// One at a time: a ring at 224x224 and batch 256 is 4 * 256 * 150528 B = 154 MB; three would be 462 MB.
+BatchSource& Run::loader(data::SourcePtr pictures, const data::LoaderOptions& o) {
+  if (loader_stage_ == o.stage) return *loader_;
+  loader_stage_ = -1, loader_.reset();
+  loader_ = std::make_unique<data::Loader>(std::move(pictures), backend_, o);
+  loader_stage_ = o.stage;
+  return *loader_;
 }
 
 double Run::pictures_left(const State& s) const {
@@ -243,7 +246,12 @@ void Run::after_step(State& s) {
 
 void Run::log(const Json& line) {
   Json full = line;
-  if (progress_.rate() > 0 && line.contains("epoch")) full["pictures_per_second"] = std::round(progress_.rate());
+  std::string pace;
+  if (line.contains("epoch")) {
+    pace = text(std::llround(progress_.rate()), " pictures/s");
+    if (progress_.rate() > 0) full["pictures_per_second"] = std::round(progress_.rate());
+    if (const Index skipped = pictures_.train->skipped(comm_)) full["skipped_files"] = skipped, pace += text("; ", skipped, " broken files skipped since the start");
+  }
   full["time"] = std::time(nullptr);
   if (log_) log_->append(full.dump());
   log_lines_++;
@@ -262,16 +270,16 @@ void Run::log(const Json& line) {
                 energy.c_str(), line.at("energy_unit").get<std::string>().c_str(), line.at("energy_source").get<std::string>().c_str(),
                 in_millions(number("macs")).c_str(), number("predicted_loss_change"), number("measured_loss_change"), percent(number("test_top1")).c_str());
   } else if (line.contains("largest_residual")) {
-    std::printf("round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e, residuals: largest %.1e, median %.1e; %.0f pictures/s\n",
+    std::printf("round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e, residuals: largest %.1e, median %.1e; %s\n",
                 number("round"), number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), number("largest_residual"),
-                number("median_residual"), progress_.rate());
+                number("median_residual"), pace.c_str());
   } else if (line.at("stage") == "rq") {
-    std::printf("round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e; %.0f pictures/s\n", number("round"),
-                number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), progress_.rate());
+    std::printf("round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e; %s\n", number("round"),
+                number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), pace.c_str());
   } else {
-    std::printf("round %.0f %s epoch %.0f of %.0f: loss %.4f, training %s, test %s; %.0f pictures/s\n", number("round"),
+    std::printf("round %.0f %s epoch %.0f of %.0f: loss %.4f, training %s, test %s; %s\n", number("round"),
                 line.at("stage") == "train" ? "training" : "fine-tuning", number("epoch"), number("of"), number("loss"),
-                percent(number("train_top1")).c_str(), percent(number("test_top1")).c_str(), progress_.rate());
+                percent(number("train_top1")).c_str(), percent(number("test_top1")).c_str(), pace.c_str());
   }
   std::fflush(stdout);
   progress_.reset();

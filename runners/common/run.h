@@ -49,6 +49,7 @@ class Run : public Workshop {
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }
   void check_processes() const;
   data::LoaderOptions share_of_batches(Index batch) const;
+  BatchSource& loader(data::SourcePtr pictures, const data::LoaderOptions& options);
   void write_checkpoint(const State& state);
   State read_checkpoint();
   double pictures_left(const State& state) const;
@@ -62,8 +63,8 @@ class Run : public Workshop {
   PictureInput input_;
   std::unique_ptr<AppendLog> log_;
   Index log_lines_ = 0;
-  std::unique_ptr<data::Loader> training_loader_, check_loader_, test_loader_;
-  Index loader_key_ = -1;
+  std::unique_ptr<data::Loader> loader_;
+  Index loader_stage_ = -1;
   Progress progress_;
   std::chrono::steady_clock::time_point last_checkpoint_;
 };

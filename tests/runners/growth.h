@@ -49,7 +49,7 @@ inline std::vector<Json> of_stage(const std::vector<Json>& log, const std::strin
   return lines;
 }
 
-// Every file of a run's folder; of log.jsonl all but the times
+// Every file of a run's folder; of log.jsonl all but times, and what was skipped since the start
 inline Contents contents(const std::string& folder) {
   Contents all;
   if (!std::filesystem::exists(folder)) return all;
@@ -63,6 +63,7 @@ inline Contents contents(const std::string& folder) {
     for (Json line : log_of(folder)) {
       line.erase("time");
       line.erase("pictures_per_second");
+      line.erase("skipped_files");
       lines += line.dump() + "\n";
     }
   }

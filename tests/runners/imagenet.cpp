@@ -249,6 +249,8 @@ TEST_CASE("imagenet: a broken file is skipped and named within --most-broken, an
   require_done(e);
   CHECK(is_one_line(e.err));
   CHECK(e.err.find("_bad0.JPEG: ") != std::string::npos);
+  CHECK(log_of(folder / "run").at(0).at("skipped_files") == 1);
+  CHECK(e.out.find(" pictures/s; 1 broken files skipped since the start\n") != std::string::npos);
 }
 
 TEST_CASE("imagenet: a run goes on with a broken file fetched again, and not with other names or labels in the same number") {
@@ -293,6 +295,8 @@ TEST_CASE("imagenet: baselines are trained in folders of their own, which anothe
   require_done(launch("imagenet", tiny(folder / "run", with)));
   CHECK(differing(contents(folder / "run-baseline-0.125"), before) == "");
   check_refused(launch("imagenet", tiny(folder / "run", with + Arguments{"--grow", "0.4"})), {"holds another run: --grow was 0.3, now 0.4"});
+  require_done(launch("imagenet", tiny(folder / "run//", with)));  // the same folders
+  CHECK(names(contents(folder / "run")).find("-baseline") == std::string::npos);
   for (const char* wrong : {"wide", "0", "0.5,none", "-1"})
     check_refused(launch("imagenet", tiny(folder / "other", {std::string("--baselines=") + wrong})), {"--baselines '", "or none"});
 }
@@ -304,6 +308,10 @@ TEST_CASE("imagenet: --start grows a trained network on; its model and size are 
   auto widths = std::find(a.begin(), a.end(), "--widths");
   a.erase(widths, widths + 2);
   require_done(launch("imagenet", a));
+  const std::string table = read_file(folder / "grown/table.txt");
+  CHECK(row(table, "start").find("M measured – ") != std::string::npos);
+  CHECK(row(table, "start, split 1").find("M measured – ") != std::string::npos);
+  CHECK(row(table, "Splitting-1").find("Splitting-1 not run 95 M published") == 0);
   Json config = Json::parse(read_file(folder / "grown/config.json"));
   CHECK(config.at("model") == "mobilenet_v2");
   CHECK(config.at("epsilon") == 0.1);
@@ -320,6 +328,43 @@ TEST_CASE("imagenet: --loader-threads changes no bit; --threads, --device and --
   Ended e = launch("imagenet", tiny(folder / "c", {"--rounds", "0", "--epochs", "0", "--threads", "2", "--device", "reference"}));
   require_done(e);
   CHECK(e.out.find(text("; reference, ", two_threads(), " threads\n")) != std::string::npos);
+}
+
+TEST_CASE("imagenet: by default its loader's threads are those of a process, shared by the machine's processes; cifar's is one") {
+  for (Pictures kind : {Pictures::imagenet, Pictures::small}) {
+    GrowthOptions options(kind);
+    options.run.network.model = "mobilenet_v1";
+    options.settle();
+    CHECK(options.run.loader_threads == (kind == Pictures::imagenet ? threads_a_process(1) : 1));
+  }
+}
+
+// A ring's pictures are the memory of a loader; its labels, and what blocks are rounded up to, are a few bytes a picture of 48x48x3.
+TEST_CASE("imagenet: the loaders of a run at 224x224 and batch 256, and the listing of ImageNet's training files, are under 300 MB") {
+  Folder folder;
+  ImagenetOptions o;
+  o.growth.data = tree(), o.growth.run.directory = folder / "run", o.size = 48;
+  o.growth.run.batch = o.growth.run.rq_batch = o.growth.bn_batch = 16, o.growth.run.loader_threads = 1;
+  o.growth.run.network.model = "mobilenet_v1";
+  o.growth.settle();
+  if (!data::have_decoder(data::Decoder::best)) return;
+  const data::PictureSets pictures = open_pictures(o);
+  Backend& backend = open_backend("reference");
+  Run run(o.growth.run, o.growth.how, o.growth.config(), pictures, backend);
+  Arena& arena = backend.arena(Memory::device);
+  arena.reset_peak();
+  const std::size_t before = arena.statistics().in_use;
+  for (int round : {0, 1}) {  // every kind of source, each left with batches prepared ahead
+    run.training(round, Stage::train).next(0, 0);
+    run.test().next(0, 0);
+    run.training(round, Stage::rayleigh).next(0, 0);
+    run.check().next(0, 0);
+    run.test().next(0, 0);
+  }
+  const double a_byte = double(arena.statistics().peak - before) / double(16 * 48 * 48 * 3);
+  CHECK(a_byte >= 4);  // the ring's four batches
+  // 21 letters and a 0, where each begins, a label: image_folder's fact counts them
+  CHECK(a_byte * 256 * 224 * 224 * 3 + 1281167.0 * (22 + 4 + 4) < 300e6);
 }
 
 TEST_CASE("imagenet: every option has a case, and shows its default") {

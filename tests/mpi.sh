@@ -138,6 +138,10 @@ refused 'another share of broken files' "$same.*--most-broken 0.001 " apart '--d
 cp -r pictures others
 cp others/val/n10000000/"$(ls others/val/n10000000 | head -n 1)" others/train/n10000000/"$(ls others/train/n10000000 | head -n 1)"
 if ! $imagenet --data pictures --size 48 --target-macs 1 2>&1 | grep -q 'no decoder'; then
+  "$bin/imagenet-tree" broken --train 8 --val 4 --no-pictures 2 >tree.out
+  fact 'two processes meet two broken files' 0 'skipped .*_bad[01].JPEG' several 2 "$bin/imagenet" --threads 1 --data broken --size 48 --most-broken 0.05 \
+    --widths 4,4,4,4,4,4,4,4,4,4,4,4,4,4 --epochs 1 --rounds 0 --batch 16 --bn-batch 8 --baselines none --out skipping
+  fact '... and count them together' 0 '"skipped_files":2' cat skipping/log.jsonl
   refused 'other pictures under the same names' 'the training data of process 1: 48 .*sizes. hash .* process 0 has: 48' apart '--data pictures' '--data others'
 fi
 fact 'the guide of two processes' 2 'An epoch of training here \(.*, 2 processes of 1 threads, ' apart '--size 33' '--size 33'

@@ -98,13 +98,13 @@ void ImagenetOptions::settle(const CLI::App& app) {
 void ImagenetOptions::check_processes(Comm& comm) const {
   std::string widths;
   for (const std::string& factor : baselines) widths += (widths.empty() ? "" : ",") + factor;
-  comm.require_same("the command", text(growth.data.empty() ? "no --data" : "--data", check_data ? " --check-data" : "", " --most-broken ", most_broken,
-                                        " --baselines ", widths.empty() ? "none" : widths), "the same for each");
+  comm.require_same("the command", text(growth.data.empty() ? "no --data" : "--data", check_data ? " --check-data" : "", " --most-broken ",
+                                        most_broken, " --baselines ", widths.empty() ? "none" : widths), "the same for each");
 }
 
 nlohmann::ordered_json ImagenetOptions::with_data(nlohmann::ordered_json config, const data::PictureSets& pictures) const {
   config["size"] = size;
-  auto listing = [](const data::SourcePtr& from) { return dynamic_cast<const data::FolderPictures&>(*from).folder().fingerprint(); };  // open_pictures made it
+  auto listing = [](const data::SourcePtr& of) { return dynamic_cast<const data::FolderPictures&>(*of).folder().fingerprint(); };  // of open_pictures
   config["data"] = {{"train", listing(pictures.train)}, {"val", listing(pictures.test)}};
   return config;
 }
@@ -237,7 +237,8 @@ std::string imagenet_guide(const ImagenetOptions& options, Backend& backend) {
               "  from https://image-net.org/download-images (free for research, after registration). A class's index is its\n"
               "  synset's place in order, not the devkit's number: those are taken with --devkit-mapping.\n"
               "Disk: 155 GB for the files, as much again while their tars (148 and 7 GB) lie beside them; a run's own folder stays under 1 GB.\n",
-              "An epoch of training here (", backend.name(), ", ", comm.size() > 1 ? text(comm.size(), " processes of ") : "", compute_threads(), " threads, ", options.growth.run.network.size, "x",
+              "An epoch of training here (", backend.name(), ", ", comm.size() > 1 ? text(comm.size(), " processes of ") : "", compute_threads(),
+              " threads, ", options.growth.run.network.size, "x",
               options.growth.run.network.size, ", synthetic pictures, decoding not included): ", duration(seed), " h at the seed's widths, ",
               duration(full), " h at 1.0; the whole growth has ", (how.rounds + 1) * how.train.schedule.epochs, " such epochs between them, and ",
               how.rounds * how.rayleigh.epochs, " of RQ-SGD.\n");

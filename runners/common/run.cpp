@@ -189,7 +189,8 @@ BatchSource& Run::training(Index round, Stage stage) {
   o.stage = 2 * round + (stage == Stage::rayleigh), o.augment = options_.augment;
   if (stage == Stage::train) o.group = std::max<Index>(1, how_.train.bn_batch);
   o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
-  if (o.fixed_key && loader_stage_ != o.stage) std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
+  if (o.fixed_key && loader_stage_ != o.stage)
+    std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
   return loader(pictures_.train, o);
 }
 
@@ -250,7 +251,8 @@ void Run::log(const Json& line) {
   if (line.contains("epoch")) {
     pace = text(std::llround(progress_.rate()), " pictures/s");
     if (progress_.rate() > 0) full["pictures_per_second"] = std::round(progress_.rate());
-    if (const Index skipped = pictures_.train->skipped(comm_)) full["skipped_files"] = skipped, pace += text("; ", skipped, " broken files skipped since the start");
+    if (const Index skipped = pictures_.train->skipped(comm_))
+      full["skipped_files"] = skipped, pace += text("; ", skipped, " broken files skipped since the start");
   }
   full["time"] = std::time(nullptr);
   if (log_) log_->append(full.dump());
@@ -270,7 +272,8 @@ void Run::log(const Json& line) {
                 energy.c_str(), line.at("energy_unit").get<std::string>().c_str(), line.at("energy_source").get<std::string>().c_str(),
                 in_millions(number("macs")).c_str(), number("predicted_loss_change"), number("measured_loss_change"), percent(number("test_top1")).c_str());
   } else if (line.contains("largest_residual")) {
-    std::printf("round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e, residuals: largest %.1e, median %.1e; %s\n",
+    std::printf("round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e, residuals: "
+                "largest %.1e, median %.1e; %s\n",
                 number("round"), number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), number("largest_residual"),
                 number("median_residual"), pace.c_str());
   } else if (line.at("stage") == "rq") {

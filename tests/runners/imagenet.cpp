@@ -204,7 +204,8 @@ TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std"
     CHECK(initialisers.count("mean") == raw);
     if (raw) CHECK(initialisers.at("std").values[2] == near(0.225).epsilon(1e-7));  // f32
   }
-  const Arguments few{checkpoint, "--data", tree(), "--few", "3", "--batches", "3", "--batch", "8", "--passes", "3", "--rq-batch", "8", "--neurons", "2", "--threads", "1"};
+  const Arguments few{checkpoint, "--data", tree(), "--few", "3", "--batches", "3", "--batch", "8", "--passes", "3", "--rq-batch", "8",
+                      "--neurons", "2", "--threads", "1"};
   Ended e = launch("audit", few);
   if (!have_eigen()) return check_refused(e, {"Eigen"});
   require_done(e);

@@ -343,7 +343,7 @@ TEST_CASE("backends: every operation agrees with the reference") {
   for (Backend* inner : backends())
     for (auto family : families) {
       CheckBackend check(*inner);
-      CHECK_NOTHROW(family(check, 60));
+      CHECK_NOTHROW(family(check, test::instrumented() ? 15 : 60));
     }
 }
 

@@ -68,10 +68,16 @@ LinearLayer Network::add_linear(const std::string& name, int in_axis, Index outp
 void Network::allocate() {
   FISSION_CHECK(axes_.size() == config_.widths.size(), "[network] ", axes_.size(), " axes, ", config_.widths.size(), " widths");
   Index parameters = 0, statistics = 0;
-  for (bool weights : {true, false}) {
-    for (Stored& s : stored_)
-      if (s.parameter && (s.kind != Stored::vector) == weights) s.offset = parameters, parameters += s.shape.numel();
-    if (weights) weight_count_ = parameters;
+  std::vector<int> turn(stored_.size(), 2);  // weights; scales of depthwise convolutions' batch norms; all other vectors
+  for (std::size_t i = 0; i < stored_.size(); i++)
+    if (stored_[i].kind != Stored::vector) turn[i] = 0;
+  for (const ConvBlock& b : blocks_)
+    if (stored_[b.weight].kind == Stored::depthwise) turn[b.gamma] = 1;
+  for (int now : {0, 1, 2}) {
+    for (std::size_t i = 0; i < stored_.size(); i++)
+      if (stored_[i].parameter && turn[i] == now) stored_[i].offset = parameters, parameters += stored_[i].shape.numel();
+    if (now == 0) weight_count_ = parameters;
+    if (now == 1) gamma_end_ = parameters;
   }
   for (Stored& s : stored_)
     if (!s.parameter) s.offset = statistics, statistics += s.shape.numel();

@@ -53,7 +53,9 @@ class Network {
   Tensor gradients() const { return gradients_; }    // (P)
   Tensor statistics() const { return statistics_; }
   Tensor exchanged() const { return exchanged_; }    // gradients, then statistics: what processes average after a step, in one buffer
-  Index weight_count() const { return weight_count_; }  // parameters before batch norm and biases: the decayed ones on ImageNet
+  // Parameters in the order that weight decay asks for: the weights, then the depthwise convolutions' γ, then all other vectors
+  Index weight_count() const { return weight_count_; }
+  Index depthwise_gamma_count() const { return gamma_end_ - weight_count_; }
   Tensor like_parameters() const { return ops::zeros(backend_, parameters_.shape(), dtype_); }
   Tensor view(const Stored& s, const Tensor& flat) const { return flat.slice(s.offset, s.shape); }
   void begin_step();   // no gradient has arrived
@@ -99,7 +101,7 @@ class Network {
   std::vector<Stored> stored_;
   std::vector<LinearLayer> linears_;
   Tensor parameters_, exchanged_, gradients_, statistics_, rows_;
-  Index weight_count_ = 0;
+  Index weight_count_ = 0, gamma_end_ = 0;
 
  protected:
   void bind(LinearLayer& layer) const;

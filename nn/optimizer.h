@@ -23,10 +23,14 @@ class LearningRate {
   double value_ = 0;
 };
 
+// What weight decay reaches: all (CIFAR); the weights, so not batch norms and biases (ImageNet, MobileNetV1); the weights and the γ of the
+// depthwise convolutions' batch norms (the authors' MobileNetV2)
+enum class Decay { all, weights, weights_and_depthwise };
+
 struct SgdSettings {
   double momentum = 0.9, weight_decay = 1e-4;
   bool nesterov = false;
-  bool decay_all = true;  // false: not batch norm and biases (ImageNet)
+  Decay decay = Decay::all;
 };
 
 class Sgd {
@@ -36,7 +40,8 @@ class Sgd {
   void step(double lr) {
     lr_.set(lr);
     Tensor p = network_.parameters(), g = network_.gradients();
-    Index decayed = settings_.decay_all ? p.numel() : network_.weight_count();
+    const Index weights = network_.weight_count();
+    Index decayed = settings_.decay == Decay::all ? p.numel() : settings_.decay == Decay::weights ? weights : weights + network_.depthwise_gamma_count();
     ops::sgd(p, g, buffer_, lr_.tensor(), settings_.momentum, settings_.weight_decay, decayed, settings_.nesterov);
   }
   Tensor& buffer() { return buffer_; }  // (P) momentum

@@ -250,7 +250,7 @@ void audit_train_step(Findings& f, const Reference& r) {
     double smoothing = std::atof(name.c_str() + 2), lr = name.find("_lr") == std::string::npos ? 0.1 : std::atof(name.c_str() + name.find("_lr") + 3);
     auto n = file.network(m);
     SgdSettings settings;
-    settings.nesterov = imagenet, settings.decay_all = !imagenet;
+    settings.nesterov = imagenet, settings.decay = imagenet ? Decay::weights : Decay::all;
     Sgd sgd(*n, settings);
     auto say = [&](int step, const char* equation, const std::string& what, double off, double f32) {
       if (m.exact() || (step == 1 && r.smooth())) f.at_most(equation, name + what, off, m.tolerance(f32));

@@ -18,7 +18,7 @@ CLI::Validator at_least(double least) {
 GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
   if (kind == Pictures::small) return;
   dataset = "imagenet", widths = "imagenet-seed", schedule = "cosine";
-  epochs = 120, warmup = 5, smoothing = 0.1, bn_batch = 64, lr_per = 256, decay_all = false;
+  epochs = 120, warmup = 5, smoothing = 0.1, bn_batch = 64, lr_per = 256, decay = "weights";
   run.batch = 256, run.network.size = 224, run.network.stem_stride = 2;
   run.loader_threads = 0;
   how.grow = 1, how.threshold = 0.9, how.rayleigh.decay_every_epoch = true, how.rayleigh.probe.curvature.relu_beta = 1;
@@ -44,7 +44,9 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--warmup", warmup, "epochs of linear warm-up from 0" + paper("0", "5; the authors' code by default: 0"))->check(at_least(0))->group("Training");
   option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")->check(CLI::Range(0.0, 1.0))->group("Training");
   app.add_flag("--nesterov", nesterov, "Nesterov momentum" + paper("not on CIFAR", "MobileNetV1 only, and so is the default here (--nesterov, --nesterov=false)"))->group("Training");
-  option("--weight-decay", weight_decay, (decay_all ? "on every parameter" : "not on batch norm and biases (the authors' MobileNetV2: on its depthwise gammas too)") + paper("1e-4", "1e-4"))->check(at_least(0))->group("Training");
+  option("--weight-decay", weight_decay, "of what --decay names; the paper: 1e-4")->check(at_least(0))->group("Training");
+  option("--decay", decay, "what weight decay reaches: all; weights (not batch norms and biases); weights+depthwise (and the depthwise convolutions' scales)" +
+                               paper("all", "weights; the authors' code of MobileNetV2: weights+depthwise, and so is the default here"))->group("Training");
   option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))->check(CLI::Range(0.0, 1.0))->group("Training");
   option("--bn-batch", bn_batch, "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end is left out; 0: the whole batch (one process only)" + paper("the whole batch", "64, its batch a GPU"))->check(at_least(0))->group("Training");
 
@@ -114,7 +116,8 @@ void GrowthOptions::settle() {
   const double scale = lr_per ? double(run.batch) / double(lr_per) : 1;
   TrainingSettings t;
   t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr * scale, t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
-  t.sgd = {momentum_factor, weight_decay, nesterov, decay_all};
+  t.sgd = {momentum_factor, weight_decay, nesterov,
+           one_of<Decay>("--decay", decay, {{"all", Decay::all}, {"weights", Decay::weights}, {"weights+depthwise", Decay::weights_and_depthwise}})};
   t.smoothing = smoothing, t.bn_batch = bn_batch;
   how.train = how.tune = t;
   if (tune_epochs >= 0) how.tune.schedule.epochs = tune_epochs;
@@ -140,7 +143,7 @@ void GrowthOptions::fit(const data::PictureSets& pictures) {
 nlohmann::ordered_json GrowthOptions::training_config() const {
   return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start},
           {"activation", activation}, {"epochs", how.train.schedule.epochs}, {"batch", run.batch}, {"lr", lr}, {"schedule", schedule}, {"warmup", warmup},
-          {"momentum-factor", momentum_factor}, {"nesterov", nesterov}, {"weight-decay", weight_decay}, {"smoothing", smoothing},
+          {"momentum-factor", momentum_factor}, {"nesterov", nesterov}, {"weight-decay", weight_decay}, {"decay", decay}, {"smoothing", smoothing},
           {"bn-batch", bn_batch}, {"seed", how.seed}};
 }
 

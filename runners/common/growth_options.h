@@ -18,7 +18,8 @@ struct GrowthOptions {
   std::string schedule = "step", solver = "rq-sgd", rq_loss = "training", momentum = "zero";
   Index epochs = 160, tune_epochs = -1;
   double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0, smoothing = 0;
-  bool nesterov = false, no_augment = false, decay_all = true;
+  std::string decay = "all";
+  bool nesterov = false, no_augment = false;
   Index bn_batch = 0, lr_per = 0;  // lr_per: learning rates are of steps of so many pictures, and scaled to --batch; 0: of any step
   GrowSettings how;
   RunOptions run;

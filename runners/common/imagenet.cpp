@@ -9,11 +9,11 @@ namespace {
 
 // Section 8 of the method: settings, and the published results. Baselines: the TensorFlow models' pages; AMC's published models.
 const Recipe recipes[] = {
-    {"v1", "mobilenet_v1", "MobileNetV1", 4, 4, 0.01, true,
+    {"v1", "mobilenet_v1", "MobileNetV1", 4, 4, 0.01, true, "weights",
      {{"Splitting-0 (seed)", 59e6, 59.20, 0}, {"Splitting-1", 82e6, 64.06, 85.30}, {"Splitting-2", 140e6, 68.26, 87.93},
       {"Splitting-3", 292e6, 71.47, 89.67}, {"Splitting-4", 561e6, 73.96, 91.49}},
      {{"0.5", 149e6, 63.3, 84.9}, {"0.75", 325e6, 68.4, 88.2}, {"1.0", 569e6, 70.9, 89.9}, {"AMC", 285e6, 70.5, 89.3}}},
-    {"v2", "mobilenet_v2", "MobileNetV2", 3, 2, 0.1, false,
+    {"v2", "mobilenet_v2", "MobileNetV2", 3, 2, 0.1, false, "weights+depthwise",
      {{"Splitting-0 (seed)", 39e6, 55.61, 0}, {"Splitting-1", 95e6, 66.53, 87.00}, {"Splitting-2", 208e6, 71.76, 90.07},
       {"Splitting-3", 298e6, 72.84, 90.83}},
      {{"0.5", 97e6, 65.4, 86.4}, {"0.75", 209e6, 69.8, 89.6}, {"1.0", 300e6, 71.8, 91.0}, {"AMC", 210e6, 70.9, 89.9}}},
@@ -68,6 +68,7 @@ void ImagenetOptions::add_to(CLI::App& app) {
   app.get_option("--rounds")->default_str(both(std::to_string(v1.rounds), std::to_string(v2.rounds)));
   app.get_option("--rq-epochs")->default_str(both(std::to_string(v1.rq_epochs), std::to_string(v2.rq_epochs)));
   app.get_option("--epsilon")->default_str(both(compact(v1.epsilon), compact(v2.epsilon)));
+  app.get_option("--decay")->default_str(both(v1.decay, v2.decay));
   app.get_option("--target-macs")->description(
       "stay just under so many MACs a picture; several, comma-separated: one a round; 0: no target; default: the published networks' (" +
       both(listed(targets(v1)), listed(targets(v2))) + ")");
@@ -85,6 +86,7 @@ void ImagenetOptions::settle(const CLI::App& app) {
   if (!given("--rq-epochs")) how.rayleigh.epochs = r.rq_epochs;
   if (!given("--epsilon")) how.surgery.epsilon = r.epsilon;
   if (!given("--nesterov")) growth.nesterov = r.nesterov;
+  if (!given("--decay")) growth.decay = r.decay;
   if (!given("--target-macs")) how.target_macs = targets(r), how.target_macs.resize(std::min<std::size_t>(how.target_macs.size(), how.rounds));
   if (how.target_macs == std::vector<double>{0}) how.target_macs.clear();
   if (growth.run.directory.empty()) growth.run.directory = std::string("runs/imagenet-") + r.name;

@@ -17,6 +17,7 @@ struct Recipe {
   Index rounds, rq_epochs;
   double epsilon;
   bool nesterov;
+  const char* decay;
   std::vector<Published> growth, baselines;  // growth: of round 0, 1, …
 };
 const Recipe& recipe_of(const std::string& name);  // UserError

@@ -33,18 +33,23 @@ TEST_CASE("network: the ImageNet seed of this project has the published 0.059e9 
   double macs = v1("imagenet-seed", 1000, true)->macs();
   CHECK(macs == near(0.0592e9).epsilon(1e-3));
 }
-TEST_CASE("network: parameters lie without a gap, weights first, batch norms and biases after them") {
+TEST_CASE("network: parameters lie without a gap: weights, depthwise convolutions' scales, all other vectors") {
   auto n = v1("seed");
+  auto turn_of = [&](const Stored& s) {  // by the authors' names: MobileNetV1's depthwise convolutions are conv1, normed by bn1
+    return s.kind != Stored::vector ? 0 : s.name.find(".bn1.weight") != std::string::npos ? 1 : 2;
+  };
   Index next = 0;
-  for (bool weights : {true, false}) {
+  for (int turn : {0, 1, 2}) {
     for (const Stored& s : n->stored()) {
-      if (!s.parameter || (s.kind != Stored::vector) != weights) continue;
+      if (!s.parameter || turn_of(s) != turn) continue;
       CHECK(s.offset == next);
       CHECK(s.value.shares_storage(n->parameters()));
       next += s.shape.numel();
     }
-    CHECK((!weights || next == n->weight_count()));
+    if (turn == 0) CHECK(next == n->weight_count());
+    if (turn == 1) CHECK(next == n->weight_count() + n->depthwise_gamma_count());
   }
+  CHECK(n->depthwise_gamma_count() > 0);
   CHECK(next == n->parameter_count());
 }
 TEST_CASE("network: neuron rows are the rows of the dense convolutions, each once, in the order of axes") {

@@ -77,16 +77,17 @@ TEST_CASE("schedule: names are read, unknown ones are refused with the known") {
   CHECK_THROWS_WITH_AS(parse_schedule("poly"), doctest::Contains("step, cosine"), UserError);
 }
 
-TEST_CASE("optimizer: without gradients weight decay shrinks weights, and batch norms and biases only if it decays all") {
-  for (bool all : {true, false}) {
+TEST_CASE("optimizer: without gradients weight decay shrinks what it is to reach, and nothing else") {
+  for (Decay decay : {Decay::all, Decay::weights, Decay::weights_and_depthwise}) {
     Small s;
     SgdSettings settings;
-    settings.weight_decay = 0.1, settings.decay_all = all;
+    settings.weight_decay = 0.1, settings.decay = decay;
     std::vector<double> before = s.network->parameters().to_host();
     Sgd(*s.network, settings).step(0.5);
     std::vector<double> after = s.network->parameters().to_host();
     for (std::size_t i = 0; i < after.size(); i++) {
-      bool decays = all || Index(i) < s.network->weight_count();
+      const Index weights = s.network->weight_count(), gammas = s.network->depthwise_gamma_count();
+      bool decays = decay == Decay::all || Index(i) < weights || (decay == Decay::weights_and_depthwise && Index(i) < weights + gammas);
       CHECK(std::abs(after[i] - (decays ? 0.95 : 1) * before[i]) < 1e-15);  // one rounding of numbers of size 1
     }
   }

@@ -40,7 +40,7 @@ void check_steps(const Case& c, const Machine& m) {
   static const TensorFile file = reference_file("train_step_small");
   auto network = reference_network(file, m);
   SgdSettings settings;
-  settings.nesterov = c.imagenet, settings.decay_all = !c.imagenet;
+  settings.nesterov = c.imagenet, settings.decay = c.imagenet ? Decay::weights : Decay::all;
   Sgd sgd(*network, settings);
   for (int step : {1, 2}) {
     std::string prefix = std::string(c.name) + "/f64/step" + std::to_string(step) + "/";

@@ -169,7 +169,7 @@ TEST_CASE("bad options: unknown ones, values that are none, and values out of ra
            {"--no-such-option"}, {"surplus"}, {"--epochs"}, {"--epochs", "many"}, {"--epochs", "-1"}, {"--epochs", "1.5"},
            {"--lr", "nan"}, {"--lr", "-1"}, {"--lr", "1e30"}, {"--lr", "inf"}, {"--grow", "1.5"}, {"--dataset", "imagenet"},
            {"--widths", "4,4"}, {"--widths", "0"}, {"--activation", "tanh"}, {"--model", "resnet"}, {"--model", "mobilenet_v2"},
-           {"--linear-curvature", "half"}, {"--schedule", "linear"}, {"--selection", "best"},
+           {"--linear-curvature", "half"}, {"--schedule", "linear"}, {"--decay", "biases"}, {"--selection", "best"},
            {"--energy", "joule"}, {"--energy", "table:"}, {"--energy", "table:/no/such/file"}, {"--multiple", "3"},
            {"--energy-scale", "cube"}, {"--round", "up"}, {"--split-step", "half"}, {"--momentum", "keep"},
            {"--curvature", "flat"}, {"--solver", "gmres"}, {"--rq-loss", "mse"}, {"--device", "tpu"}, {"--device", "no-such-device"}, {"--seed", "-1"},

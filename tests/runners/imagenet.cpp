@@ -51,7 +51,7 @@ const std::vector<Shared>& shared_options() {
   static const std::vector<Shared> all{
       {"--no-augment", ""}, {"--widths", "8,8,8,8,8,8,8,8,8,8,8,8,8,8"}, {"--activation", "relu"}, {"--epochs", "3"}, {"--tune-epochs", "2"},
       {"--batch", "24"}, {"--lr", "0.3"}, {"--tune-lr", "0.2"}, {"--schedule", "step"}, {"--warmup", "2"}, {"--momentum-factor", "0.5"},
-      {"--nesterov=false", ""}, {"--weight-decay", "0.01"}, {"--smoothing", "0.2"}, {"--bn-batch", "16"}, {"--rounds", "2"}, {"--grow", "0.5"},
+      {"--nesterov=false", ""}, {"--weight-decay", "0.01"}, {"--decay", "all"}, {"--smoothing", "0.2"}, {"--bn-batch", "16"}, {"--rounds", "2"}, {"--grow", "0.5"},
       {"--target-macs", "5000000"}, {"--selection", "vanilla"}, {"--energy", "paper"}, {"--energy-scale", "log"}, {"--round", "paper"},
       {"--multiple", "4"}, {"--epsilon", "0.02"}, {"--split-step", "paper"}, {"--momentum", "split"}, {"--curvature", "paper"},
       {"--linear-curvature", "zero"}, {"--solver", "rq-sgd"}, {"--rq-epochs", "3"}, {"--rq-batch", "8"}, {"--rq-lr", "0.01"}, {"--rq-loss", "ce"},
@@ -112,6 +112,7 @@ TEST_CASE("imagenet: without options the recipe is the authors', for either netw
     CHECK(c.at("momentum-factor") == 0.9);
     CHECK(c.at("nesterov") == v1);
     CHECK(c.at("weight-decay") == 1e-4);
+    CHECK(c.at("decay") == (v1 ? "weights" : "weights+depthwise"));
     CHECK(c.at("smoothing") == 0.1);
     CHECK(c.at("rounds") == (v1 ? 4 : 3));
     CHECK(c.at("epsilon") == (v1 ? 0.01 : 0.1));
@@ -131,27 +132,31 @@ TEST_CASE("imagenet: a step's learning rate is --lr times --batch / 256, that of
   for (std::size_t epoch = 0; epoch < 3; epoch++) CHECK(of_stage(log, "rq").at(epoch).at("lr").get<double>() == near(1e-3 * std::pow(0.2, double(epoch))));
 }
 
-TEST_CASE("imagenet: weights decay, batch norm and biases do not") {
+TEST_CASE("imagenet: weights decay, batch norms and biases do not, depthwise convolutions' scales as --decay says") {
   // lr·wd = ½, on a cosine over three steps: (1 − ½)(1 − ⅜)(1 − ⅛) = 0.27 of what decays is left; no momentum; steps of 1e-4 of a gradient
-  Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--rounds", "0", "--weight-decay", "5000", "--lr", "0.0016", "--warmup", "0", "--momentum-factor", "0"})));
-  TensorFile after = read_safetensors(folder / "run/round-0.safetensors");
-  auto largest = [&](const std::string& name) {
-    double most = 0;
-    for (double x : after.at(name).as_doubles()) most = std::max(most, std::abs(x));
-    return most;
-  };
-  auto before = make_network(read_config(after), open_backend("reference"), DType::f32, 7);
-  auto began = [&](const std::string& name) {
-    double most = 0;
-    for (const Stored& stored : before->stored())
-      if (stored.name == name)
-        for (double x : stored.value.to_host()) most = std::max(most, std::abs(x));
-    return most;
-  };
-  for (const char* name : {"layers.5.sp_conv.conv2d.weight", "layers.5.conv1.weight", "linear.weight"})
-    CHECK(largest(name) == near(0.273 * began(name)).epsilon(0.05));
-  for (const char* name : {"layers.5.bn1.weight", "layers.5.sp_conv.bn.weight", "linear.bias"}) CHECK(largest(name) == near(began(name)).epsilon(0.05));
+  for (const bool depthwise : {false, true}) {
+    Folder folder;
+    const Arguments strong{"--rounds", "0", "--weight-decay", "5000", "--lr", "0.0016", "--warmup", "0", "--momentum-factor", "0"};
+    require_done(launch("imagenet", tiny(folder / "run", strong + (depthwise ? Arguments{"--decay", "weights+depthwise"} : Arguments{}))));
+    TensorFile after = read_safetensors(folder / "run/round-0.safetensors");
+    auto largest = [&](const std::string& name) {
+      double most = 0;
+      for (double x : after.at(name).as_doubles()) most = std::max(most, std::abs(x));
+      return most;
+    };
+    auto before = make_network(read_config(after), open_backend("reference"), DType::f32, 7);
+    auto began = [&](const std::string& name) {
+      double most = 0;
+      for (const Stored& stored : before->stored())
+        if (stored.name == name)
+          for (double x : stored.value.to_host()) most = std::max(most, std::abs(x));
+      return most;
+    };
+    for (const char* name : {"layers.5.sp_conv.conv2d.weight", "layers.5.conv1.weight", "linear.weight"})
+      CHECK(largest(name) == near(0.273 * began(name)).epsilon(0.05));
+    for (const char* name : {"layers.5.bn1.bias", "layers.5.sp_conv.bn.weight", "linear.bias"}) CHECK(largest(name) == near(began(name)).epsilon(0.05));
+    CHECK(largest("layers.5.bn1.weight") == near((depthwise ? 0.273 : 1) * began("layers.5.bn1.weight")).epsilon(0.05));
+  }
 }
 
 TEST_CASE("imagenet: a flat val/ with labels, by synset, index or the devkit's number, is the val/ of folders") {

@@ -26,7 +26,8 @@ struct Options {
 void operations(Findings& f, const Options& o) {
   f.section("Every operation over drawn shapes, against the reference");
   const std::string cases = o.quick ? "backends: copies*" : "backends: every operation*,backends: copies*,backends: the same operation*";
-  for (const std::string way : {"own", "cudnn"}) {  // who serves the convolutions (tests/device_settings.h)
+  for (const std::string& way : convolution_list()) {  // who serves the convolutions (tests/device_settings.h)
+    if (way == "auto") continue;
     const std::string on = "FISSION_TEST_DEVICE=" + in_quotes(o.device.device) + " FISSION_TEST_SETTINGS=" + way + " ";
     f.equal("", "tests, --conv " + way + ": exit status", run(on + beside("tests") + " --no-colors=true -tc=" + in_quotes(cases)), 0);
   }

@@ -31,7 +31,8 @@ TEST_CASE("gpu_check: it checks and times everything, and the report holds all t
   CHECK(e.out == read_file(folder / "report"));
   CHECK(e.err == "");
   for (const char* part : {"\n✓      tests, --conv own: exit status: 0, expected 0", "\n✓      tests, --conv cudnn: exit status: 0, expected 0",
-                           "\n✓      cifar: exit status: 0", "\n✓      training: losses",
+                           "\n✓      cifar: exit status: 0", "\n✓      gradient of all parameters",
+                           "\n✓      its square norm and central differences", "\n✓      training: losses",
                            "\n✓      RQ-SGD, chain's matrix", "--conv own ", "--conv cudnn ", "--conv auto --autotune ", "--conv own --tf32 ",
                            "train ", "rq-chain ", "statements hold, 0 do not"}) {
     CAPTURE(part);

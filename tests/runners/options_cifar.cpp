@@ -146,7 +146,7 @@ const std::vector<Case>& cases() {
       {"--momentum-factor", "0.5", training_differs, no_rounds},
       {"--nesterov", "", training_differs, no_rounds},
       {"--weight-decay", "0.1", training_differs, no_rounds},
-      {"--decay", "weights", training_differs, no_rounds},
+      {"--decay", "weights", training_differs, no_rounds + Arguments{"--weight-decay", "0.1"}},
       {"--smoothing", "0.2", training_differs, no_rounds},
       {"--bn-batch", "8", training_differs, no_rounds},
       {"--rounds", "2", [](const Grown&, const Grown& g) {

@@ -11,7 +11,7 @@ if ! command -v mpirun >/dev/null || ! ldd "$bin/cifar" | grep -q libmpi; then
 fi
 export OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_leaks=0  # MPI keeps what it has at exit
 flags=; if mpirun --version | grep -q 'Open MPI'; then flags='--quiet --oversubscribe --allow-run-as-root --bind-to none'; fi
-if [ "$flags" ] && ! mpirun $flags -np 1 true 2>/dev/null; then flags=${flags#--quiet }; fi  # Open MPI 5 has none
+if [ "$flags" ] && ! mpirun $flags -np 1 true >/dev/null 2>&1; then flags=${flags#--quiet }; fi  # Open MPI 5 has none
 cd "$work"
 
 # 240 training pictures, 90 test pictures in Fashion-MNIST's files. A group of 32: 224 are used, and the last of three batches

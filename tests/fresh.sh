@@ -15,7 +15,7 @@ base=${FRESH:-$(mktemp -d)}
 mkdir -p "$base"
 root=
 leave() {
-  [ -z "$root" ] || umount "$root/proc" 2>/dev/null || true
+  [ -z "$root" ] || umount "$root/proc" "$root/sys" 2>/dev/null || true
   [ -n "${FRESH:-}" ] || rm -rf --one-file-system "$base"
 }
 trap leave EXIT
@@ -30,6 +30,7 @@ for suite in ${*:-bookworm trixie}; do
   cp /etc/resolv.conf "$root/etc/"
   for file in $(grep -lE 'Acquire' /etc/apt/apt.conf.d/* || true); do cp "$file" "$root/etc/apt/apt.conf.d/"; done
   mount -t proc proc "$root/proc"  # the sanitizers and OpenMP read it
+  mount -t sysfs sys "$root/sys"   # Open MPI reads it
   git clone -q --no-hardlinks . "$root/root/fission"
   echo "$suite: a minimal root in $SECONDS s, $(mib "$root") MiB"
   for goal in ${GOALS:-test demo}; do
@@ -40,7 +41,7 @@ for suite in ${*:-bookworm trixie}; do
     echo "$suite: make $goal: status $status, $SECONDS s, $(mib "$root") MiB now, $(mib "$root/root/fission") of them in the clone"
   done
   if [ -n "${FRESH:-}" ]; then cp "$log" "$root/root/"; fi
-  umount "$root/proc"
+  umount "$root/proc" "$root/sys"
   root=
 done
 exit $failed

@@ -64,11 +64,12 @@ int main(int argc, char** argv) {
   app.add_flag("--json", o.json, "one JSON object a line");
   o.device.add_to(app);
   return run_program(app, argc, argv, [&] {
-    double gmacs = 0, gbs = 0, train_ms = 0;
+    double gmacs = 0, gbs = 0;
     std::vector<std::vector<std::string>> rows{{"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes", "share of floor", "ns a kMAC", "pictures/s", "waiting", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
     auto widths = listed(o.widths);
-    for (const std::string& width : widths)
+    for (const std::string& width : widths) {
+      double train_ms = 0;
       for (const std::string& job : jobs) {
         if ((job == "limits" || job == "decode") && width != widths.front()) continue;  // of the machine, not of a network
         Json j = processes().size() > 1 ? measure(job, width, o) : in_child(job, width, o);  // a child cannot take its parent's place among processes
@@ -89,12 +90,14 @@ int main(int argc, char** argv) {
                           double(j.at("kib")), decoder, double(j.at(decoder).at("decode_a_second")), double(j.at(decoder).at("crop_a_second")), long(j.at("size")), long(j.at("size")));
           continue;
         }
-        double ms = j.at("ms"), arithmetic = gmacs > 0 ? double(j.at("gmac")) / gmacs * 1e3 : 0, bytes = gbs > 0 ? double(j.at("gbyte")) / gbs * 1e3 : 0;
+        const bool limits = gmacs > 0;
+        double ms = j.at("ms"), arithmetic = limits ? double(j.at("gmac")) / gmacs * 1e3 : 0, bytes = limits ? double(j.at("gbyte")) / gbs * 1e3 : 0;
         if (job == "train") train_ms = ms;
         rows.push_back({job, width, number(ms, 1), train_ms > 0 ? number(ms / train_ms, 2) : "–", j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
-                        number(arithmetic, 1), number(bytes, 1), gmacs > 0 ? percent(std::max(arithmetic, bytes) / ms) : "–",
+                        limits ? number(arithmetic, 1) : "–", limits ? number(bytes, 1) : "–", limits ? percent(std::max(arithmetic, bytes) / ms) : "–",
                         number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("pictures_per_second"), 0), j.contains("waiting") ? percent(j.at("waiting")) : "–", number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
       }
+    }
     if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 steps at least, 25 of pictures over 64x64; waiting: the network for the loader)\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
   });
 }

@@ -25,9 +25,11 @@ inline int omp_get_max_threads() { return 1; }
 
 constexpr Index lanes = 8;  // floats of a vector (AVX2)
 
-// pixels of a run: T·C is a multiple of `lanes` and at least `least` floats
+extern const bool wide;  // conv.cpp: AVX-512 is there, and oneDNN was not told to do without (ONEDNN_MAX_CPU_ISA=AVX2)
+
+// pixels of a run: T·C is a multiple of the vector length and at least `least` floats
 inline Index run_pixels(Index channels, Index least = 256) {
-  Index t = lanes / std::gcd(lanes, channels);
+  const Index floats = wide ? 2 * lanes : lanes, t = floats / std::gcd(floats, channels);
   return t * std::max<Index>(1, (least + t * channels - 1) / (t * channels));
 }
 
@@ -53,7 +55,6 @@ inline bool worth_threads(Index elements) { return elements > 8192; }  // below 
 // into run_wide would be AVX-512 for all who call it, or narrow within: hence flatten.
 template <int N>
 using Floats = std::integral_constant<int, N>;
-extern const bool wide;  // conv.cpp: AVX-512 is there, and oneDNN was not told to do without (ONEDNN_MAX_CPU_ISA=AVX2)
 #if defined(__x86_64__)
 template <class F>
 __attribute__((noinline, flatten, target("avx512f,avx512vl,avx512bw,avx512dq,fma,prefer-vector-width=512"))) void run_wide(F f) { f(Floats<16>{}); }

@@ -7,7 +7,6 @@
 // Σ w d, and dw += a d from the same values. Input columns go by phases too, and dout rows lie zero-padded in a ring.
 // In the cache a pixel takes whole vectors (Slots), in memory its C floats.
 #include <algorithm>
-#include <cstring>
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/depthwise_rows.h"

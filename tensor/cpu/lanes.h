@@ -18,22 +18,9 @@ inline __attribute__((always_inline)) const typename Vector<L>::Type& lanes_at(c
   return *reinterpret_cast<const typename Vector<L>::Type*>(p);
 }
 
-// (n) floats, n from one vector to a row of a picture: memcpy's call costs more, and its string instruction much more
-inline __attribute__((always_inline)) void copy_floats(const float* from, Index n, float* to) {
-  Index i = 0;
-  for (; i + 8 <= n; i += 8) lanes_at<8>(to + i) = lanes_at<8>(from + i);
-  if (i == n) return;
-  if (n >= 8) lanes_at<8>(to + n - 8) = lanes_at<8>(from + n - 8);  // the last 8, some of them again
-  else
-    for (; i < n; i++) to[i] = from[i];
-}
-
 // Asks for (n) floats ahead of their use. The hardware follows long streams; a row here and a row there it does not.
 inline void prefetch_floats(const float* p, Index n) {
   for (Index i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 3);
-}
-inline void prefetch_to_write(const float* p, Index n) {
-  for (Index i = 0; i < n; i += 16) __builtin_prefetch(p + i, 1, 3);
 }
 
 }  // namespace fission::cpu

@@ -19,7 +19,7 @@ class Scratch {
 
   template <class T>
   T* take(Index count) {
-    std::size_t bytes = (std::size_t(count) * sizeof(T) + 63) / 64 * 64 + 64;  // the last 64: vectors may read past the end
+    std::size_t bytes = (std::size_t(count) * sizeof(T) + 63) / 64 * 64;
     if (blocks_.empty() || used_ + bytes > blocks_.back().second) {
       std::size_t size = std::max(bytes, std::size_t(1) << 20);
       blocks_.push_back({static_cast<char*>(arena_.allocate(size)), size});

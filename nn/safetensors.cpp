@@ -52,12 +52,6 @@ std::string printable(std::string s) {
 std::string shown(const json& value) { return printable(value.dump(-1, ' ', true, json::error_handler_t::replace)); }
 std::string tensor_place(const std::string& name) { return "tensor " + shown(name); }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string s = "(";
-  for (std::size_t i = 0; i < shape.size(); i++) s += (i ? "," : "") + std::to_string(shape[i]);
-  return printable(s + ")");
-}
-
 // bytes of a tensor; false if the product leaves 63 bits
 bool bytes_of(const std::string& dtype, const std::vector<std::int64_t>& shape, std::uint64_t& bytes) {
   std::int64_t n = std::int64_t(size_of_dtype(dtype));
@@ -185,6 +179,12 @@ std::vector<double> doubles(const std::vector<std::uint8_t>& bytes) {
 }
 
 }  // namespace
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string s = "(";
+  for (std::size_t i = 0; i < shape.size(); i++) s += (i ? "," : "") + std::to_string(shape[i]);
+  return printable(s + ")");
+}
 
 template <class T>
 StoredTensor StoredTensor::of(const std::vector<std::int64_t>& shape, const std::vector<T>& values) {

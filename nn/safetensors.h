@@ -39,6 +39,7 @@ struct TensorFile {
 };
 
 TensorFile read_safetensors(const std::string& path);
+std::string shape_text(const std::vector<std::int64_t>& shape);  // "(4,3)"
 
 // The same tensors and metadata give the same bytes. Numbers lie by falling size of dtype, then by name, so
 // that each is aligned to its size. Written atomically (nn/files.h).

@@ -1,18 +1,24 @@
 // The audit of where solvers end (E10, E11): RQ-SGD given S·v by the oracle's matrices, which are the probe's products, for
-// a thousand probes in float64 would take minutes. Two correct programs differ by 6e-6 where RMSprop's steps are signs at
-// convergence, on one batch from step 300 on: there the authors' numbers are to be met to 1e-4, all others to 1e-9.
+// a thousand probes in float64 would take minutes. RMSprop's steps are signs at convergence, where the last bits decide: on the
+// files' network two correct programs differ by 6e-6 from step 300 on, on others from step 100. So a figure that misses 1e-9 is held
+// to a hundred times what other last bits of v0 make of the same descent, and to 1e-3 at most.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
+#include "runners/common/audit_compare.h"
 #include "runners/common/audit_reference.h"
 #include "split/exact.h"
 #include "split/rayleigh.h"
 #include "tensor/eigen.h"
+#include "tensor/random.h"
 
 namespace fission {
+
+using namespace audit;
+
 namespace {
 
-using Numbers = std::vector<double>;
 using Matrices = std::vector<ExactAxis>;
 constexpr double memory = 4e8;  // bytes of matrices, each read some hundred times
 constexpr Index recipe_epochs = 3, recipe_steps = 200;  // the authors' run that the file has the end of
@@ -38,11 +44,17 @@ struct Convergence {
     for (Index b = first; b < end; b++) matrices.add(file.pictures(m, b), file.labels(m, b));
     return matrices.mean();
   }
-  RayleighDescent descent() const {
+  RayleighDescent descent(bool other_last_bits) const {
     RayleighSettings settings;
     settings.probe = probe, settings.decay_every_epoch = true;  // 1e-3, 2e-4, 4e-5
     RayleighDescent d(*network, settings, 0, 0);
     d.v() = file.directions(*network, "v0/");
+    if (other_last_bits) {
+      Random random(1, random_purpose::test, 0);
+      Numbers v = d.v().to_host();
+      for (std::size_t i = 0; i < v.size(); i++) v[i] *= 1 + 1e-15 * random.normal(i);
+      d.v() = make_real(network->backend(), d.v().shape(), v, network->dtype());
+    }
     return d;
   }
   void step(RayleighDescent& d, const Matrices& s, Index epoch) const {
@@ -56,13 +68,17 @@ struct Convergence {
     }
     d.update(epoch);
   }
-  // the worst layer's max|x − y| / max|y| of one number a neuron
-  double worst(const std::vector<Numbers>& x, const std::string& prefix) const {
-    double most = 0;
-    for (std::size_t l = 0; l < x.size(); l++) most = std::max(most, relative(x[l], file.of_layer(*network, prefix, l, 1)));
-    return most;
-  }
 };
+
+// the worst layer's max|x − y| / max|y|
+double worst(const Layers& x, const Layers& y) {
+  double most = 0;
+  for (std::size_t l = 0; l < x.size(); l++) most = std::max(most, relative(x[l], y[l]));
+  return most;
+}
+void hold(Findings& f, const std::string& equation, const std::string& what, double figure, const std::function<double()>& spread) {
+  f.at_most(equation, what, figure, figure <= tight ? tight : std::max(tight, std::min(1e-3, 100 * spread())));
+}
 
 Numbers marks_of(const ReferenceFile& file) {
   const Numbers marks = file.rows("b/long/marks", 1);
@@ -72,52 +88,60 @@ Numbers marks_of(const ReferenceFile& file) {
   return marks;
 }
 
-// the worst layer of the quotients at one mark, against the file's row of that mark
-double off_at_mark(const Convergence& c, const Numbers& quotients, std::size_t mark, std::size_t marks) {
-  double most = 0;
-  std::size_t first = 0;
-  for (std::size_t l = 0; l < c.network->axes().size(); l++) {
-    const long width = long(c.network->axes()[l].width);
-    const Numbers all = c.file.of_layer(*c.network, "b/long/rq_at_marks/", l, Index(marks));
-    const auto got = quotients.begin() + long(first), want = all.begin() + long(mark) * width;
-    most = std::max(most, relative(Numbers(got, got + width), Numbers(want, want + width)));
-    first += std::size_t(width);
+// quotients at the marks
+std::vector<Layers> descend(const Convergence& c, const Matrices& s, const Numbers& marks, bool other_last_bits) {
+  RayleighDescent d = c.descent(other_last_bits);
+  std::vector<Layers> at;
+  for (Index step = 1; at.size() < marks.size(); step++) {
+    c.step(d, s, 0);
+    if (double(step) >= marks[at.size()]) at.push_back(singles(*c.network, d.quotients().to_host()));
   }
-  return most;
+  return at;
 }
 
 void audit_long(Findings& f, const Convergence& c) {
   const Numbers marks = marks_of(c.file);
   const Matrices s = c.oracle(0, 1);
-  RayleighDescent d = c.descent();
-  Numbers early, late;
-  for (Index step = 1, mark = 0; mark < Index(marks.size()); step++) {
-    c.step(d, s, 0);
-    if (double(step) < marks[std::size_t(mark)]) continue;
-    (step < 300 ? early : late).push_back(off_at_mark(c, d.quotients().to_host(), std::size_t(mark), marks.size()));
-    mark++;
+  const std::vector<Layers> got = descend(c, s, marks, false);
+  std::vector<Layers> want(marks.size()), moved;
+  for (std::size_t l = 0; l < c.network->axes().size(); l++) {
+    const long width = long(c.network->axes()[l].width);
+    const Numbers all = c.file.of_layer("b/long/rq_at_marks/", l, {std::int64_t(marks.size()), width});
+    for (std::size_t mark = 0; mark < marks.size(); mark++) want[mark].emplace_back(all.begin() + long(mark) * width, all.begin() + long(mark + 1) * width);
   }
-  const std::string what = text("fixed batch, ", marks.back(), " steps: quotients, worst layer, at ");
-  if (!early.empty()) f.at_most("E10", what + text(early.size(), " marks before step 300"), largest(early), 1e-9);
-  if (!late.empty()) f.at_most("E10", what + text(late.size(), " marks from step 300 on"), largest(late), 1e-4);
+  for (std::size_t mark = 0; mark < marks.size(); mark++)
+    hold(f, "E10", text("fixed batch: quotients of step ", marks[mark], ", worst layer"), worst(got[mark], want[mark]), [&] {
+      if (moved.empty()) moved = descend(c, s, marks, true);
+      double most = 0;  // so far
+      for (std::size_t i = 0; i <= mark; i++) most = std::max(most, worst(moved[i], got[i]));
+      return most;
+    });
+}
+
+SplittingIndex recipe(const Convergence& c, const std::vector<Matrices>& s, bool other_last_bits) {
+  RayleighDescent d = c.descent(other_last_bits);
+  for (Index epoch = 0; epoch < recipe_epochs; epoch++) {
+    d.begin_epoch();
+    for (Index step = 0; step < recipe_steps; step++) c.step(d, s[std::size_t(step) % s.size()], epoch);
+  }
+  return d.result();
 }
 
 void audit_recipe(Findings& f, const Convergence& c) {
   const Index batches = c.file.batches();
   std::vector<Matrices> s;
   for (Index b = 0; b < batches; b++) s.push_back(c.oracle(b, b + 1));
-  RayleighDescent d = c.descent();
-  for (Index epoch = 0; epoch < recipe_epochs; epoch++) {
-    d.begin_epoch();
-    for (Index step = 0; step < recipe_steps; step++) c.step(d, s[std::size_t(step % batches)], epoch);
-  }
-  const SplittingIndex index = d.result();
+  const SplittingIndex index = recipe(c, s, false);
+  std::optional<SplittingIndex> other;
+  auto moved = [&]() -> const SplittingIndex& {
+    if (!other) other = recipe(c, s, true);
+    return *other;
+  };
   const std::string what = text(recipe_epochs, " epochs of ", recipe_steps, " steps, ", batches, " batches: ");
-  f.at_most("E10", what + "λ̂, worst layer", c.worst(index.lambda, "b/avg4/recipe_rq/"), 1e-9);
-  double v_off = 0;
-  for (std::size_t l = 0; l < c.network->axes().size(); l++)
-    v_off = std::max(v_off, distance(of_axis(*c.network, l, index.v), c.file.of_layer(*c.network, "b/avg4/recipe_v/", l)));
-  f.at_most("E11", what + "v̂, absolute", v_off, 1e-9);
+  hold(f, "E10", what + "λ̂, worst layer", worst(index.lambda, singles(c.file, *c.network, "b/avg4/recipe_rq/")), [&] { return worst(moved().lambda, index.lambda); });
+  auto apart = [&](const Layers& x, const Layers& y) { return judged(neurons_off(*c.network, x, y, Over::one), true); };
+  const Layers v = weights(*c.network, index.v);
+  hold(f, "E11", what + "v̂, absolute", apart(v, weights(c.file, *c.network, "b/avg4/recipe_v/")), [&] { return apart(weights(*c.network, moved().v), v); });
 }
 
 void audit_least(Findings& f, const Convergence& c) {
@@ -125,7 +149,7 @@ void audit_least(Findings& f, const Convergence& c) {
   if (!have_eigen()) return f.told("E3", what, "not looked at: this build is without Eigen");
   Matrices axes = c.oracle(0, c.file.batches());
   for (ExactAxis& a : axes) solve(a);
-  f.at_most("E3", what + ", worst layer", c.worst(splitting_index(*c.network, axes).lambda, "b/avg4/min_eigval/"), 1e-9);
+  f.at_most("E3", what + ", worst layer", worst(splitting_index(*c.network, axes).lambda, singles(c.file, *c.network, "b/avg4/min_eigval/")), tight);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // Statements about real losses are judged where they can be: for a smooth activation (ReLU's matrix is a surrogate's, so that
 // its figures are told), and where float64 can tell a loss change from rounding.
 #pragma once
+#include <functional>
 #include "data/loader.h"
 #include "nn/checkpoint.h"
 #include "runners/common/findings.h"
@@ -38,7 +39,9 @@ class NetworkAudit {
     Tensor logits(Network& n) const;
   };
   Side side(Backend& backend, DType type) const;
+  double rounding_of_products(const ProbeSettings& p) const;
   double rounding(double loss, double predicted) const;  // of a loss change, over it
+  std::pair<double, double> small_enough(const std::function<bool(double)>& small, const std::function<double(double)>& noise) const;
   void real_at_most(const std::string& equation, const std::string& what, double figure, double bound);  // judged for a smooth activation
   std::unique_ptr<data::Loader> loader(const data::Dataset& pictures, Backend& backend, Index batch) const;
   std::vector<int> affordable(Index pictures, const char* what);

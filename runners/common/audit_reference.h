@@ -1,11 +1,10 @@
 // The audit against a file of reference numbers: what its kind (rq_step, exact, trajectory, train_step, select, split)
-// allows is computed again, in float64 on the reference backend and in float32 on the device, and compared. Tolerances:
-// float64 1e-9 (two correct programs differ by 1e-12 and less), float32 5 to 10 times what was measured between the two
-// precisions with another library. In wide networks float32 alone goes astray, and float64 judges: training steps are told
+// allows is computed again, in float64 on the reference backend and in float32 on the device, and compared; how closely,
+// audit_compare.h says. In wide networks float32 alone goes astray, and float64 judges: training steps are told
 // only, but a first one of swish; of directions, and of ReLU's S·v, the median neuron is judged. For RMSprop's first steps are
 // by the sign of a gradient, and ReLU's slope by the sign of its input: rounding turns both where they are about 0.
-// What a file's kind promises must be there: no statement passes for want of a tensor. Of the two variants in the files it
-// takes "b", with all batch norms fixed (section 5).
+// A tensor is missed, by name, where those of its kind are there; a part that is wholly absent is told, and at the end what
+// no statement has read. Of the two variants in the files it takes "b", with all batch norms fixed (section 5).
 #pragma once
 #include <optional>
 
@@ -18,6 +17,18 @@ namespace fission {
 // relu_beta: of the surrogate; otherwise the authors' for the file's network
 void audit_reference(Findings& findings, const std::string& path, Backend& device, std::optional<double> relu_beta = {});
 
+struct Reference {
+  const ReferenceFile& file;
+  const Machine& m;
+  double relu_beta;
+  // In float32 a ReLU whose input is about 0 may be on the other side of its kink, which a neuron of few positions feels.
+  bool smooth() const { return m.exact() || file.config().activation == Activation::swish; }
+};
+ProbeSettings authors_probe(const Reference& r);  // the paper's matrix; φ'' = 1 of linear layers
+Tensor logits(Network& n, const Tensor& x, bool training = false);
+
+void audit_train_step(Findings& f, const Reference& r);
+void audit_split(Findings& f, const Reference& r);
 void audit_select(Findings& findings, const ReferenceFile& file);
 
 // In float64 only, with the authors' probe:

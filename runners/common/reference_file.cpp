@@ -18,15 +18,42 @@ ReferenceFile::ReferenceFile(TensorFile file) : file_(std::move(file)) {
     if (has_nan(entry.second)) user_error(file_.path, ": tensor '", entry.first, "': a NaN or infinity, expected numbers");
 }
 
-std::vector<double> ReferenceFile::numbers(const std::string& name, Index count) const {
-  const StoredTensor& t = file_.at(name);
-  if (t.numel() != count) user_error(file_.path, ": tensor '", name, "': ", t.numel(), " numbers, expected ", count);
+const StoredTensor& ReferenceFile::at(const std::string& name) const {
+  read_.insert(name);
+  return file_.at(name);
+}
+
+std::vector<double> ReferenceFile::numbers(const std::string& name, const Dims& shape) const {
+  const StoredTensor& t = at(name);
+  Dims got = t.shape;
+  while (got.size() > shape.size() && shape.size() > 1) {  // the last ones as one
+    const std::int64_t last = got.back();
+    got.pop_back();
+    got.back() *= last;
+  }
+  if (got.empty() && shape == Dims{1}) got = shape;  // one number
+  if (got != shape) user_error(file_.path, ": tensor '", name, "': shape ", shape_text(t.shape), ", expected ", shape_text(shape));
   return t.as_doubles();
 }
 
+std::vector<double> ReferenceFile::all(const std::string& name) const { return at(name).as_doubles(); }
+
 std::vector<double> ReferenceFile::rows(const std::string& name, Index columns) const {
-  const Index count = file_.at(name).numel();
-  return numbers(name, std::max<Index>(1, (count + columns - 1) / columns) * columns);
+  const StoredTensor& t = at(name);
+  const bool fits = t.numel() > 0 && (columns == 1 ? t.shape.size() == 1 : t.shape.size() == 2 && t.shape[1] == columns);
+  if (!fits) user_error(file_.path, ": tensor '", name, "': shape ", shape_text(t.shape), ", expected (rows", columns == 1 ? "" : text(", ", columns), "), one at least");
+  return t.as_doubles();
+}
+
+std::vector<std::pair<std::string, int>> ReferenceFile::unread() const {
+  std::vector<std::pair<std::string, int>> families;
+  for (const auto& entry : file_.tensors) {
+    if (read_.count(entry.first)) continue;
+    const std::string family = entry.first.substr(0, entry.first.rfind('/') + 1) + (entry.first.find('/') == std::string::npos ? entry.first : "…");
+    if (families.empty() || families.back().first != family) families.push_back({family, 0});
+    families.back().second++;
+  }
+  return families;
 }
 
 std::vector<std::string> ReferenceFile::prefixes(const std::string& suffix) const {
@@ -44,7 +71,7 @@ bool ReferenceFile::any(const std::string& prefix) const {
 }
 
 const std::vector<std::int64_t>& ReferenceFile::picture_shape() const {
-  const auto& shape = file_.at(inputs()).shape;
+  const auto& shape = at(inputs()).shape;
   if (shape.size() < 4 || shape.size() > 5) user_error(file_.path, ": tensor '", inputs(), "': rank ", shape.size(), ", expected 4, or 5 of several batches");
   for (std::int64_t dim : shape)
     if (dim < 1 || dim > 65536) user_error(file_.path, ": tensor '", inputs(), "': a dimension of ", dim, ", expected 1 to 65536");
@@ -58,7 +85,7 @@ NetworkConfig ReferenceFile::config() const {
   bool v1 = c.model == "mobilenet_v1";
   if (!v1 && c.model != "mobilenet_v2") user_error(file_.path, ": metadata 'network': '", c.model, "', expected mobilenet_v1 or mobilenet_v2");
   auto rows_of = [&](const std::string& name, std::size_t rank) {
-    const auto& shape = file_.at(name).shape;
+    const auto& shape = at(name).shape;
     if (shape.size() != rank) user_error(file_.path, ": tensor '", name, "': rank ", shape.size(), ", expected ", rank);
     if (shape[0] < 1 || shape[0] > 65536) user_error(file_.path, ": tensor '", name, "': ", shape[0], " rows, expected 1 to 65536");
     return shape[0];
@@ -86,6 +113,7 @@ double ReferenceFile::relu_beta() const {  // 3 in their code for CIFAR and for 
 std::unique_ptr<Network> ReferenceFile::network(const Machine& m) const {
   auto network = make_network(config(), m.backend, m.type, 0);
   load_parameters(file_, *network, "param/");
+  for (const Stored& s : network->stored()) read_.insert("param/" + s.name);
   return network;
 }
 
@@ -95,7 +123,7 @@ Index ReferenceFile::batches() const {
 }
 
 Tensor ReferenceFile::pictures(const Machine& m, Index index) const {
-  const StoredTensor& t = file_.at(inputs());
+  const StoredTensor& t = at(inputs());
   std::size_t r = picture_shape().size();
   if (index >= batches()) user_error(file_.path, ": tensor '", inputs(), "': ", batches(), " batches, expected more than ", index);
   Index n = t.shape[r - 4], c = t.shape[r - 3], hw = t.shape[r - 2] * t.shape[r - 1];
@@ -109,16 +137,18 @@ Tensor ReferenceFile::pictures(const Machine& m, Index index) const {
 Tensor ReferenceFile::labels(const Machine& m, Index index) const {
   const auto& shape = picture_shape();
   Index n = shape[shape.size() - 4], classes = config().classes;
-  std::vector<double> all = numbers("labels", n * batches());
+  std::vector<double> all = numbers("labels", shape.size() > 4 ? Dims{batches(), n} : Dims{n});
   for (double label : all)
     if (!(label >= 0 && label < double(classes) && label == double(Index(label)))) user_error(file_.path, ": tensor 'labels': a label ", label, ", expected 0 to ", classes - 1);
   return Tensor::from(m.backend, {n}, std::vector<std::int32_t>(all.begin() + index * n, all.begin() + (index + 1) * n));
 }
 
-std::vector<double> ReferenceFile::of_layer(const Network& network, const std::string& prefix, std::size_t layer, Index a_neuron) const {
-  const Stored& s = neurons(network, layer);
-  Index width = network.axes()[layer].width;
-  return numbers(prefix + layer_name(layer), width * (a_neuron ? a_neuron : s.shape.numel() / width));
+std::vector<double> ReferenceFile::of_layer(const Network& network, const std::string& prefix, std::size_t layer) const {
+  const Dims shape = pytorch_shape(neurons(network, layer));
+  return numbers(prefix + layer_name(layer), at(prefix + layer_name(layer)).shape.size() == 2 ? Dims{shape[0], shape[1] * shape[2] * shape[3]} : shape);
+}
+std::vector<double> ReferenceFile::of_layer(const std::string& prefix, std::size_t layer, const Dims& shape) const {
+  return numbers(prefix + layer_name(layer), shape);
 }
 
 Tensor ReferenceFile::directions(const Network& network, const std::string& prefix) const {

@@ -1,8 +1,10 @@
 // Files of reference numbers, made by the authors' implementation: a network's parameters under param/, inputs, and what
 // came out, in PyTorch's layouts (NCHW, OIHW); metadata says kind, network and activation, shapes say the widths.
-// It refuses a missing tensor, another number of elements, a NaN, numbers that make no network, an unknown kind or network:
+// It refuses a missing tensor, another shape, a NaN, numbers that make no network, an unknown kind or network:
 // one line, file and tensor.
 #pragma once
+#include <set>
+
 #include "nn/checkpoint.h"
 
 namespace fission {
@@ -22,9 +24,11 @@ class ReferenceFile {
   const TensorFile& file() const { return file_; }
   bool has(const std::string& name) const { return file_.has(name); }
   std::string metadata(const std::string& key) const { return file_.metadata_at(key); }
-  std::vector<double> numbers(const std::string& name) const { return file_.at(name).as_doubles(); }
-  std::vector<double> numbers(const std::string& name, Index count) const;  // UserError unless there are so many
-  std::vector<double> rows(const std::string& name, Index columns) const;     // UserError unless they are whole rows, one at least
+  using Dims = std::vector<std::int64_t>;
+  // UserError unless it is there with this shape, in which the last dimension may be several (a neuron's weights, (O,d) or (O,I,K,K))
+  std::vector<double> numbers(const std::string& name, const Dims& shape) const;
+  std::vector<double> all(const std::string& name) const;                     // of whatever shape
+  std::vector<double> rows(const std::string& name, Index columns) const;     // (rows, columns), one row at least; one column: (rows)
   std::vector<std::string> prefixes(const std::string& suffix) const;       // what stands before it in all names that end so
   bool any(const std::string& prefix) const;                                // does a name begin so?
 
@@ -35,11 +39,16 @@ class ReferenceFile {
   Tensor pictures(const Machine& m, Index batch = 0) const;               // (N,H,W,C)
   Tensor labels(const Machine& m, Index batch = 0) const;                 // (N)
   Tensor directions(const Network& network, const std::string& prefix) const;  // a flat buffer from one tensor an axis
-  std::vector<double> of_layer(const Network& network, const std::string& prefix, std::size_t layer, Index a_neuron = 0) const;
-  //   all its neurons' numbers, `a_neuron` of each; 0: as many as a neuron has weights
+  // of all neurons of a layer: their weights, as (O,I,K,K); or of this shape
+  std::vector<double> of_layer(const Network& network, const std::string& prefix, std::size_t layer) const;
+  std::vector<double> of_layer(const std::string& prefix, std::size_t layer, const Dims& shape) const;
+  // What no statement has asked for yet, by families ("b/block_out/…"), each with how many tensors
+  std::vector<std::pair<std::string, int>> unread() const;
 
  private:
+  const StoredTensor& at(const std::string& name) const;
   TensorFile file_;
+  mutable std::set<std::string> read_;
   std::string inputs() const { return has("inputs") ? "inputs" : "input"; }
   const std::vector<std::int64_t>& picture_shape() const;  // (…,N,C,H,W)
 };

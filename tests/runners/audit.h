@@ -1,0 +1,14 @@
+// The lines of an audit in JSON.
+#pragma once
+#include "tests/runners/options.h"
+
+namespace fission::test {
+
+inline std::vector<Json> lines_of(const Ended& e) {
+  std::vector<Json> lines;
+  std::istringstream in(e.out);
+  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+
+}  // namespace fission::test

@@ -17,7 +17,7 @@ struct RayleighSettings;
 struct SplittingIndex {
   std::vector<std::vector<double>> lambda;    // [axis][neuron]: λ̂
   Tensor v;                                   // (P): v̂, each in its neuron's row; not normalised
-  std::vector<std::vector<double>> residual;  // ‖S v̂ − λ̂ v̂‖, ‖v̂‖ = 1: an eigenvalue is that close to λ̂. Empty: not known (RQ-SGD)
+  std::vector<std::vector<double>> residual;  // ‖S v̂ − λ̂ v̂‖, ‖v̂‖ = 1: an eigenvalue is that close to λ̂. RQ-SGD's: state_residuals (split/stages.h)
   std::vector<std::vector<Index>> products;   // S·v that λ̂ rests on, where that is known
 };
 

@@ -118,35 +118,54 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
     // the means of the last epoch are the result, so the next begin_epoch() waits until there is a next epoch
     next_epoch(state);
   }
-  return descent.result();
+  SplittingIndex index = descent.result();
+  if (index.residual.empty()) state_residuals(index, *state.network, how.rayleigh.probe, work.check(), work.input(), work.comm());
+  return index;
+}
+
+Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm) {
+  Tensor s_v = network.like_parameters(), mean = ops::zeros_like(s_v);
+  double pictures = 0;
+  for (Index step = 0; step < source.steps(); step++) {
+    Batch batch = source.next(0, step);
+    if (batch.labels.numel() == 0) continue;
+    splitting_products(network, input(batch), batch.labels, v, probe, s_v);
+    ops::add_scaled(mean, s_v, double(batch.labels.numel()));
+    pictures += double(batch.labels.numel());
+  }
+  comm.sum(&pictures, 1);
+  network.backend().sum_over_processes(mean, 1 / pictures, comm);
+  return mean;
 }
 
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
                       const PictureInput& input, Comm& comm) {
   const Tensor& rows = network.neuron_rows();
-  Tensor unit = v.clone(), s_v = network.like_parameters(), gradient = s_v.like(), quotient(network.backend(), {rows.dim(0)}, network.dtype());
+  Tensor unit = v.clone();
   ops::normalise_rows(unit, rows);
-  std::vector<double> sum(rows.dim(0), 0.0);
-  double pictures = 0;
-  for (Index step = 0; step < source.steps(); step++) {
-    Batch batch = source.next(0, step);
-    if (batch.labels.numel() == 0) continue;
-    splitting_products(network, input(batch), batch.labels, unit, probe, s_v);
-    ops::rayleigh(unit, s_v, rows, quotient, gradient);
-    std::vector<double> q = quotient.to_host();
-    for (std::size_t i = 0; i < q.size(); i++) sum[i] += q[i] * double(batch.labels.numel());
-    pictures += double(batch.labels.numel());
-  }
-  comm.sum(sum.data(), Index(sum.size()));
-  comm.sum(&pictures, 1);
+  Tensor s_v = mean_products(network, unit, probe, source, input, comm), gradient = s_v.like(), quotient(network.backend(), {rows.dim(0)}, network.dtype());
+  ops::rayleigh(unit, s_v, rows, quotient, gradient);
   double total = 0;
   std::size_t row = 0;
+  const std::vector<double> forms = quotient.to_host();
   for (const auto& layer : chosen.split)
-    for (char split : layer) {
-      if (split) total += sum[row] / pictures;
-      row++;
-    }
+    for (char split : layer) total += split ? forms[row] : 0, row++;
   return total;
+}
+
+void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm) {
+  Tensor unit = index.v.clone();
+  ops::normalise_rows(unit, network.neuron_rows());
+  const Tensor s_v = mean_products(network, unit, probe, source, input, comm);
+  for (std::size_t l = 0; l < network.axes().size(); l++) {
+    const Stored& w = network.stored()[std::size_t(network.producer(network.axes()[l]).weight)];
+    const std::vector<double> u = network.view(w, unit).to_host(), su = network.view(w, s_v).to_host();
+    const std::size_t d = u.size() / std::size_t(network.axes()[l].width);
+    std::vector<double> squares(u.size() / d, 0.0);
+    for (std::size_t i = 0; i < u.size(); i++) squares[i / d] += std::pow(su[i] - index.lambda[l][i / d] * u[i], 2);
+    for (double& s : squares) s = std::sqrt(s);
+    index.residual.push_back(squares);
+  }
 }
 
 RoundRecord record_split(const State& state, Network& after, const Selection& chosen, const SplittingIndex& index,

@@ -17,8 +17,11 @@ void replace_network(State& state, std::unique_ptr<Network> grown, const Selecti
 void finish(State& state, Workshop& work);
 void nothing_to_split(State& state, const Selection& nobody, Workshop& work);
 
-// Σ over the chosen neurons of v̂ᵀS v̂ (unit v̂), over one epoch of the source, all processes' shares of it
+// Over one epoch of the source, all processes' shares of it: (P) the mean of S·v; Σ over the chosen neurons of v̂ᵀS v̂ (unit v̂); and of a
+// solver that states none the residuals ‖S v̂ − λ̂ v̂‖, of the S of these pictures
+Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm = alone());
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
                       const PictureInput& input, Comm& comm = alone());
+void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm = alone());
 
 }  // namespace fission

@@ -2,7 +2,9 @@
 #include "split/lanczos.h"
 
 #include "split/exact.h"
+#include "split/stages.h"
 #include "tensor/eigen.h"
+#include "tests/near.h"
 #include "tests/one_thread.h"
 #include "tests/small_network.h"
 
@@ -124,4 +126,52 @@ TEST_CASE("lanczos: without Eigen it is refused at once; a result before the fir
     return;
   }
   CHECK_THROWS_AS(Lanczos(*s.network, {}, 3, 1, 0).result(), InvariantError);
+}
+
+// two batches of different size, of pictures drawn
+class TwoBatches : public BatchSource {
+ public:
+  explicit TwoBatches(Backend& backend) {
+    for (Index n : {2, 1}) {
+      std::vector<std::uint8_t> bytes(std::size_t(n * 16 * 16 * 3));
+      Random random(7, random_purpose::test, std::uint64_t(n));
+      for (std::size_t i = 0; i < bytes.size(); i++) bytes[i] = std::uint8_t(256 * random.uniform(i));
+      batches_.push_back({Tensor::from(backend, {n, 16, 16, 3}, bytes), Tensor::from(backend, {n}, std::vector<std::int32_t>(std::size_t(n), 1))});
+    }
+  }
+  Index size() const override { return 3; }
+  Index steps() const override { return 2; }
+  Batch next(Index, Index step) override { return batches_[std::size_t(step)]; }
+
+ private:
+  std::vector<Batch> batches_;
+};
+
+TEST_CASE("solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v̂‖ of the check pictures' exact matrices, ‖v̂‖ = 1") {
+  OneThread one;
+  const Machine m{open_backend("reference"), DType::f64};
+  Small s(m);
+  TwoBatches source(m.backend);
+  PictureInput input(m.backend, m.type, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2});
+  SplittingIndex index{{}, first_directions(*s.network, 3, 0), {}, {}};
+  for (const Axis& a : s.network->axes()) index.lambda.emplace_back(a.width, -0.01);
+  ExactMatrices matrices(*s.network, {});
+  for (Index step = 0; step < 2; step++) {
+    Batch batch = source.next(0, step);
+    matrices.add(input(batch), batch.labels);
+  }
+  state_residuals(index, *s.network, {}, source, input);
+  for (const ExactAxis& a : matrices.mean()) {
+    const std::vector<double> v = s.network->view(s.network->stored()[std::size_t(s.network->producer(s.network->axes()[std::size_t(a.axis)]).weight)], index.v).to_host();
+    for (Index o = 0; o < a.neurons; o++) {
+      double length = 0, square = 0;
+      for (Index i = 0; i < a.d; i++) length += std::pow(v[std::size_t(o * a.d + i)], 2);
+      for (Index i = 0; i < a.d; i++) {
+        double r = 0.01 * v[std::size_t(o * a.d + i)];
+        for (Index j = 0; j < a.d; j++) r += a.s[std::size_t((o * a.d + i) * a.d + j)] * v[std::size_t(o * a.d + j)];
+        square += r * r / length;
+      }
+      CHECK(index.residual[std::size_t(a.axis)][std::size_t(o)] == near(std::sqrt(square)).epsilon(1e-9));
+    }
+  }
 }

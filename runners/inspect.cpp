@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
     std::printf("MACs a picture: %.0f (products of all convolutions and of the classifier; no bias, batch norm, activation, pooling)\nparameters: %ld\n",
                 network->macs(), long(network->parameter_count()));
     if (model.cost && energy != "exact") std::printf("energy a picture: %.6g %s (%s)\n", model.cost(*network, c.widths), model.unit.c_str(), model.source.c_str());
+    if (!model.cost) std::printf("energy of one more channel: %s\n", model.source.c_str());
     for (const char* key : {"dataset", "seed", "round", "stage", "epoch", "step"})
       if (file.metadata.count(key)) std::printf("%s: %s\n", key, file.metadata_at(key).c_str());
     std::vector<std::vector<std::string>> rows{{"axis", "producer", "width", "widest", "group", model.unit + " that one more channel adds"}};

@@ -309,8 +309,17 @@ TEST_CASE("options: an energy table that lacks a layer, or is another file than 
   };
   check_refused(with(small.substr(0, small.rfind("linear,"))), {"energy.csv: needed: linear 1x1", "4 channels in, 10 out; the file has dense 1x1, stride 1, side 2; "});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
-  require_done(with(whole));
+  Ended done = with(whole);
+  require_done(done);
+  CHECK(done.err.find("warning: the cost table") == std::string::npos);
   check_refused(with(whole + "# more\n"), {"holds another run: --energy-table was "});
+  NetworkConfig c;  // widths of 4 and one more are priced, of 8 not
+  c.widths.assign(14, 4), c.size = 32, c.channels = 1;
+  const std::string narrow = testing::table_of(*make_network(c, open_backend("reference"), DType::f32, 0), {1, 5}, testing::kilo_macs);
+  const std::string path = folder.write("narrow.csv", Bytes(narrow.begin(), narrow.end()));
+  Ended warned = launch("cifar", tiny_growth(folder / "warned", {"--energy", "table:" + path, "--grow", "0.1", "--rounds", "1"}));
+  require_done(warned);
+  CHECK(warned.err.find("warning: the cost table ends before the widths that 1 rounds could reach") != std::string::npos);
 }
 
 TEST_CASE("options: a budget that buys nobody ends the growth in order, and says so") {

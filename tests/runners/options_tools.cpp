@@ -164,6 +164,7 @@ TEST_CASE("options: every option of inspect has its effect") {
   CHECK(pj.at("energy").at("unit") == "pJ");
   CHECK(pj.at("energy").at("cost").get<double>() > 4.6 * exact.at("macs").get<double>());
   CHECK_FALSE(json_of(launch("inspect", {path, "--json", "--energy", "paper"})).at("energy").contains("cost"));  // a marginal only
+  CHECK(launch("inspect", {path, "--energy", "paper"}).out.find("energy of one more channel: the authors' count of arXiv 1910.03103") != std::string::npos);
   Ended prose = launch("inspect", {path, "--energy", "picojoules"});
   CHECK(prose.out.find(" pJ (Horowitz 2014, 45 nm") != std::string::npos);
   CHECK(prose.out.find("pJ that one more channel adds") != std::string::npos);

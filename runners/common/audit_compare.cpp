@@ -51,6 +51,7 @@ double judged(Numbers off, bool strictly) {
 std::string whose(bool strictly) { return strictly ? "worst neuron" : "median neuron"; }
 
 double Tensors::off(const Tensors& want) const {
+  if (all_.size() != want.all_.size()) return INFINITY;
   double most = 0, scale = 0;
   for (const Numbers& w : want.all_) scale = std::max(scale, largest(w));
   for (std::size_t i = 0; i < want.all_.size(); i++)

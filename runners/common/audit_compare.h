@@ -1,8 +1,8 @@
 // How an audit holds what it computed beside a reference file's numbers, and how closely they must agree.
-// Float64: 1e-9 (two correct programs differ by 1e-12 and less), where the numbers are well conditioned; where they miss that, by no more
-// than a hundred times what the last bits of the parameters do to them (measured then, in the audit: `spread`).
+// Float64: 1e-9 (two correct programs differ by 1e-12 and less). Where descents and training steps miss that, by no more than a hundred times
+// what the last bits of the parameters, or of v0, do to them (measured then, in the audit: `spread`).
 // Float32: five to ten times what was measured between the two precisions by PyTorch on one network; where that is missed, ten times what
-// the file itself says of its float32 beside its float64, or else what a float32's rounding of the parameters does.
+// the file itself says of its float32 beside its float64, or else, of products, matrices and quotients, what a float32's rounding of the parameters does.
 #pragma once
 #include <functional>
 
@@ -40,7 +40,7 @@ class Tensors {
  private:
   std::vector<Numbers> all_;
 };
-// a network's parameters, or its statistics: its own, and the file's under prefix. some: those alone that the file has there
+// a network's parameters, or its statistics, those whose names are wanted: its own, and the file's under prefix
 Tensors own_tensors(const Network& n, const Tensor& flat, bool parameters, const std::function<bool(const std::string&)>& wanted);
 Tensors file_tensors(const ReferenceFile& file, const Network& n, bool parameters, const std::string& prefix, const std::function<bool(const std::string&)>& wanted);
 inline bool every(const std::string&) { return true; }

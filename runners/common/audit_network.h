@@ -41,7 +41,11 @@ class NetworkAudit {
   Side side(Backend& backend, DType type) const;
   double rounding_of_products(const ProbeSettings& p) const;
   double rounding(double loss, double predicted) const;  // of a loss change, over it
-  std::pair<double, double> small_enough(const std::function<bool(double)>& small, const std::function<double(double)>& noise) const;
+  struct Limit {
+    double epsilon, coarse, fine, noise;  // the ratio there and at a third of it, and rounding's part of the latter
+  };
+  Limit limit(const std::function<double(double)>& ratio, const std::function<double(double)>& noise) const;
+  void judge(const std::string& equation, const std::string& who, const Limit& l);
   void real_at_most(const std::string& equation, const std::string& what, double figure, double bound);  // judged for a smooth activation
   std::unique_ptr<data::Loader> loader(const data::Dataset& pictures, Backend& backend, Index batch) const;
   std::vector<int> affordable(Index pictures, const char* what);

@@ -64,7 +64,7 @@ void GrowthOptions::add_to(CLI::App& app) {
 
   option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
   option("--linear-curvature", linear_curvature, "second derivative of no activation (MobileNetV2's linear projections): one, so that they can be chosen at all, or zero, the truth; the paper: one")->group("RQ-SGD");
-  option("--solver", solver, "rq-sgd, or lanczos (whole passes over one fixed augmentation, residuals stated; needs Eigen); the paper: rq-sgd")->group("RQ-SGD");
+  option("--solver", solver, "rq-sgd, or lanczos (whole passes over one fixed augmentation; needs Eigen); the paper: rq-sgd")->group("RQ-SGD");
   option("--rq-epochs", how.rayleigh.epochs, "of the descent, or Lanczos's passes" + paper("10", "4 (MobileNetV1), 2 (MobileNetV2)"))->check(at_least(1))->group("RQ-SGD");
   option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
   option("--rq-lr", how.rayleigh.lr, std::string("learning rate, x 0.2 at every ") + (how.rayleigh.decay_every_epoch ? "epoch after the first" : "even epoch") + "; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");

@@ -164,6 +164,11 @@ void Run::warn_of_narrow_table(const Network& network) const {
   }
   try {
     how_.energy.cost(network, most);
+    for (std::size_t a = 0; a < most.size() && how_.rounds > 1; a++) {  // and of one more, as long as there is a round to come
+      std::vector<Index> more = most;
+      more[a]++;
+      how_.energy.cost(network, more);
+    }
   } catch (const UserError& e) {
     std::fprintf(stderr, "warning: the cost table ends before the widths that %ld rounds could reach, and a growth that gets there stops: %s\n", long(how_.rounds), e.what());
   }

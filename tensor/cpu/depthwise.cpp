@@ -236,8 +236,8 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
       }
       row += rows;
       summed += rows * width;
-      // float sums over about a thousand pixels, then double
-      if (dw && (summed >= 1024 || row == mine.last || row / height / (pictures / groups) != group)) {
+      // float sums over a few hundred pixels, then double
+      if (dw && (summed >= 256 || row == mine.last || row / height / (pictures / groups) != group)) {
         for (Index i = 0; i < sums_floats; i++) {
           const Index to = i < taps * pitch ? i : i + group * 2 * pitch;
           total[to] += partial[i], partial[i] = 0;

@@ -1,4 +1,4 @@
-// Vectors of 8 floats, and of 16, in the compiler's own vector types: no intrinsics, so every processor's code comes from one source.
+// Vectors of 8 floats, of 16, and of one (where there are fewer channels than 8), in the compiler's own vector types: no intrinsics, so every processor's code comes from one source.
 #pragma once
 #include "tensor/geometry.h"
 

@@ -31,7 +31,7 @@ void put(StoredTensor& t, std::size_t i, T value) {
 
 TEST_CASE("audit: every file of the authors' numbers holds") {
   for (const char* name : {"rq_step_small", "rq_step_small_relu", "exact_eigen_small", "train_step_small", "split_apply_small", "split_apply_mbv2_small",
-                           "mbv2_small", "rq_sgd_trajectory", "select_cifar100"}) {
+                           "mbv2_small", "rq_sgd_trajectory", "select_cifar100", "select_imagenet", "select_mbv2"}) {
     if (instrumented() && std::string(name) != "rq_step_small") continue;
     if (std::string(name) == "exact_eigen_small" && !have_eigen()) continue;
     Ended e = audit_reference(text("tests/reference/", name, ".safetensors"));
@@ -39,6 +39,25 @@ TEST_CASE("audit: every file of the authors' numbers holds") {
     require_done(e);
     CHECK(lines_of(e).back().at("failed") == 0);
   }
+}
+TEST_CASE("audit: what no statement reads is said, by families, and nothing where all is read") {
+  auto unread = [](const Ended& e) {
+    std::string found;
+    for (const Json& l : lines_of(e))
+      if (l.contains("what") && l.at("what").get<std::string>().find("that no statement reads") != std::string::npos) found = l.dump();
+    return found;
+  };
+  const std::string some = unread(audit_changed("rq_step_small", [](TensorFile&) {}));
+  for (const char* part : {"254 of 466 tensors", "b/block_out/… (14)", "b/block_out_grad/… (14)", "variant a (168)", "their float32 (58)"}) {
+    CAPTURE(part);
+    CHECK(some.find(part) != std::string::npos);
+  }
+  Ended none = audit_changed("rq_step_small", [](TensorFile& f) {
+    for (auto i = f.tensors.begin(); i != f.tensors.end();)
+      i = i->first.compare(0, 2, "a/") == 0 || i->first.compare(0, 6, "b/f32/") == 0 || i->first.compare(0, 11, "b/block_out") == 0 ? f.tensors.erase(i) : std::next(i);
+  });
+  require_done(none);
+  CHECK(unread(none).empty());
 }
 TEST_CASE("audit: one wrong number of the authors' is found, and the status is 1") {
   const std::pair<const char*, const char*> wrong[] = {{"rq_step_small", "b/f64/sv/L03"}, {"rq_step_small", "b/f64/rq_grad/L13"}, {"rq_step_small", "b/f64/logits"},
@@ -182,6 +201,8 @@ TEST_CASE("audit: a reference file with a missing tensor, another shape, a NaN, 
     check_refused(audit_changed(file, remove(tensor)), {"changed.safetensors", tensor});
   }
   check_refused(audit_changed("rq_sgd_trajectory", remove_all("b/fixed/v_after_5/")), {"b/fixed/v_after_5/L00"});
+  check_refused(audit_changed("train_step_small", remove_all("ls0_cifar/f64/step2/grad/")), {"ls0_cifar/f64/step2/grad/layers.0.conv2d.weight"});
+  check_refused(audit_changed("split_apply_small", remove("eps0/f64/new_param/layers.4.sp_conv.conv2d.weight")), {"eps0/f64/new_param/layers.4.sp_conv.conv2d.weight"});
   if (have_eigen()) check_refused(audit_changed("exact_eigen_small", remove("b/split_check_real")), {"b/split_check_real"});
   if (have_eigen()) check_refused(audit_changed("exact_eigen_small", remove_all("b/S_dwterm/")), {"b/S_dwterm/L00"});
   // dimensions in another order, or more of them

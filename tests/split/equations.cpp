@@ -45,7 +45,8 @@ TEST_CASE("equations: E1 to E12 and E6c each have code and a test in the table")
 TEST_CASE("equations: every function named in the table is defined or called in the file beside it") {
   for (const Mention& m : code()) {
     INFO(m.equation, " ", m.name, " in ", m.file);
-    CHECK(std::regex_search(read(m.file), std::regex("\\b" + m.name + "\\(|\\b(struct|class) " + m.name + "\\b")));  // called or defined, not only spoken of
+    const std::string code = std::regex_replace(read(m.file), std::regex("//[^\n]*"), "");  // not only spoken of, nor another's method
+    CHECK(std::regex_search(code, std::regex("(^|[^.>A-Za-z_])" + m.name + "\\(|\\b(struct|class) " + m.name + "\\b")));
   }
 }
 TEST_CASE("equations: every test named in the table is a test case of the file beside it") {

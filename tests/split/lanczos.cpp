@@ -154,7 +154,10 @@ TEST_CASE("solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v�
   TwoBatches source(m.backend);
   PictureInput input(m.backend, m.type, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2});
   SplittingIndex index{{}, first_directions(*s.network, 3, 0), {}, {}};
-  for (const Axis& a : s.network->axes()) index.lambda.emplace_back(a.width, -0.01);
+  for (const Axis& a : s.network->axes()) {
+    index.lambda.emplace_back();
+    for (Index o = 0; o < a.width; o++) index.lambda.back().push_back(-0.01 * double(o + 1) - 0.1 * double(index.lambda.size()));
+  }
   ExactMatrices matrices(*s.network, {});
   for (Index step = 0; step < 2; step++) {
     Batch batch = source.next(0, step);
@@ -167,7 +170,7 @@ TEST_CASE("solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v�
       double length = 0, square = 0;
       for (Index i = 0; i < a.d; i++) length += std::pow(v[std::size_t(o * a.d + i)], 2);
       for (Index i = 0; i < a.d; i++) {
-        double r = 0.01 * v[std::size_t(o * a.d + i)];
+        double r = -index.lambda[std::size_t(a.axis)][std::size_t(o)] * v[std::size_t(o * a.d + i)];
         for (Index j = 0; j < a.d; j++) r += a.s[std::size_t((o * a.d + i) * a.d + j)] * v[std::size_t(o * a.d + j)];
         square += r * r / length;
       }

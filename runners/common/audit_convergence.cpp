@@ -1,7 +1,7 @@
 // The audit of where solvers end (E10, E11): RQ-SGD given S·v by the oracle's matrices, which are the probe's products, for
 // a thousand probes in float64 would take minutes. RMSprop's steps are signs at convergence, where the last bits decide: on the
 // files' network two correct programs differ by 6e-6 from step 300 on, on others from step 100. So a figure that misses 1e-9 is held
-// to a hundred times what other last bits of v0 make of the same descent, and to 1e-3 at most.
+// to a hundred times what other last bits of v0 make of the same descent, and to 1e-4 at most (audit_compare.h).
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -76,9 +76,6 @@ double worst(const Layers& x, const Layers& y) {
   for (std::size_t l = 0; l < x.size(); l++) most = std::max(most, relative(x[l], y[l]));
   return most;
 }
-void hold(Findings& f, const std::string& equation, const std::string& what, double figure, const std::function<double()>& spread) {
-  f.at_most(equation, what, figure, figure <= tight ? tight : std::max(tight, std::min(1e-3, 100 * spread())));
-}
 
 Numbers marks_of(const ReferenceFile& file) {
   const Numbers marks = file.rows("b/long/marks", 1);
@@ -110,7 +107,7 @@ void audit_long(Findings& f, const Convergence& c) {
     for (std::size_t mark = 0; mark < marks.size(); mark++) want[mark].emplace_back(all.begin() + long(mark) * width, all.begin() + long(mark + 1) * width);
   }
   for (std::size_t mark = 0; mark < marks.size(); mark++)
-    hold(f, "E10", text("fixed batch: quotients of step ", marks[mark], ", worst layer"), worst(got[mark], want[mark]), [&] {
+    hold(f, c.m, "E10", text("fixed batch: quotients of step ", marks[mark], ", worst layer"), worst(got[mark], want[mark]), tight, [&] {
       if (moved.empty()) moved = descend(c, s, marks, true);
       double most = 0;  // so far
       for (std::size_t i = 0; i <= mark; i++) most = std::max(most, worst(moved[i], got[i]));
@@ -138,10 +135,10 @@ void audit_recipe(Findings& f, const Convergence& c) {
     return *other;
   };
   const std::string what = text(recipe_epochs, " epochs of ", recipe_steps, " steps, ", batches, " batches: ");
-  hold(f, "E10", what + "λ̂, worst layer", worst(index.lambda, singles(c.file, *c.network, "b/avg4/recipe_rq/")), [&] { return worst(moved().lambda, index.lambda); });
+  hold(f, c.m, "E10", what + "λ̂, worst layer", worst(index.lambda, singles(c.file, *c.network, "b/avg4/recipe_rq/")), tight, [&] { return worst(moved().lambda, index.lambda); });
   auto apart = [&](const Layers& x, const Layers& y) { return judged(neurons_off(*c.network, x, y, Over::one), true); };
   const Layers v = weights(*c.network, index.v);
-  hold(f, "E11", what + "v̂, absolute", apart(v, weights(c.file, *c.network, "b/avg4/recipe_v/")), [&] { return apart(weights(*c.network, moved().v), v); });
+  hold(f, c.m, "E11", what + "v̂, absolute", apart(v, weights(c.file, *c.network, "b/avg4/recipe_v/")), tight, [&] { return apart(weights(*c.network, moved().v), v); });
 }
 
 void audit_least(Findings& f, const Convergence& c) {

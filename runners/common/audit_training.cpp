@@ -29,10 +29,9 @@ struct Training {
   std::string after(const std::string& precision, int steps) const { return name + "/" + precision + "/eval_logits_after_" + std::to_string(steps) + "_steps"; }
   // two settings may share a first gradient; a later one is there if any setting has it
   bool gradients(const std::string& precision, int step) const {
-    const std::string part = "/" + precision + "/step" + std::to_string(step) + "/grad/" + first_parameter();
+    const std::string part = "/" + precision + "/step" + std::to_string(step) + "/grad/" + layer_module(file.config().model, 0) + ".conv2d.weight";
     return file.any(at(precision, step) + "grad/") || (step > 1 && !file.prefixes(part).empty());
   }
-  std::string first_parameter() const { return file.config().model == "mobilenet_v1" ? "layers.0.conv2d.weight" : "features.0.sp_conv.conv2d.weight"; }
   int steps() const {
     int n = 1;
     while (file.any(at("f64", n + 1)) || file.has(after("f64", n + 1))) n++;

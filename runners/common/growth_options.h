@@ -35,4 +35,7 @@ struct GrowthOptions {
   void add_small_pictures(CLI::App& app);
 };
 
+// A cost table need not reach as far as doubling every layer in every round would; where a growth comes to its end, it stops in that round. So it only says so, on stderr.
+void warn_of_narrow_table(const GrowSettings& how, const Network& network);
+
 }  // namespace fission

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "runners/common/growth_options.h"
 #include "tensor/hash.h"
 #include "tensor/threads.h"
 
@@ -153,27 +154,6 @@ void Run::check_processes() const {
                "; expected at least one for each of the ", n, " processes");
 }
 
-// A cost table need not reach as far as doubling every layer in every round would; where a growth comes to its end, it stops in that round.
-void Run::warn_of_narrow_table(const Network& network) const {
-  if (how_.energy.fingerprint.empty() || how_.rounds == 0 || !comm_.first()) return;
-  std::vector<Index> most;
-  for (const Axis& axis : network.axes()) {
-    Index width = axis.width;
-    for (Index round = 0; round < how_.rounds && width < axis.max_width; round++) width = std::min(2 * width, axis.max_width);
-    most.push_back(std::max(width, axis.width));
-  }
-  try {
-    how_.energy.cost(network, most);
-    for (std::size_t a = 0; a < most.size() && how_.rounds > 1; a++) {  // and of one more, as long as there is a round to come
-      std::vector<Index> more = most;
-      more[a]++;
-      how_.energy.cost(network, more);
-    }
-  } catch (const UserError& e) {
-    std::fprintf(stderr, "warning: the cost table ends before the widths that %ld rounds could reach, and a growth that gets there stops: %s\n", long(how_.rounds), e.what());
-  }
-}
-
 State Run::begin() {
   const bool going_on = exists(path("checkpoint.safetensors"));
   // nobody writes before all have looked
@@ -189,7 +169,7 @@ State Run::begin() {
     least = target;
   }
   scaled_energies(*state.network, how_.energy, how_.scale);  // a table that lacks its layers is refused now, not after the training
-  warn_of_narrow_table(*state.network);
+  if (comm_.first()) warn_of_narrow_table(how_, *state.network);
   if (comm_.first()) {
     make_directories(options_.directory);
     write_file_atomically(path("config.json"), config_.dump(2) + "\n");

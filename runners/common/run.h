@@ -48,7 +48,6 @@ class Run : public Workshop {
  private:
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }
   void check_processes() const;
-  void warn_of_narrow_table(const Network& network) const;
   data::LoaderOptions share_of_batches(Index batch) const;
   BatchSource& loader(data::SourcePtr pictures, const data::LoaderOptions& options);
   void write_checkpoint(const State& state);

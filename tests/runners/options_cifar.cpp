@@ -319,7 +319,7 @@ TEST_CASE("options: an energy table that lacks a layer, or is another file than 
   const std::string path = folder.write("narrow.csv", Bytes(narrow.begin(), narrow.end()));
   Ended warned = launch("cifar", tiny_growth(folder / "warned", {"--energy", "table:" + path, "--grow", "0.1", "--rounds", "1"}));
   require_done(warned);
-  CHECK(warned.err.find("warning: the cost table ends before the widths that 1 rounds could reach") != std::string::npos);
+  CHECK(warned.err.find("warning: the cost table ends before the widths that --rounds 1 could reach") != std::string::npos);
 }
 
 TEST_CASE("options: a budget that buys nobody ends the growth in order, and says so") {

@@ -63,20 +63,30 @@ void elementwise(Backend& b, int count) {
   }
 }
 
+void convolution(Backend& b, const Shape& shape, Index out, const Conv2dGeometry& g) {
+  Tensor x = random_tensor(b, shape, 1), w = random_tensor(b, {out, g.kernel, g.kernel, shape[3]}, 2), dw = w.like();
+  Tensor y = ops::conv2d(x, w, g), dy = random_tensor(b, y.shape(), 3);
+  ops::conv2d_backward_data(dy, w, g, x.shape());
+  ops::conv2d_backward_filter(x, dy, g, dw);
+  ops::conv2d(x, w, g);  // plans and blocked copies are cached: a second call, and one with other weights
+  ops::add_scaled(w, random_tensor(b, w.shape(), 4), 1);
+  ops::conv2d(x, w, g);
+  ops::conv2d_backward_data(dy, w, g, x.shape());
+}
+
 void convolutions(Backend& b, int count) {
   Draw draw(2);
   for (int i = 0; i < count; i++) {
-    Index h = draw.size(), v = draw.of({h, draw.size()}), in = draw.width(), out = draw.width();
-    Conv2dGeometry g = draw.geometry(std::min(h, v));
-    Tensor x = random_tensor(b, {draw.batch(), h, v, in}, 1), w = random_tensor(b, {out, g.kernel, g.kernel, in}, 2), dw = w.like();
-    Tensor y = ops::conv2d(x, w, g), dy = random_tensor(b, y.shape(), 3);
-    ops::conv2d_backward_data(dy, w, g, x.shape());
-    ops::conv2d_backward_filter(x, dy, g, dw);
-    ops::conv2d(x, w, g);  // plans and blocked copies are cached: a second call, and one with other weights
-    ops::add_scaled(w, random_tensor(b, w.shape(), 4), 1);
-    ops::conv2d(x, w, g);
-    ops::conv2d_backward_data(dy, w, g, x.shape());
+    const Index h = draw.size(), v = draw.of({h, draw.size()}), in = draw.width(), out = draw.width();
+    const Conv2dGeometry g = draw.geometry(std::min(h, v));
+    convolution(b, {draw.batch(), h, v, in}, out, g);
   }
+  // products of matrices, of which a filter's gradient is cut into parts of the pixels: into as many as there are threads; into
+  // none, of a number of pixels that two don't divide; of few pixels for the weights; of few weights
+  convolution(b, {8, 16, 16, 37}, 69, {1, 1, 0});
+  convolution(b, {5, 9, 9, 64}, 37, {1, 1, 0});
+  convolution(b, {2, 3, 3, 133}, 69, {1, 1, 0});
+  convolution(b, {8, 16, 16, 21}, 37, {1, 1, 0});
 }
 
 void depthwise(Backend& b, int count) {

@@ -9,8 +9,8 @@ namespace fission::cpu {
 
 // S sums at once. make(group) gives a functor q, and q(i, j, s...) adds element i to the S floats s (references into the
 // accumulator); j is its place in an expanded table of `run` pixels. Returns (G,S,C).
-template <int S, class Make>
-double* column_sums(Index pixels, Index groups, Index channels, Index run, Scratch& scratch, Make make) {
+template <int S, class Make, class... Streams>
+double* column_sums(Index pixels, Index groups, Index channels, Index run, Scratch& scratch, Make make, Streams... streams) {
   static_assert(S == 1 || S == 2);
   const Index length = run * channels, size = groups * S * channels, stride = (size + 7) / 8 * 8;
   const int workers = worth_threads(pixels * channels) ? threads() : 1;
@@ -27,7 +27,7 @@ double* column_sums(Index pixels, Index groups, Index channels, Index run, Scrat
         for_runs(p, std::min(last, p + 64 * run), channels, run, [&](Index i, Index j) {
           if constexpr (S == 1) q(i, j, s0[j]);
           if constexpr (S == 2) q(i, j, s0[j], s1[j]);
-        });
+        }, streams...);
         for (Index j = 0; j < S * length; j++) wide[j] += s0[j], s0[j] = 0;
       }
       for (int s = 0; s < S; s++)

@@ -12,6 +12,7 @@ const bool wide = (int(dnnl::get_effective_cpu_isa()) & int(dnnl::cpu_isa::avx51
 
 namespace {
 constexpr std::size_t most_plans = 2048;  // a grown network brings new shapes each round; beyond this all plans are made anew
+constexpr Index least_product = 1024;  // weights: below that a filter's gradient is the convolution's
 using dnnl::memory;
 }  // namespace
 
@@ -24,6 +25,7 @@ struct ConvPlans::Plan {
   dnnl::primitive convolution, reorder;
   std::unordered_map<int, memory> arguments, reorder_arguments;
   memory x, w, y, plain_w, workspace;  // w: in the primitive's format; plain_w: ours (null if they are the same)
+  Index parts = 1;                     // of a product's w: what is asked for is their sum
 };
 
 ConvPlans::ConvPlans(Arena& arena) : arena_(arena), library_(std::make_unique<Library>()) {}
@@ -42,6 +44,40 @@ void* ConvPlans::grow(void*& buffer, std::size_t& held, std::size_t bytes) {
   return buffer;
 }
 
+// With AVX-512 a pointwise convolution is planned as the matrix product that it is: y = x Wᵀ, dx = dy W, dW = dyᵀ x. The last
+// is cut into `parts` of the pixels, one a thread, as long as adding them up costs little beside reading x and dy.
+void ConvPlans::make_product(Plan& p, ConvKind kind, Index pixels, Index in, Index out, const dnnl::engine& engine, const dnnl::primitive_attr& attr) {
+  using Tag = memory::format_tag;
+  auto matrix = [](Index rows, Index columns, Tag tag) { return memory::desc({rows, columns}, memory::data_type::f32, tag); };
+  auto matrices = [](Index n, Index rows, Index columns, Tag tag) { return memory::desc({n, rows, columns}, memory::data_type::f32, tag); };
+  const bool filter = kind == ConvKind::backward_filter;
+  memory::desc x = matrix(pixels, in, Tag::ab), y = matrix(pixels, out, Tag::ab), w;
+  dnnl::matmul::primitive_desc d;
+  if (filter) {
+    p.parts = std::clamp<Index>(pixels * (in + out) / (4 * in * out), 1, threads());
+    while (pixels % p.parts) p.parts--;
+    const Index share = pixels / p.parts;
+    x = matrices(p.parts, share, in, Tag::abc), y = matrices(p.parts, out, share, Tag::acb), w = matrices(p.parts, out, in, Tag::abc);
+    d = onednn::product(engine, y, x, w, attr);
+  } else {
+    const bool forward = kind == ConvKind::forward;
+    d = forward ? onednn::product(engine, x, matrix(in, out, Tag::any), y, attr) : onednn::product(engine, y, matrix(out, in, Tag::any), x, attr);
+    w = d.weights_desc();
+    const memory::desc plain = forward ? matrix(in, out, Tag::ba) : matrix(out, in, Tag::ab);  // our (O,I), as the product sees it
+    if (w != plain) p.plain_w = memory(plain, engine, nullptr);
+  }
+  p.convolution = dnnl::matmul(d);
+  p.x = memory(x, engine, nullptr);
+  p.y = memory(y, engine, nullptr);
+  p.w = memory(w, engine, nullptr);
+  p.workspace = memory(d.scratchpad_desc(), engine, nullptr);
+  p.arguments = {{DNNL_ARG_SRC, kind == ConvKind::forward ? p.x : p.y}, {DNNL_ARG_WEIGHTS, filter ? p.x : p.w},
+                 {DNNL_ARG_DST, kind == ConvKind::forward ? p.y : filter ? p.w : p.x}, {DNNL_ARG_SCRATCHPAD, p.workspace}};
+  if (!p.plain_w) return;
+  p.reorder = dnnl::reorder(p.plain_w, p.w);
+  p.reorder_arguments = {{DNNL_ARG_FROM, p.plain_w}, {DNNL_ARG_TO, p.w}};
+}
+
 // A pointwise convolution does not ask where a pixel lies: all of the batch as one row is what oneDNN runs fastest (on maps of
 // 2×2 and 4×4, whose pictures it would take one by one, by 1.1 to 1.6 times; larger ones by a few per cent).
 ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y, const Conv2dGeometry& g) {
@@ -49,7 +85,7 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
     x = Shape{1, 1, x[0] * x[1] * x[2], x[3]};
     y = Shape{1, 1, y[0] * y[1] * y[2], y[3]};
   }
-  Key key{Index(kind), x[0], x[1], x[2], x[3], w[0], g.kernel, g.stride, g.padding};
+  Key key{Index(kind), x[0], x[1], x[2], x[3], w[0], g.kernel, g.stride, g.padding, threads()};
   auto found = plans_.find(key);
   if (found != plans_.end()) return *found->second;
   if (plans_.size() >= most_plans) plans_.clear();
@@ -66,6 +102,10 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
   attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
 
   auto p = std::make_unique<Plan>();
+  if (wide && g == Conv2dGeometry{1, 1, 0} && (kind != ConvKind::backward_filter || x[3] * w[0] >= least_product)) {
+    make_product(*p, kind, x[2], x[3], w[0], engine, attr);
+    return *(plans_[key] = std::move(p));
+  }
   memory::desc wd, workspace;
   auto forward = onednn::forward(engine, xd, any, yd, geometry, attr);
   switch (kind) {
@@ -119,13 +159,19 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
       p.w.set_data_handle(grow(filter_, filter_bytes_, p.w.get_desc().get_size()));
       p.plain_w.set_data_handle(w.data);
     } else {
-      p.w.set_data_handle(w.data);
+      p.w.set_data_handle(p.parts > 1 ? grow(filter_, filter_bytes_, p.w.get_desc().get_size()) : w.data);
     }
     bool out = kind == ConvKind::backward_filter;
     if (p.plain_w && !out) p.reorder.execute(stream, p.reorder_arguments);
     p.convolution.execute(stream, p.arguments);
     if (p.plain_w && out) p.reorder.execute(stream, p.reorder_arguments);
     stream.wait();
+    if (p.parts > 1)
+      for_each(w.shape.numel(), [n = w.shape.numel(), parts = p.parts, from = static_cast<const float*>(p.w.get_data_handle()), to = w.as<float>()](Index i) {
+        float sum = from[i];
+        for (Index k = 1; k < parts; k++) sum += from[k * n + i];
+        to[i] = sum;
+      });
   } catch (const dnnl::error& e) {
     FISSION_CHECK(false, "[", name, "] x ", x.shape, ", w ", w.shape, ", y ", y.shape, ", stride ", g.stride, ", padding ", g.padding, ": oneDNN says ",
                   e.what(), " (status ", int(e.status), ")");

@@ -1,4 +1,4 @@
-// ConvPlans: oneDNN's convolutions, ready to run, keyed by operation, shapes and geometry. Activations are used where they
+// ConvPlans: oneDNN's convolutions, ready to run, keyed by operation, shapes, geometry and threads. Activations are used where they
 // lie, (N,H,W,C); a filter is reordered between our (O,K,K,I) and the primitive's own blocked format, in one buffer that all
 // plans share. A step whose shapes were seen before creates nothing and allocates nothing.
 #pragma once
@@ -8,6 +8,11 @@
 
 #include "tensor/allocator.h"
 #include "tensor/backend.h"
+
+namespace dnnl {
+struct engine;
+struct primitive_attr;
+}  // namespace dnnl
 
 namespace fission::cpu {
 
@@ -23,7 +28,8 @@ class ConvPlans {
  private:
   struct Plan;
   struct Library;
-  using Key = std::array<Index, 9>;
+  using Key = std::array<Index, 10>;
+  static void make_product(Plan& p, ConvKind kind, Index pixels, Index in, Index out, const dnnl::engine& engine, const dnnl::primitive_attr& attr);
   Plan& plan(ConvKind kind, Shape x, const Shape& w, Shape y, const Conv2dGeometry& g);
   void* grow(void*& buffer, std::size_t& held, std::size_t bytes);
 

@@ -128,11 +128,10 @@ void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots
           if (iy >= 0 && iy < height)
             from = ring.row(n * height + iy, [&](float* to) {
               const Index length = width * channels, source = (n * height + iy) * length;
-              if (iy + 1 < height) load.prefetch(source + length, length);
               with_vectors(slots, [&](auto lanes) {
                 for (Index q = 0; q < stride; q++) {
                   const Phase phase = phase_of(q, width, g);
-                  load_columns(lanes, load, slots, group, source, phase, stride, to + (q * places + phase.skipped) * pitch);
+                  load_columns(lanes, load, slots, group, source, length, phase, stride, to + (q * places + phase.skipped) * pitch);
                 }
               });
             });
@@ -192,14 +191,14 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
       const Index n = row / height, iy = row % height, rows = std::min({band, mine.last - row, height - iy}), group = n / (pictures / groups);
       const Index source = row * width * channels;
       Index place = 0;
-      if (dw && row + rows < mine.last) prefetch_floats(y.as<float>() + source + rows * width * channels, width * channels);
+      if (da) prefetch_floats(da.as<float>() + source, rows * width * channels);
       for (Index q = 0; q < stride; q++) {
         const Phase phase = phase_of(q, width, g);
         if (phase.count == 0) continue;
         if (dw)
           with_vectors(slots, [&](auto lanes) {
             for (Index r = 0; r < rows; r++)
-              load_columns(lanes, load, slots, group, source + r * width * channels, phase, stride, values + r * row_floats + place);
+              load_columns(lanes, load, slots, group, source + r * width * channels, width * channels, phase, stride, values + r * row_floats + place);
           });
         int count = 0;
         const float** at = d;
@@ -212,8 +211,7 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
               from = ring.row(n * out_h + oy, [&](float* to) {
                 const Index length = out_w * channels, dr = (n * out_h + oy) * length;
                 const Identity copy{dout.as<float>()};
-                if (oy + 1 < out_h) copy.prefetch(dr + length, length);
-                with_vectors(slots, [&](auto lanes) { load_columns(lanes, copy, slots, 0, dr, {0, out_w, 0}, 1, to + left * pitch); });
+                with_vectors(slots, [&](auto lanes) { load_columns(lanes, copy, slots, 0, dr, length, {0, out_w, 0}, 1, to + left * pitch); });
               });
             for (Index kx = q, back = 0; kx < kernel; kx += stride, back++, count++) {
               *at++ = from + (phase.skipped - back + left) * pitch;

@@ -62,14 +62,16 @@ inline Phase phase_of(Index q, Index width, const Conv2dGeometry& g) {
   return {first, first < width ? (width - 1 - first) / g.stride + 1 : 0, skipped};
 }
 
-// A phase's columns from memory into slots, or into pairs of them where load makes two vectors of one; at: the row's first float.
-// load(Floats<L>, where in memory, where in a table, to)
+// A phase's columns from memory into slots, or into pairs of them where load makes two vectors of one; at: the first float of the
+// row, which has `row` of them: those of the next are asked for meanwhile. load(Floats<L>, where in memory, where in a table, to)
 template <int L, class Load>
-void load_columns(Floats<L> floats, const Load& load, const Slots& slots, Index group, Index at, const Phase& phase, Index stride, float* out) {
+void load_columns(Floats<L> floats, const Load& load, const Slots& slots, Index group, Index at, Index row, const Phase& phase, Index stride, float* out) {
   const Index table = group * slots.pitch();
-  for (Index i = 0; i < phase.count; i++)
-    for (Index v = 0; v < slots.count; v++, out += Load::vectors * L)
-      load(floats, at + (phase.first + i * stride) * slots.channels + slots.first[v], table + v * L, out);
+  for (Index i = 0; i < phase.count; i++) {
+    const Index pixel = at + (phase.first + i * stride) * slots.channels;
+    load.prefetch(pixel + row, slots.channels);
+    for (Index v = 0; v < slots.count; v++, out += Load::vectors * L) load(floats, pixel + slots.first[v], table + v * L, out);
+  }
 }
 
 // `rows` rows of `columns` output pixels: tap t of row r reads in[r][t], pixels side by side in slots

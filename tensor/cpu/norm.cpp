@@ -46,7 +46,7 @@ void CpuBackend::moments(View y, View mean, View var) {
       sum += d;
       squares += d * d;
     };
-  });
+  }, in);
   for (Index g = 0; g < groups; g++)
     for (Index c = 0; c < channels; c++) {
       double first = sums[(2 * g) * channels + c] / double(per_group), second = sums[(2 * g + 1) * channels + c] / double(per_group);
@@ -69,15 +69,15 @@ void CpuBackend::update_running(View running_mean, View running_var, View mean, 
 
 namespace {
 
-// f(i, c, b) for each element i with its coefficients, all groups, in parallel
-template <class F>
-void for_normed(View y, const Norm& norm, Scratch& scratch, F f) {
+// f(i, c, b) for each element i with its coefficients, all groups, in parallel; streams: what it reads and writes beside y
+template <class F, class... Streams>
+void for_normed(View y, const Norm& norm, Scratch& scratch, F f, Streams... streams) {
   const Index channels = last_dim(y.shape), run = run_pixels(channels), groups = norm.mean.shape[0];
   Coefficients k = coefficients(norm, channels, run, scratch);
 #pragma omp parallel if (worth_threads(y.numel()))
   for_my_groups(y.numel() / channels, groups, [&](Index g, Index first, Index last) {
     const float *c = k.c_of(g), *b = k.b_of(g);
-    for_runs(first, last, channels, run, [=](Index i, Index j) { f(i, c[j], b[j]); });
+    for_runs(first, last, channels, run, [=](Index i, Index j) { f(i, c[j], b[j]); }, y.as<float>(), streams...);
   });
 }
 
@@ -88,7 +88,7 @@ void CpuBackend::norm_act(View y, const Norm& norm, View a) {
   const float* in = y.as<float>();
   float* out = a.as<float>();
   with_activation(norm.activation, {}, [&](auto phi) {
-    for_normed(y, norm, scratch_, [=](Index i, float c, float b) { out[i] = phi.value(c * in[i] + b); });
+    for_normed(y, norm, scratch_, [=](Index i, float c, float b) { out[i] = phi.value(c * in[i] + b); }, out);
   });
 }
 
@@ -121,7 +121,7 @@ void finish_norm_backward(View y, const Norm& norm, bool training, const Coeffic
 #pragma omp parallel if (worth_threads(y.numel()))
   for_my_groups(pixels, groups, [&](Index g, Index first, Index last) {
     const float *c = k.c_of(g), *pp = p + g * length, *qq = q + g * length;
-    for_runs(first, last, channels, k.run, [=](Index i, Index j) { out[i] = c[j] * out[i] + (pp[j] * in[i] + qq[j]); });
+    for_runs(first, last, channels, k.run, [=](Index i, Index j) { out[i] = c[j] * out[i] + (pp[j] * in[i] + qq[j]); }, in, out);
   });
 }
 
@@ -142,7 +142,7 @@ void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool train
   with_activation(norm.activation, {}, [&](auto phi) {
     if (!training)
       if (!dgamma && !dbeta)
-        return for_normed(y, norm, scratch_, [=](Index i, float c, float b) { out[i] = c * (gradient[i] * phi.slope(c * in[i] + b)); });
+        return for_normed(y, norm, scratch_, [=](Index i, float c, float b) { out[i] = c * (gradient[i] * phi.slope(c * in[i] + b)); }, gradient);
     Coefficients k = coefficients(norm, channels, run, scratch_);
     const float* centre = expanded_means(norm, channels, k, scratch_);
     const double* sums = column_sums<2>(pixels, groups, channels, run, scratch_, [&](Index g) {
@@ -152,7 +152,7 @@ void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool train
         sum += dz;
         product += dz * (in[i] - m[j]);
       };
-    });
+    }, in, gradient);
     finish_norm_backward(y, norm, training, k, sums, dy, dgamma, dbeta, scratch_);
   });
 }
@@ -163,7 +163,7 @@ void CpuBackend::curvature_product(View delta, View y, const Norm& norm, const C
   const float *d = delta.as<float>(), *in = y.as<float>(), *uu = u.as<float>();
   float* o = out.as<float>();
   with_activation(norm.activation, k, [&](auto phi) {
-    for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = d[i] * phi.curvature(c * in[i] + b) * (c * c) * uu[i]; });
+    for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = d[i] * phi.curvature(c * in[i] + b) * (c * c) * uu[i]; }, d, uu);
   });
 }
 
@@ -177,17 +177,17 @@ void CpuBackend::probe_activation(View delta, View y, const Norm& norm, const Cu
       for_normed(y, norm, scratch_, [=](Index i, float c, float b) {
         float z = c * in[i] + b, first = phi.slope(z) * c;
         o[i] = product(i, z, c) + first * hh[i], back[i] = first * d[i];
-      });
+      }, d, uu, hh, o, back);
     else if (dy)
       for_normed(y, norm, scratch_, [=](Index i, float c, float b) {
         float z = c * in[i] + b;
         o[i] = product(i, z, c), back[i] = phi.slope(z) * c * d[i];
-      });
+      }, d, uu, o, back);
     else if (h) for_normed(y, norm, scratch_, [=](Index i, float c, float b) {
         float z = c * in[i] + b;
         o[i] = product(i, z, c) + phi.slope(z) * c * hh[i];
-      });
-    else for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = product(i, c * in[i] + b, c); });
+      }, d, uu, hh, o);
+    else for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = product(i, c * in[i] + b, c); }, d, uu, o);
   });
 }
 

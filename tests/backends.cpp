@@ -24,7 +24,7 @@ struct Draw {
   std::uint64_t at = 0;
   Draw(std::uint64_t item) : random(2, random_purpose::test, item) {}
   Index of(const std::vector<Index>& from) { return from[random.below(at++, std::uint32_t(from.size()))]; }
-  Index width() { return of({1, 3, 5, 7, 8, 9, 13, 16, 21, 37, 64, 69}); }
+  Index width() { return of({1, 3, 5, 7, 8, 9, 13, 16, 21, 24, 27, 37, 64, 69}); }
   Index batch() { return of({1, 2, 5, 8}); }
   Index size() { return of({1, 2, 3, 4, 5, 6, 7, 8, 9, 32}); }
   Conv2dGeometry geometry(Index smallest) {

@@ -5,7 +5,7 @@
 // that every tap reads memory in sequence whatever the stride: column x·s + kx lies in phase kx mod s at place x + kx div s.
 // Backward: each input pixel gathers the outputs it went to, d = dout[(iy+p−ky)/s, (ix+p−kx)/s] where those divide: da is
 // Σ w d, and dw += a d from the same values. Input columns go by phases too, and dout rows lie zero-padded in a ring.
-// In the cache a pixel takes whole vectors (Slots), in memory its C floats.
+// In the cache a row of pixels is rows of whole vectors (Slots), in memory a pixel's C floats lie together.
 #include <algorithm>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -15,7 +15,7 @@ namespace fission::cpu {
 namespace {
 
 // What L floats of the input, from y[at] on, become when they are loaded: themselves, φ(z), φ'(z) c u, or φ(z) and φ'(z), where
-// z = c y + b. c, b: in slots, for each group. vectors: how many it makes of one
+// z = c y + b. c, b: in slots, a row a group. vectors: how many it makes of one
 struct Identity {
   static constexpr int vectors = 1;
   const float* y;
@@ -93,10 +93,10 @@ class Ring {
   Index* tags_;
 };
 
-// How many rows to take together: enough for a vector's filter values to be used some 32 times once they are in registers,
-// as far as what the rows read leaves room in the second-level cache.
+// How many rows to take together: some 256 pixels, so that the loops over a row's pixels are many turns of one loop, as far as what
+// the rows read leaves room in the second-level cache.
 Index band_rows(Index rows, Index columns, Index floats) {
-  return std::max<Index>(1, std::min({rows, (31 + columns) / columns, 48000 / floats}));
+  return std::max<Index>(1, std::min({rows, (255 + columns) / columns, 48000 / floats}));
 }
 
 // out of all rows, a band at a time; load: one of the above
@@ -106,13 +106,15 @@ void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots
   const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride, pitch = slots.pitch();
   FISSION_CHECK(taps <= most_taps, "[depthwise] kernel ", kernel, ": at most 11");
   const Index places = (width + 2 * g.padding + stride - 1) / stride;  // of the padded input, a phase
-  const Index floats = stride * places * pitch;                        // of a row of it
+  const Index phase_floats = whole_vectors(places * pitch), floats = stride * phase_floats;  // of a row of it
   const Index band = band_rows(out_h, out_w, stride * floats), ring_rows = (band - 1) * stride + kernel;
-  const float* filter = filter_in_slots(w, slots, scratch);
+  const float* filter = in_slots(w.as<float>(), taps, slots, scratch);
   const int workers = worth_threads(y.numel()) ? threads() : 1;
   float *rings = scratch.take<float>(workers * ring_rows * floats), *zeros = scratch.zeros<float>(floats);
   Index* tags = scratch.take<Index>(workers * ring_rows);
   const float** pointers = scratch.take<const float*>(workers * band * taps);
+  Index shift[most_taps];
+  for (Index t = 0; t < taps; t++) shift[t] = t % kernel / stride;
 #pragma omp parallel num_threads(workers)
   {
     const Index me = omp_get_thread_num();
@@ -131,19 +133,18 @@ void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots
               with_vectors(slots, [&](auto lanes) {
                 for (Index q = 0; q < stride; q++) {
                   const Phase phase = phase_of(q, width, g);
-                  load_columns(lanes, load, slots, group, source, length, phase, stride, to + (q * places + phase.skipped) * pitch);
+                  load_columns(lanes, load, slots, {source, length, group, groups}, phase, {to + q * phase_floats, phase.skipped, places});
                 }
               });
             });
           const float** at = in + r * taps + ky * kernel;
-          for (Index kx = 0; kx < kernel; kx++) at[kx] = from + (kx % stride * places + kx / stride) * pitch;
+          for (Index kx = 0; kx < kernel; kx++) at[kx] = from + kx % stride * phase_floats;
         }
-      const Rows x{rows, out_w, int(taps), in};
+      const Rows x{rows, out_w, places, int(taps), in, shift};
       float* to = out.as<float>() + row * out_w * channels;
       with_vectors(slots, [&](auto lanes) {
-        constexpr int L = lanes.value;
-        if (taps == 9) weigh<9, L>(x, slots, filter, to);
-        else weigh<0, L>(x, slots, filter, to);
+        if (taps == 9) weigh<9>(lanes, x, slots, filter, to);
+        else weigh<0>(lanes, x, slots, filter, to);
       });
       row += rows;
     }
@@ -152,7 +153,7 @@ void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots
 
 // What depthwise_norm_backward wants beside: dz for da, and its sums
 struct NormSums {
-  const float* mean;  // (G, pitch)
+  const float* mean;  // in slots, a row a group
   double* sums;       // (G,2,C), zeros
 };
 
@@ -165,11 +166,11 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
   FISSION_CHECK(taps <= most_taps, "[depthwise_backward] kernel ", kernel, ": at most 11");
   const Index left = (kernel - 1) / stride;                            // places of zeros before dout's columns
   const Index places = (width + 2 * g.padding + stride - 1) / stride;  // of the padded input, a phase
-  const Index floats = (left + std::max(places, out_w)) * pitch;       // of a row of dout
+  const Index d_places = left + std::max(places, out_w), floats = whole_vectors(d_places * pitch);  // of a row of dout
   const Index band = stride > 1 ? 1 : band_rows(height, width, 2 * floats);
   const Index rows_met = band - 1 + (kernel + stride - 1) / stride;    // of dout, by a band of the input
-  const Index row_floats = width * pitch * Load::vectors, band_floats = band * row_floats, sums_floats = (taps + 2) * pitch;
-  const float* filter = filter_in_slots(w, slots, scratch);
+  const Index row_floats = whole_vectors(width * pitch * Load::vectors), band_floats = band * row_floats, sums_floats = (taps + 2) * pitch;
+  const float* filter = in_slots(w.as<float>(), taps, slots, scratch);
   const int workers = worth_threads(y.numel()) ? threads() : 1;
   float *rings = scratch.take<float>(workers * rows_met * floats), *zeros = scratch.zeros<float>(floats);
   Index* tags = scratch.take<Index>(workers * rows_met);
@@ -185,6 +186,7 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
     double* total = totals + me * totals_of;
     const float** d = pointers + me * band * taps;
     int number[most_taps];
+    Index shift[most_taps];
     Range mine = my_range(pictures * height);
     Index summed = 0;
     for (Index row = mine.first; row < mine.last;) {
@@ -198,7 +200,8 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
         if (dw)
           with_vectors(slots, [&](auto lanes) {
             for (Index r = 0; r < rows; r++)
-              load_columns(lanes, load, slots, group, source + r * width * channels, width * channels, phase, stride, values + r * row_floats + place);
+              load_columns(lanes, load, slots, {source + r * width * channels, width * channels, group, groups}, phase,
+                           {values + r * row_floats + place, 0, phase.count});
           });
         int count = 0;
         const float** at = d;
@@ -211,24 +214,24 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
               from = ring.row(n * out_h + oy, [&](float* to) {
                 const Index length = out_w * channels, dr = (n * out_h + oy) * length;
                 const Identity copy{dout.as<float>()};
-                with_vectors(slots, [&](auto lanes) { load_columns(lanes, copy, slots, 0, dr, length, {0, out_w, 0}, 1, to + left * pitch); });
+                with_vectors(slots, [&](auto lanes) { load_columns(lanes, copy, slots, {dr, length, 0, 1}, {0, out_w, 0, 1}, {to, left, d_places}); });
               });
             for (Index kx = q, back = 0; kx < kernel; kx += stride, back++, count++) {
-              *at++ = from + (phase.skipped - back + left) * pitch;
-              number[count] = int(ky * kernel + kx);
+              *at++ = from;
+              number[count] = int(ky * kernel + kx), shift[count] = phase.skipped - back + left;
             }
           }
         }
         const Index first = source + phase.first * channels;
-        const BackRows b{rows, phase.count, count, int(taps), number, d, filter, values + place, row_floats,
+        const BackRows b{rows, phase.count, d_places, count, int(taps), number, d, shift, filter, values + place, row_floats,
                          y.as<float>() + first, da ? da.as<float>() + first : nullptr, width * channels, stride * channels,
-                         norm ? norm->mean + group * pitch : nullptr, partial, partial + taps * pitch};
+                         norm ? norm->mean : nullptr, group, groups, partial, partial + taps * pitch};
         with_vectors(slots, [&](auto lanes) {
           constexpr int L = lanes.value;
-          if constexpr (Load::vectors == 2) weigh_backward<L, true, true, true>(b, slots);
-          else if (da && dw) weigh_backward<L, true, true, false>(b, slots);
-          else if (da) weigh_backward<L, true, false, false>(b, slots);
-          else if (dw) weigh_backward<L, false, true, false>(b, slots);
+          if constexpr (Load::vectors == 2) weigh_backward<L, true, true, true>(lanes, b, slots);
+          else if (da && dw) weigh_backward<L, true, true, false>(lanes, b, slots);
+          else if (da) weigh_backward<L, true, false, false>(lanes, b, slots);
+          else if (dw) weigh_backward<L, false, true, false>(lanes, b, slots);
         });
         place += phase.count * pitch * Load::vectors;
       }
@@ -245,14 +248,12 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
     }
   }
   if (!dw) return;
-  const Index L = slots.floats;
   for (Index i = 0; i < totals_of; i++)
     for (int worker = 1; worker < workers; worker++) totals[i] += totals[worker * totals_of + i];
-  for_channels(slots, [&](Index c, Index slot) {
-    const Index v = slot / L, k = slot % L;
-    for (Index t = 0; t < taps; t++) dw.as<float>()[t * channels + c] = float(totals[(v * taps + t) * L + k]);
+  for_channels(slots, [&](Index c, Index slot, Index place, Index L) {
+    for (Index t = 0; t < taps; t++) dw.as<float>()[t * channels + c] = float(totals[slot * taps + t * L + place]);
     if (norm)
-      for (Index i = 0; i < 2 * groups; i++) norm->sums[i * channels + c] = totals[taps * pitch + i / 2 * 2 * pitch + (2 * v + i % 2) * L + k];
+      for (Index i = 0; i < 2 * groups; i++) norm->sums[i * channels + c] = totals[(taps + i / 2 * 2) * pitch + 2 * slot + i % 2 * L + place];
   });
 }
 
@@ -260,13 +261,13 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
 
 void CpuBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
   Scratch::Frame frame(scratch_);
-  const Slots slots = slots_of(y.shape[3], scratch_);
+  const Slots slots = slots_of(y.shape[3]);
   with_loader(y, norm, slots, scratch_, [&](const auto& load, Index groups) { forward_rows(y, w, g, out, slots, groups, scratch_, load); });
 }
 
 void CpuBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) {
   Scratch::Frame frame(scratch_);
-  const Slots slots = slots_of(y.shape[3], scratch_);
+  const Slots slots = slots_of(y.shape[3]);
   with_activated(y, norm, slots, scratch_, [&](const auto& activated, auto phi) {
     forward_rows(y, w, g, out, slots, norm.mean.shape[0], scratch_, Tangent<decltype(phi)>{activated, u.as<float>()});
   });
@@ -274,7 +275,7 @@ void CpuBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, con
 
 void CpuBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
   Scratch::Frame frame(scratch_);
-  const Slots slots = slots_of(y.shape[3], scratch_);
+  const Slots slots = slots_of(y.shape[3]);
   with_loader(y, norm, slots, scratch_,
               [&](const auto& load, Index groups) { backward_rows(y, w, dout, g, da, dw, slots, groups, nullptr, scratch_, load); });
 }
@@ -285,7 +286,7 @@ void CpuBackend::depthwise_norm_backward(View y, const Norm& norm, bool training
                                          View dbeta, View dw) {
   Scratch::Frame frame(scratch_);
   const Index groups = norm.mean.shape[0], channels = y.shape[3];
-  const Slots slots = slots_of(channels, scratch_);
+  const Slots slots = slots_of(channels);
   const NormSums sums{in_slots(norm.mean.as<float>(), groups, slots, scratch_), scratch_.zeros<double>(groups * 2 * channels)};
   with_activated(y, norm, slots, scratch_, [&](const auto& activated, auto phi) {
     backward_rows(y, w, dout, g, dy, dw, slots, groups, &sums, scratch_, ActivatedAndSlope<decltype(phi)>{activated});

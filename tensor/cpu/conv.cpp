@@ -1,5 +1,6 @@
 #include "tensor/cpu/conv.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -12,8 +13,19 @@ const bool wide = (int(dnnl::get_effective_cpu_isa()) & int(dnnl::cpu_isa::avx51
 
 namespace {
 constexpr std::size_t most_plans = 2048;  // a grown network brings new shapes each round; beyond this all plans are made anew
-constexpr Index least_product = 1024;  // weights: below that a filter's gradient is the convolution's
 using dnnl::memory;
+
+// A filter's gradient dW = dyᵀ x as a product is cut into parts of the pixels, one a thread, where adding them up costs little beside
+// reading x and dy. Any other number of parts but one is not to be had: oneDNN 2.6 then cuts the pixels once more and adds up wrongly.
+Index parts_of(Index pixels, Index in, Index out) {
+  return pixels * (in + out) >= 4 * threads() * in * out && pixels % threads() == 0 ? threads() : 1;
+}
+
+// Whether a product is the faster way: of few weights, or of many pixels that can't be cut, the convolution is.
+bool as_product(ConvKind kind, Index pixels, Index in, Index out) {
+  if (!wide) return false;
+  return kind != ConvKind::backward_filter || (in * out >= 1024 && (pixels <= 2048 || parts_of(pixels, in, out) == threads()));
+}
 }  // namespace
 
 struct ConvPlans::Library {
@@ -44,8 +56,7 @@ void* ConvPlans::grow(void*& buffer, std::size_t& held, std::size_t bytes) {
   return buffer;
 }
 
-// With AVX-512 a pointwise convolution is planned as the matrix product that it is: y = x Wᵀ, dx = dy W, dW = dyᵀ x. The last
-// is cut into `parts` of the pixels, one a thread, as long as adding them up costs little beside reading x and dy.
+// With AVX-512 a pointwise convolution is planned as the matrix product that it is: y = x Wᵀ, dx = dy W, dW = dyᵀ x.
 void ConvPlans::make_product(Plan& p, ConvKind kind, Index pixels, Index in, Index out, const dnnl::engine& engine, const dnnl::primitive_attr& attr) {
   using Tag = memory::format_tag;
   auto matrix = [](Index rows, Index columns, Tag tag) { return memory::desc({rows, columns}, memory::data_type::f32, tag); };
@@ -54,8 +65,7 @@ void ConvPlans::make_product(Plan& p, ConvKind kind, Index pixels, Index in, Ind
   memory::desc x = matrix(pixels, in, Tag::ab), y = matrix(pixels, out, Tag::ab), w;
   dnnl::matmul::primitive_desc d;
   if (filter) {
-    p.parts = std::clamp<Index>(pixels * (in + out) / (4 * in * out), 1, threads());
-    while (pixels % p.parts) p.parts--;
+    p.parts = parts_of(pixels, in, out);
     const Index share = pixels / p.parts;
     x = matrices(p.parts, share, in, Tag::abc), y = matrices(p.parts, out, share, Tag::acb), w = matrices(p.parts, out, in, Tag::abc);
     d = onednn::product(engine, y, x, w, attr);
@@ -102,7 +112,7 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
   attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
 
   auto p = std::make_unique<Plan>();
-  if (wide && g == Conv2dGeometry{1, 1, 0} && (kind != ConvKind::backward_filter || x[3] * w[0] >= least_product)) {
+  if (g == Conv2dGeometry{1, 1, 0} && as_product(kind, x[2], x[3], w[0])) {
     make_product(*p, kind, x[2], x[3], w[0], engine, attr);
     return *(plans_[key] = std::move(p));
   }
@@ -180,6 +190,20 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
 
 void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) { plans_->run(ConvKind::forward, x, w, y, g); }
 void CpuBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, View dx) { plans_->run(ConvKind::backward_data, dx, w, dy, g); }
-void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) { plans_->run(ConvKind::backward_filter, x, dw, dy, g); }
+
+// Where a 1×1 filter leaves pixels out, those that it reads are gathered first: oneDNN 2.6 adds the threads' parts up wrongly there
+// (with AVX2, fewer than 8 channels and more threads than one).
+void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
+  if (g.kernel > 1 || g.stride == 1 || g.padding > 0) return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
+  Scratch::Frame frame(scratch_);
+  const Index height = dy.shape[1], width = dy.shape[2], channels = x.shape[3], rows = dy.shape[0] * height;
+  const View read{scratch_.take<float>(rows * width * channels), DType::f32, {dy.shape[0], height, width, channels}};
+#pragma omp parallel for if (worth_threads(rows * width * channels))
+  for (Index row = 0; row < rows; row++)
+    for (Index i = 0; i < width; i++)
+      std::copy_n(x.as<float>() + ((row / height * x.shape[1] + row % height * g.stride) * x.shape[2] + i * g.stride) * channels, channels,
+                  read.as<float>() + (row * width + i) * channels);
+  plans_->run(ConvKind::backward_filter, read, dw, dy, {1, 1, 0});
+}
 
 }  // namespace fission::cpu

@@ -186,7 +186,7 @@ TEST_CASE("bench: an RQ-SGD step takes at most 1.3 times a training step's memor
       INFO(j.at("curvature"), " ", memory, ": ", double(j.at(memory)), ", of training: ", double(all[0].at(memory)));
       CHECK(double(j.at(memory)) <= 1.3 * double(all[0].at(memory)));
     }
-  CHECK(double(all[0].at("peak_mib")) <= 1.25 * double(all[0].at("tensor_mib")));  // the program itself, and what lies free
+  CHECK(double(all[0].at("peak_mib")) <= double(all[0].at("tensor_mib")) + 40);  // the program itself with its libraries, and what lies free
 }
 
 TEST_CASE("options: every option of bench has its effect") {

@@ -10,10 +10,10 @@ namespace fission::cpu {
 
 constexpr Index most_taps = 11 * 11;
 
-// How a row of pixels lies in the cache: as so many rows of vectors, one for each 16 channels (or 8, where the processor is not wide;
-// or one, of fewer channels than 8). So every vector is whole and aligned, in 21 channels as in 16. The last vector holds the last
-// channels, some of which the one before has too: what both compute is the same, and of the sums only the new channels count. Where
-// 8 floats hold what is left of 16, as of 21, it is a vector of 8.
+// How a row of pixels lies in the cache: as so many rows of vectors, one for each 16 channels (8, where the processor is not wide or
+// there are fewer than 16; one, of fewer than 8). So every vector is whole, and none lies across two pixels, in 21 channels as in 16.
+// The last vector holds the last channels, some of which the one before has too: what both compute is the same, and of the sums only
+// the new channels count. Where 8 floats hold what is left of 16, as of 21, it is a vector of 8.
 struct Slots {
   Index channels, floats, count;  // floats: L of `count` vectors
   bool half;                      // whether one of L/2 comes after them

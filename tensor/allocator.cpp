@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 
 #include "tensor/check.h"
@@ -15,6 +16,8 @@ constexpr bool caching = false;
 #else
 constexpr bool caching = true;
 #endif
+constexpr std::size_t huge_page = std::size_t(2) << 20;
+std::size_t in_huge_pages(std::size_t bytes) { return (bytes + huge_page - 1) / huge_page * huge_page; }
 std::string mib(std::size_t bytes) { return text((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 }  // namespace
 
@@ -117,14 +120,18 @@ HostArena::HostArena()
     : Arena(
           [](std::size_t bytes) -> void* {
             if (!caching) return std::aligned_alloc(alignment, bytes);
-            void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            const std::size_t whole = in_huge_pages(bytes), more = whole + huge_page;
+            void* p = mmap(nullptr, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (p == MAP_FAILED) return nullptr;
-            madvise(p, bytes, MADV_HUGEPAGE);  // where the system waits to be asked; a refusal costs speed alone
-            return p;
+            char *from = static_cast<char*>(p), *start = from + (huge_page - reinterpret_cast<std::uintptr_t>(p) % huge_page) % huge_page;
+            if (start > from) munmap(from, start - from);
+            if (start + whole < from + more) munmap(start + whole, from + more - (start + whole));
+            madvise(start, whole, MADV_HUGEPAGE);  // where the system waits to be asked; a refusal costs speed alone
+            return start;
           },
           [](void* p, std::size_t bytes) {
             if (!caching) std::free(p);
-            else munmap(p, bytes);
+            else munmap(p, in_huge_pages(bytes));
           }) {}
 
 }  // namespace fission

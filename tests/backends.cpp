@@ -267,12 +267,12 @@ TEST_CASE("backends: every operation agrees with the reference") {
     }
 }
 
-// Such a convolution is a product of matrices, of which a filter's gradient is cut into parts of the pixels. 3 threads divide neither
-// 5000 pixels nor 4096: in two parts oneDNN 2.6 would make 2288 of the first one's 2294 elements wrong.
+// Such a convolution is a product of matrices, of which a filter's gradient is cut into parts of the pixels or of the channels, as the
+// threads and both sizes have it: several of each.
 TEST_CASE("backends: pointwise convolutions agree with the reference, whatever the threads make of them") {
   const int before = compute_threads();
   for (Backend* inner : backends())
-    for (int threads : {before, 3}) {
+    for (int threads : {before, 3, 8}) {
       CheckBackend check(*inner);
       set_compute_threads(threads);
       CHECK_NOTHROW(convolution(check, {8, 25, 25, 62}, 37, {1, 1, 0}));
@@ -280,6 +280,10 @@ TEST_CASE("backends: pointwise convolutions agree with the reference, whatever t
       CHECK_NOTHROW(convolution(check, {2, 3, 3, 133}, 69, {1, 1, 0}));  // few pixels for the weights
       CHECK_NOTHROW(convolution(check, {8, 16, 16, 21}, 37, {1, 1, 0}));  // few weights
       CHECK_NOTHROW(convolution(check, {6, 26, 26, 3}, 133, {1, 2, 0}));  // pixels are left out
+      CHECK_NOTHROW(convolution(check, {7, 9, 9, 131}, 17, {1, 1, 0}));   // more channels in than out
+      CHECK_NOTHROW(convolution(check, {5, 16, 16, 64}, 96, {1, 1, 0}));  // whole vectors
+      CHECK_NOTHROW(convolution(check, {1, 1, 1, 5}, 70, {1, 1, 0}));     // one pixel
+      CHECK_NOTHROW(convolution(check, {3, 40, 40, 1}, 1, {1, 1, 0}));    // one channel
     }
   set_compute_threads(before);
 }

@@ -6,6 +6,7 @@
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/loops.h"
 #include "tensor/cpu/onednn.h"
+#include "tensor/cpu/pointwise.h"
 
 namespace fission::cpu {
 
@@ -14,18 +15,6 @@ const bool wide = (int(dnnl::get_effective_cpu_isa()) & int(dnnl::cpu_isa::avx51
 namespace {
 constexpr std::size_t most_plans = 2048;  // a grown network brings new shapes each round; beyond this all plans are made anew
 using dnnl::memory;
-
-// A filter's gradient dW = dyᵀ x as a product is cut into parts of the pixels, one a thread, where adding them up costs little beside
-// reading x and dy. Any other number of parts but one is not to be had: oneDNN 2.6 then cuts the pixels once more and adds up wrongly.
-Index parts_of(Index pixels, Index in, Index out) {
-  return pixels * (in + out) >= 4 * threads() * in * out && pixels % threads() == 0 ? threads() : 1;
-}
-
-// Whether a product is the faster way: of few weights, or of many pixels that can't be cut, the convolution is.
-bool as_product(ConvKind kind, Index pixels, Index in, Index out) {
-  if (!wide) return false;
-  return kind != ConvKind::backward_filter || (in * out >= 1024 && (pixels <= 2048 || parts_of(pixels, in, out) == threads()));
-}
 }  // namespace
 
 struct ConvPlans::Library {
@@ -37,7 +26,6 @@ struct ConvPlans::Plan {
   dnnl::primitive convolution, reorder;
   std::unordered_map<int, memory> arguments, reorder_arguments;
   memory x, w, y, plain_w, workspace;  // w: in the primitive's format; plain_w: ours (null if they are the same)
-  Index parts = 1;                     // of a product's w: what is asked for is their sum
 };
 
 ConvPlans::ConvPlans(Arena& arena) : arena_(arena), library_(std::make_unique<Library>()) {}
@@ -56,34 +44,22 @@ void* ConvPlans::grow(void*& buffer, std::size_t& held, std::size_t bytes) {
   return buffer;
 }
 
-// With AVX-512 a pointwise convolution is planned as the matrix product that it is: y = x Wᵀ, dx = dy W, dW = dyᵀ x.
+// With AVX-512 a pointwise convolution is planned as the matrix product that it is: y = x Wᵀ, dx = dy W. (dW: pointwise.cpp)
 void ConvPlans::make_product(Plan& p, ConvKind kind, Index pixels, Index in, Index out, const dnnl::engine& engine, const dnnl::primitive_attr& attr) {
   using Tag = memory::format_tag;
   auto matrix = [](Index rows, Index columns, Tag tag) { return memory::desc({rows, columns}, memory::data_type::f32, tag); };
-  auto matrices = [](Index n, Index rows, Index columns, Tag tag) { return memory::desc({n, rows, columns}, memory::data_type::f32, tag); };
-  const bool filter = kind == ConvKind::backward_filter;
-  memory::desc x = matrix(pixels, in, Tag::ab), y = matrix(pixels, out, Tag::ab), w;
-  dnnl::matmul::primitive_desc d;
-  if (filter) {
-    p.parts = parts_of(pixels, in, out);
-    const Index share = pixels / p.parts;
-    x = matrices(p.parts, share, in, Tag::abc), y = matrices(p.parts, out, share, Tag::acb), w = matrices(p.parts, out, in, Tag::abc);
-    d = onednn::product(engine, y, x, w, attr);
-  } else {
-    const bool forward = kind == ConvKind::forward;
-    d = forward ? onednn::product(engine, x, matrix(in, out, Tag::any), y, attr) : onednn::product(engine, y, matrix(out, in, Tag::any), x, attr);
-    w = d.weights_desc();
-    const memory::desc plain = forward ? matrix(in, out, Tag::ba) : matrix(out, in, Tag::ab);  // our (O,I), as the product sees it
-    if (w != plain) p.plain_w = memory(plain, engine, nullptr);
-  }
+  const bool forward = kind == ConvKind::forward;
+  const memory::desc x = matrix(pixels, in, Tag::ab), y = matrix(pixels, out, Tag::ab);
+  const auto d = forward ? onednn::product(engine, x, matrix(in, out, Tag::any), y, attr) : onednn::product(engine, y, matrix(out, in, Tag::any), x, attr);
+  const memory::desc w = d.weights_desc(), plain = forward ? matrix(in, out, Tag::ba) : matrix(out, in, Tag::ab);  // our (O,I), as the product sees it
   p.convolution = dnnl::matmul(d);
   p.x = memory(x, engine, nullptr);
   p.y = memory(y, engine, nullptr);
   p.w = memory(w, engine, nullptr);
   p.workspace = memory(d.scratchpad_desc(), engine, nullptr);
-  p.arguments = {{DNNL_ARG_SRC, kind == ConvKind::forward ? p.x : p.y}, {DNNL_ARG_WEIGHTS, filter ? p.x : p.w},
-                 {DNNL_ARG_DST, kind == ConvKind::forward ? p.y : filter ? p.w : p.x}, {DNNL_ARG_SCRATCHPAD, p.workspace}};
-  if (!p.plain_w) return;
+  p.arguments = {{DNNL_ARG_SRC, forward ? p.x : p.y}, {DNNL_ARG_WEIGHTS, p.w}, {DNNL_ARG_DST, forward ? p.y : p.x}, {DNNL_ARG_SCRATCHPAD, p.workspace}};
+  if (w == plain) return;
+  p.plain_w = memory(plain, engine, nullptr);
   p.reorder = dnnl::reorder(p.plain_w, p.w);
   p.reorder_arguments = {{DNNL_ARG_FROM, p.plain_w}, {DNNL_ARG_TO, p.w}};
 }
@@ -112,7 +88,7 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
   attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
 
   auto p = std::make_unique<Plan>();
-  if (g == Conv2dGeometry{1, 1, 0} && as_product(kind, x[2], x[3], w[0])) {
+  if (wide && g == Conv2dGeometry{1, 1, 0} && kind != ConvKind::backward_filter) {
     make_product(*p, kind, x[2], x[3], w[0], engine, attr);
     return *(plans_[key] = std::move(p));
   }
@@ -169,19 +145,13 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
       p.w.set_data_handle(grow(filter_, filter_bytes_, p.w.get_desc().get_size()));
       p.plain_w.set_data_handle(w.data);
     } else {
-      p.w.set_data_handle(p.parts > 1 ? grow(filter_, filter_bytes_, p.w.get_desc().get_size()) : w.data);
+      p.w.set_data_handle(w.data);
     }
     bool out = kind == ConvKind::backward_filter;
     if (p.plain_w && !out) p.reorder.execute(stream, p.reorder_arguments);
     p.convolution.execute(stream, p.arguments);
     if (p.plain_w && out) p.reorder.execute(stream, p.reorder_arguments);
     stream.wait();
-    if (p.parts > 1)
-      for_each(w.shape.numel(), [n = w.shape.numel(), parts = p.parts, from = static_cast<const float*>(p.w.get_data_handle()), to = w.as<float>()](Index i) {
-        float sum = from[i];
-        for (Index k = 1; k < parts; k++) sum += from[k * n + i];
-        to[i] = sum;
-      });
   } catch (const dnnl::error& e) {
     FISSION_CHECK(false, "[", name, "] x ", x.shape, ", w ", w.shape, ", y ", y.shape, ", stride ", g.stride, ", padding ", g.padding, ": oneDNN says ",
                   e.what(), " (status ", int(e.status), ")");
@@ -191,19 +161,27 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
 void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) { plans_->run(ConvKind::forward, x, w, y, g); }
 void CpuBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, View dx) { plans_->run(ConvKind::backward_data, dx, w, dy, g); }
 
-// Where a 1×1 filter leaves pixels out, those that it reads are gathered first: oneDNN 2.6 adds the threads' parts up wrongly there
-// (with AVX2, fewer than 8 channels and more threads than one).
-void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
-  if (g.kernel > 1 || g.stride == 1 || g.padding > 0) return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
-  Scratch::Frame frame(scratch_);
-  const Index height = dy.shape[1], width = dy.shape[2], channels = x.shape[3], rows = dy.shape[0] * height;
-  const View read{scratch_.take<float>(rows * width * channels), DType::f32, {dy.shape[0], height, width, channels}};
+// What a 1×1 filter reads of x where it leaves pixels out
+static float* gather_pixels(View x, const Shape& y, Index stride, Scratch& scratch) {
+  const Index height = y[1], width = y[2], channels = x.shape[3], rows = y[0] * height;
+  float* read = scratch.take<float>(rows * width * channels);
 #pragma omp parallel for if (worth_threads(rows * width * channels))
   for (Index row = 0; row < rows; row++)
     for (Index i = 0; i < width; i++)
-      std::copy_n(x.as<float>() + ((row / height * x.shape[1] + row % height * g.stride) * x.shape[2] + i * g.stride) * channels, channels,
-                  read.as<float>() + (row * width + i) * channels);
-  plans_->run(ConvKind::backward_filter, read, dw, dy, {1, 1, 0});
+      std::copy_n(x.as<float>() + ((row / height * x.shape[1] + row % height * stride) * x.shape[2] + i * stride) * channels, channels,
+                  read + (row * width + i) * channels);
+  return read;
+}
+
+// A pointwise filter's gradient has its own product with AVX-512. Without, its pixels are gathered for oneDNN where it leaves some out:
+// oneDNN 2.6 adds the threads' parts up wrongly there (fewer than 8 channels, more threads than one).
+void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
+  if (g.kernel > 1 || g.padding > 0 || (g.stride == 1 && !wide)) return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
+  Scratch::Frame frame(scratch_);
+  const Index in = x.shape[3], out = dy.shape[3];
+  const View read{g.stride == 1 ? x.data : gather_pixels(x, dy.shape, g.stride, scratch_), DType::f32, {dy.shape[0], dy.shape[1], dy.shape[2], in}};
+  if (wide) pointwise_backward_filter(read.as<float>(), dy.as<float>(), dw.as<float>(), dy.numel() / out, in, out, scratch_);
+  else plans_->run(ConvKind::backward_filter, read, dw, dy, {1, 1, 0});
 }
 
 }  // namespace fission::cpu

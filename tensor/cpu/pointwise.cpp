@@ -26,17 +26,17 @@ struct Ahead {  // what is to be asked for, 16 floats a time
   const float *next, *end;
 };
 
-// sums (R, V·L; rows `pitch` apart) = or += Σ_pixels a(pixel, r) b(pixel, v): b is packed, V·L floats a pixel
+// sums (R, V·L; rows `pitch` apart) = or += Σ_pixels a(pixel, r) b(pixel, v)
 template <int R, int V>
-inline __attribute__((always_inline)) void tile(const float* a, Index a_channels, const float* b, Index pixels, float* sums, Index pitch, bool add, Ahead ahead) {
+inline __attribute__((always_inline)) void tile(Pixels a, Pixels b, Index pixels, float* sums, Index pitch, bool add, Ahead ahead) {
   typename Vector<L>::Type s[R][V] = {};
-  for (Index p = 0; p < pixels; p++, a += a_channels, b += V * L) {
+  for (Index p = 0; p < pixels; p++, a.data += a.channels, b.data += b.channels) {
     __builtin_prefetch(ahead.next, 0, 2);
     ahead.next = std::min(ahead.next + 16, ahead.end);
 #pragma GCC unroll 6
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; v++) s[r][v] += a[r] * lanes_at<L>(b + v * L);
+      for (int v = 0; v < V; v++) s[r][v] += a.data[r] * lanes_at<L>(b.data + v * L);
   }
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
@@ -58,17 +58,18 @@ inline __attribute__((always_inline)) void with_count(Index n, F f) {
 // part k of n things cut into `parts`
 Range part_of(Index n, Index parts, Index k) { return {n * k / parts, n * (k + 1) / parts}; }
 
-// out (pixels, width): the channels [first, first + width) of b, 0 beyond its last
-void pack(const Pixels& b, Range pixels, Index first, Index width, float* out) {
-  const Index channels = std::min(width, b.channels - first);
-  for (Index p = pixels.first; p < pixels.last; p++, out += width) {
-    std::copy_n(b.at(p, first), channels, out);
-    std::fill(out + channels, out + width, 0.f);
-  }
+// V vectors of each pixel of b, one after the other. What the last one has beyond b's channels is the next pixel's, and comes to sums that
+// nobody reads; of the pixels from `whole` on, the tensor ends too soon for that.
+template <int V>
+inline __attribute__((always_inline)) void pack(Pixels b, Index pixels, Index channels, Index whole, float* out) {
+  Index p = 0;
+  for (; p < std::min(pixels, whole); p++, out += V * L)
+    for (int v = 0; v < V; v++) lanes_at<L>(out + v * L) = lanes_at<L>(b.at(p, v * L));
+  for (; p < pixels; p++, out += V * L) std::copy_n(b.at(p, 0), std::min<Index>(channels, V * L), out);
 }
 
-// sums (A, pitch), in the columns of these vectors of b: Σ a(pixel, ·) b(pixel, ·) over these pixels
-void add_products(const Pixels& a, const Pixels& b, Range pixels, Range vectors, float* packed, float* sums, Index pitch) {
+// sums (A, pitch), in the columns of these vectors of b: Σ a(pixel, ·) b(pixel, ·) over these of all the pixels
+void add_products(const Pixels& a, const Pixels& b, Range pixels, Index all, Range vectors, float* packed, float* sums, Index pitch) {
   const Index n = vectors.last - vectors.first, panels = (n + most_vectors - 1) / most_vectors, blocks = (a.channels + most_rows - 1) / most_rows;
   const Index tiles = panels * blocks, tiles_for_a = tiles * a.channels / (a.channels + b.channels);  // that ask for the next chunk of a; the others, of b
   auto ask = [&](const Pixels& of, Index from, Index k, Index count) -> Ahead {
@@ -77,15 +78,24 @@ void add_products(const Pixels& a, const Pixels& b, Range pixels, Range vectors,
   };
   for (Index p = pixels.first; p < pixels.last; p += chunk) {
     const Index end = std::min(p + chunk, pixels.last);
-    for (Index t = 0; t < tiles; t++) {
-      const Range panel = part_of(n, panels, t / blocks), rows = part_of(a.channels, blocks, t % blocks);
-      const Index first = (vectors.first + panel.first) * L, width = (panel.last - panel.first) * L;
-      if (t % blocks == 0) pack(b, {p, end}, first, width, packed);
-      const Ahead ahead = t < tiles_for_a ? ask(a, end, t, tiles_for_a) : ask(b, end, t - tiles_for_a, tiles - tiles_for_a);
-      with_count<most_rows>(rows.last - rows.first, [&](auto r) {
-        with_count<most_vectors>(width / L, [&](auto v) {
-          tile<r, v>(a.at(p, rows.first), a.channels, packed, end - p, sums + rows.first * pitch + first, pitch, p > pixels.first, ahead);
-        });
+    for (Index panel = 0; panel < panels; panel++) {
+      const Range mine = part_of(n, panels, panel);
+      const Index first = (vectors.first + mine.first) * L;
+      with_count<most_vectors>(mine.last - mine.first, [&](auto v) {
+        Pixels vectors_of{b.at(p, first), b.channels};
+        const Index beyond = all * b.channels - first - v * L, whole = beyond < 0 ? 0 : beyond / b.channels + 1;
+        if (panels > 1 || end > whole) {  // one panel is as near where it lies
+          pack<v>(vectors_of, end - p, b.channels - first, whole - p, packed);
+          vectors_of = {packed, v * L};
+        }
+        for (Index block = 0; block < blocks; block++) {
+          const Range rows = part_of(a.channels, blocks, block);
+          const Index t = panel * blocks + block;
+          const Ahead ahead = t < tiles_for_a ? ask(a, end, t, tiles_for_a) : ask(b, end, t - tiles_for_a, tiles - tiles_for_a);
+          with_count<most_rows>(rows.last - rows.first, [&](auto r) {
+            tile<r, v>({a.at(p, rows.first), a.channels}, vectors_of, end - p, sums + rows.first * pitch + first, pitch, p > pixels.first, ahead);
+          });
+        }
       });
     }
   }
@@ -107,7 +117,7 @@ void pointwise_backward_filter(const float* x, const float* dy, float* dw, Index
   {
     run_wide([&](auto) {
       for (Index k = omp_get_thread_num(); k < workers; k += omp_get_num_threads())
-        add_products(a, b, part_of(pixels, parts, k % parts), part_of(vectors, columns, k / parts), packed + k * packed_floats, sums + k % parts * size, pitch);
+        add_products(a, b, part_of(pixels, parts, k % parts), pixels, part_of(vectors, columns, k / parts), packed + k * packed_floats, sums + k % parts * size, pitch);
     });
 #pragma omp barrier
     const Range mine = my_range(out);

@@ -44,26 +44,6 @@ void* ConvPlans::grow(void*& buffer, std::size_t& held, std::size_t bytes) {
   return buffer;
 }
 
-// With AVX-512 a pointwise convolution is planned as the matrix product that it is: y = x Wᵀ, dx = dy W. (dW: pointwise.cpp)
-void ConvPlans::make_product(Plan& p, ConvKind kind, Index pixels, Index in, Index out, const dnnl::engine& engine, const dnnl::primitive_attr& attr) {
-  using Tag = memory::format_tag;
-  auto matrix = [](Index rows, Index columns, Tag tag) { return memory::desc({rows, columns}, memory::data_type::f32, tag); };
-  const bool forward = kind == ConvKind::forward;
-  const memory::desc x = matrix(pixels, in, Tag::ab), y = matrix(pixels, out, Tag::ab);
-  const auto d = forward ? onednn::product(engine, x, matrix(in, out, Tag::any), y, attr) : onednn::product(engine, y, matrix(out, in, Tag::any), x, attr);
-  const memory::desc w = d.weights_desc(), plain = forward ? matrix(in, out, Tag::ba) : matrix(out, in, Tag::ab);  // our (O,I), as the product sees it
-  p.convolution = dnnl::matmul(d);
-  p.x = memory(x, engine, nullptr);
-  p.y = memory(y, engine, nullptr);
-  p.w = memory(w, engine, nullptr);
-  p.workspace = memory(d.scratchpad_desc(), engine, nullptr);
-  p.arguments = {{DNNL_ARG_SRC, forward ? p.x : p.y}, {DNNL_ARG_WEIGHTS, p.w}, {DNNL_ARG_DST, forward ? p.y : p.x}, {DNNL_ARG_SCRATCHPAD, p.workspace}};
-  if (w == plain) return;
-  p.plain_w = memory(plain, engine, nullptr);
-  p.reorder = dnnl::reorder(p.plain_w, p.w);
-  p.reorder_arguments = {{DNNL_ARG_FROM, p.plain_w}, {DNNL_ARG_TO, p.w}};
-}
-
 // A pointwise convolution does not ask where a pixel lies: all of the batch as one row is what oneDNN runs fastest (on maps of
 // 2×2 and 4×4, whose pictures it would take one by one, by 1.1 to 1.6 times; larger ones by a few per cent).
 ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y, const Conv2dGeometry& g) {
@@ -88,10 +68,6 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
   attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
 
   auto p = std::make_unique<Plan>();
-  if (wide && g == Conv2dGeometry{1, 1, 0} && kind != ConvKind::backward_filter) {
-    make_product(*p, kind, x[2], x[3], w[0], engine, attr);
-    return *(plans_[key] = std::move(p));
-  }
   memory::desc wd, workspace;
   auto forward = onednn::forward(engine, xd, any, yd, geometry, attr);
   switch (kind) {
@@ -158,8 +134,22 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
   }
 }
 
-void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) { plans_->run(ConvKind::forward, x, w, y, g); }
-void CpuBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, View dx) { plans_->run(ConvKind::backward_data, dx, w, dy, g); }
+// Our own products, where their vectors are whole (or there are few of them): of fewer channels oneDNN's convolution is the faster one.
+static bool as_product(const Conv2dGeometry& g, Index from, Index to) { return wide && g == Conv2dGeometry{1, 1, 0} && (to >= 16 || from >= 64); }
+
+void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) {
+  const Index in = x.shape[3], out = y.shape[3];
+  if (!as_product(g, in, out)) return plans_->run(ConvKind::forward, x, w, y, g);
+  Scratch::Frame frame(scratch_);
+  pointwise(x.as<float>(), w.as<float>(), y.as<float>(), x.numel() / in, in, out, scratch_);
+}
+
+void CpuBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, View dx) {
+  const Index in = dx.shape[3], out = dy.shape[3];
+  if (!as_product(g, out, in)) return plans_->run(ConvKind::backward_data, dx, w, dy, g);
+  Scratch::Frame frame(scratch_);
+  pointwise_backward_data(dy.as<float>(), w.as<float>(), dx.as<float>(), dy.numel() / out, in, out, scratch_);
+}
 
 // What a 1×1 filter reads of x where it leaves pixels out
 static float* gather_pixels(View x, const Shape& y, Index stride, Scratch& scratch) {

@@ -1,6 +1,6 @@
 // ConvPlans: oneDNN's convolutions, ready to run, keyed by operation, shapes, geometry and threads. Activations are used where they
 // lie, (N,H,W,C); a filter is reordered between our (O,K,K,I) and the primitive's own blocked format, in one buffer that all
-// plans share (a product's parts lie in it too). A step whose shapes were seen before creates nothing and allocates nothing.
+// plans share. A step whose shapes were seen before creates nothing and allocates nothing.
 #pragma once
 #include <array>
 #include <map>
@@ -8,11 +8,6 @@
 
 #include "tensor/allocator.h"
 #include "tensor/backend.h"
-
-namespace dnnl {
-struct engine;
-struct primitive_attr;
-}  // namespace dnnl
 
 namespace fission::cpu {
 
@@ -29,7 +24,6 @@ class ConvPlans {
   struct Plan;
   struct Library;
   using Key = std::array<Index, 10>;
-  static void make_product(Plan& p, ConvKind kind, Index pixels, Index in, Index out, const dnnl::engine& engine, const dnnl::primitive_attr& attr);
   Plan& plan(ConvKind kind, Shape x, const Shape& w, Shape y, const Conv2dGeometry& g);
   void* grow(void*& buffer, std::size_t& held, std::size_t bytes);
 

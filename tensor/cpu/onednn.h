@@ -1,4 +1,4 @@
-// What differs between oneDNN 2.6 and 3.x, and nothing else: how a convolution or a matrix product is described. In 2.x a `desc` object
+// What differs between oneDNN 2.6 and 3.x, and nothing else: how a convolution is described. In 2.x a `desc` object
 // stands between shapes and primitive_desc; in 3.x the primitive_desc takes them itself, the engine first.
 #pragma once
 #include <oneapi/dnnl/dnnl.hpp>
@@ -29,11 +29,6 @@ inline dnnl::convolution_backward_weights::primitive_desc backward_weights(const
   return {e, dnnl::algorithm::convolution_direct, x, w, y, g.strides, g.left, g.right, hint, attr};
 }
 
-inline dnnl::matmul::primitive_desc product(const dnnl::engine& e, const Description& a, const Description& b, const Description& c,
-                                            const dnnl::primitive_attr& attr) {
-  return {e, a, b, c, attr};
-}
-
 #else
 
 inline dnnl::convolution_forward::primitive_desc forward(const dnnl::engine& e, const Description& x, const Description& w, const Description& y,
@@ -52,11 +47,6 @@ inline dnnl::convolution_backward_weights::primitive_desc backward_weights(const
                                                                            const dnnl::convolution_forward::primitive_desc& hint) {
   dnnl::convolution_backward_weights::desc d(dnnl::algorithm::convolution_direct, x, w, y, g.strides, g.left, g.right);
   return {d, attr, e, hint};
-}
-
-inline dnnl::matmul::primitive_desc product(const dnnl::engine& e, const Description& a, const Description& b, const Description& c,
-                                            const dnnl::primitive_attr& attr) {
-  return {dnnl::matmul::desc(a, b, c), attr, e};
 }
 
 #endif

@@ -133,7 +133,8 @@ void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots
               with_vectors(slots, [&](auto lanes) {
                 for (Index q = 0; q < stride; q++) {
                   const Phase phase = phase_of(q, width, g);
-                  load_columns(lanes, load, slots, {source, length, group, groups}, phase, {to + q * phase_floats, phase.skipped, places});
+                  float* written = q == 0 && iy % stride == 0 && iy / stride < out_h ? out.as<float>() + (n * out_h + iy / stride) * out_w * channels : nullptr;
+                  load_columns(lanes, load, slots, {source, length, group, groups, written, channels}, phase, {to + q * phase_floats, phase.skipped, places});
                 }
               });
             });
@@ -193,15 +194,15 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
       const Index n = row / height, iy = row % height, rows = std::min({band, mine.last - row, height - iy}), group = n / (pictures / groups);
       const Index source = row * width * channels;
       Index place = 0;
-      if (da) prefetch_floats(da.as<float>() + source, rows * width * channels);
       for (Index q = 0; q < stride; q++) {
         const Phase phase = phase_of(q, width, g);
         if (phase.count == 0) continue;
         if (dw)
           with_vectors(slots, [&](auto lanes) {
             for (Index r = 0; r < rows; r++)
-              load_columns(lanes, load, slots, {source + r * width * channels, width * channels, group, groups}, phase,
-                           {values + r * row_floats + place, 0, phase.count});
+              load_columns(lanes, load, slots, {source + r * width * channels, width * channels, group, groups,
+                                                da ? da.as<float>() + source + (r * width + phase.first) * channels : nullptr, stride * channels},
+                           phase, {values + r * row_floats + place, 0, phase.count});
           });
         int count = 0;
         const float** at = d;

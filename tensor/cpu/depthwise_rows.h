@@ -70,8 +70,10 @@ inline Phase phase_of(Index q, Index width, const Conv2dGeometry& g) {
 }
 
 struct RowInMemory {
-  Index at, floats;     // its first float, and how many it has
-  Index group, groups;  // which row of a table is its
+  Index at, floats;          // its first float, and how many it has
+  Index group, groups;       // which row of a table is its
+  float* written = nullptr;  // what is written where its columns lie, once they are used: a pixel of the phase after the other,
+  Index step = 0;            // so many floats apart
 };
 struct RowInCache {
   float* at;
@@ -79,12 +81,13 @@ struct RowInCache {
 };
 
 // A phase's columns into slots, or into pairs of them where load makes two vectors of one: load(Floats<L>, where in memory, where in
-// a table in slots, to). What the next row has in their places is asked for meanwhile.
+// a table in slots, to). What the next row has in their places is asked for meanwhile, and what will be written.
 template <int L, class Load>
 void load_columns(Floats<L> floats, const Load& load, const Slots& slots, const RowInMemory& from, const Phase& phase, const RowInCache& to) {
   for (Index i = 0; i < phase.count; i++) {
     const Index pixel = from.at + (phase.first + i * phase.stride) * slots.channels;
     load.prefetch(pixel + from.floats, slots.channels);
+    if (from.written) prefetch_floats(from.written + i * from.step, slots.channels);
     for_vectors(floats, slots, [&](auto l, Index slot, Index channel) {
       load(l, pixel + channel, slot * from.groups + from.group * l, to.at + (slot * to.places + (to.first + i) * l) * Load::vectors);
     });

@@ -163,7 +163,7 @@ void CpuBackend::curvature_product(View delta, View y, const Norm& norm, const C
   const float *d = delta.as<float>(), *in = y.as<float>(), *uu = u.as<float>();
   float* o = out.as<float>();
   with_activation(norm.activation, k, [&](auto phi) {
-    for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = d[i] * phi.curvature(c * in[i] + b) * (c * c) * uu[i]; }, d, uu);
+    for_normed(y, norm, scratch_, [=](Index i, float c, float b) { o[i] = d[i] * phi.curvature(c * in[i] + b) * (c * c) * uu[i]; }, d, uu, o);
   });
 }
 

@@ -282,6 +282,8 @@ TEST_CASE("backends: pointwise convolutions agree with the reference, whatever t
       CHECK_NOTHROW(convolution(check, {6, 26, 26, 3}, 133, {1, 2, 0}));  // pixels are left out
       CHECK_NOTHROW(convolution(check, {7, 9, 9, 131}, 17, {1, 1, 0}));   // more channels in than out
       CHECK_NOTHROW(convolution(check, {5, 16, 16, 64}, 96, {1, 1, 0}));  // whole vectors
+      CHECK_NOTHROW(convolution(check, {2, 8, 8, 213}, 197, {1, 1, 0}));  // sums in sections
+      CHECK_NOTHROW(convolution(check, {2, 1, 1, 512}, 10, {1, 1, 0}));
       CHECK_NOTHROW(convolution(check, {1, 1, 1, 5}, 70, {1, 1, 0}));     // one pixel
       CHECK_NOTHROW(convolution(check, {3, 40, 40, 1}, 1, {1, 1, 0}));    // one channel
     }

@@ -74,14 +74,33 @@ void widest(F f) {
   else run_narrow(f);
 }
 
+// While one lives, this thread takes numbers below the least normal float (1e-38) for 0. They cost a hundred cycles each otherwise, and
+// where squares or decaying averages of small gradients are kept, there can be as many as there are parameters: RMSprop's step took
+// 4.3 ms with gradients of 1e-20, of 1e-15 it takes 0.24.
+class FlushDenormals {
+#if defined(__x86_64__)
+ public:
+  FlushDenormals() : before_(__builtin_ia32_stmxcsr()) { __builtin_ia32_ldmxcsr(before_ | 0x8040); }  // flush to zero, denormals are zero
+  ~FlushDenormals() { __builtin_ia32_ldmxcsr(before_); }
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+ private:
+  unsigned before_;
+#endif
+};
+
 // f(i) for all i < n, in parallel and vectorised
 template <class F>
 void for_each(Index n, F f) {
 #pragma omp parallel if (worth_threads(n))
-  widest([f, r = my_range(n)](auto) {
+  {
+    [[maybe_unused]] FlushDenormals flush;
+    widest([f, r = my_range(n)](auto) {
 #pragma omp simd
-    for (Index i = r.first; i < r.last; i++) f(i);
-  });
+      for (Index i = r.first; i < r.last; i++) f(i);
+    });
+  }
 }
 
 // f(group, first pixel, last pixel) for this thread's part of `pixels`, cut where a group ends

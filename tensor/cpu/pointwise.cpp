@@ -17,6 +17,7 @@ constexpr Index L = 2 * lanes;                  // floats of a vector
 constexpr int most_vectors = 4;                 // of a tile, V
 constexpr int most_rows(Index vectors) { return vectors == 1 ? 12 : 6; }  // R: R·V sums, V vectors and one more fit the 32 registers
 constexpr Index chunk = 128;                    // pixels that dW's tiles sum over: V vectors of each are 32 KiB
+constexpr Index section = 192;                  // channels
 constexpr Index band = 48;                      // pixels whose y is computed for all channels before the next ones'
 
 // (rows, channels), one after the other
@@ -78,14 +79,15 @@ inline __attribute__((always_inline)) void tile(Factors f, const Place& to, Ahea
   for (int r = 0; r < R; r++) {
     float* row = to.out + r * to.pitch;
     if (V == 1 && to.floats < L) {
-      for (Index l = 0; l < to.floats; l++) row[l] = s[r][0][l];
+      for (Index l = 0; l < to.floats; l++) row[l] = to.add ? row[l] + s[r][0][l] : s[r][0][l];
       continue;
     }
+    auto place = [&](int v) -> typename Vector<L>::Type& { return lanes_at<L>(row + v * L - (v == V - 1 ? to.back : 0)); };
+    if (to.add)  // all of them before one is written: the last vector may have floats of the one before
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) {
-      typename Vector<L>::Type& out = lanes_at<L>(row + v * L - (v == V - 1 ? to.back : 0));
-      out = to.add ? out + s[r][v] : s[r][v];
-    }
+      for (int v = 0; v < V; v++) s[r][v] += place(v);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) place(v) = s[r][v];
   }
 }
 
@@ -134,16 +136,18 @@ void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, 
     for (Index panel = mine.first; panel < mine.last; panel++) {
       const Range v = part_of(vectors, panels, panel);
       const Index width = v.last - v.first, first = v.first * L, back = (v.last - 1) * L - first_of(v.last - 1, channels);
-      const Index blocks = (n + most_rows(width) - 1) / most_rows(width), tiles = (mine.last - mine.first) * blocks;
+      const Index blocks = (n + most_rows(width) - 1) / most_rows(width), sections = (x.channels + section - 1) / section;
+      const Index tiles = (mine.last - mine.first) * sections * blocks;
       with_count<most_vectors>(width, [&](auto vs) {
-        for (Index block = 0; block < blocks; block++) {
-          const Range rows = part_of(n, blocks, block);
-          const Index t = (panel - mine.first) * blocks + block;
-          const Ahead to_read = part_of(x.at(p + n, 0), next * x.channels, tiles, t), to_write = part_of(y + (p + n) * channels, next * channels, tiles, t);
-          const Factors f{x.at(p + rows.first, 0), x.channels, 1, packed + first * x.channels, width * L, x.channels};
-          const Place to{y + (p + rows.first) * channels + first, channels, back, std::min(L, channels), false};
-          with_count<most_rows(vs)>(rows.last - rows.first, [&](auto r) { tile<r, vs>(f, to, to_read, to_write); });
-        }
+        for (Index part = 0; part < sections; part++)
+          for (Index block = 0; block < blocks; block++) {
+            const Range rows = part_of(n, blocks, block), k = part_of(x.channels, sections, part);
+            const Index t = ((panel - mine.first) * sections + part) * blocks + block;
+            const Ahead to_read = part_of(x.at(p + n, 0), next * x.channels, tiles, t), to_write = part_of(y + (p + n) * channels, next * channels, tiles, t);
+            const Factors f{x.at(p + rows.first, k.first), x.channels, 1, packed + first * x.channels + k.first * width * L, width * L, k.last - k.first};
+            const Place to{y + (p + rows.first) * channels + first, channels, back, std::min(L, channels), part > 0};
+            with_count<most_rows(vs)>(rows.last - rows.first, [&](auto r) { tile<r, vs>(f, to, to_read, to_write); });
+          }
       });
     }
   }

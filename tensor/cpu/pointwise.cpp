@@ -3,7 +3,7 @@
 //
 // All three are tiles of R×V vectors, which stay in the registers while k runs: out(r, v) += a(r, k) b(k, v), a's element for all lanes.
 // y and dx: r are pixels, k channels, b is W, packed. dW: k are pixels, r channels of one of x and dy, v vectors of the other's, packed
-// for a chunk of pixels if need be. What of b is read again and again lies in the first-level cache (of wide W in the second).
+// for a chunk of pixels if need be. What of b is read again and again lies in the first-level cache.
 #include "tensor/cpu/pointwise.h"
 
 #include <algorithm>
@@ -17,8 +17,8 @@ constexpr Index L = 2 * lanes;                  // floats of a vector
 constexpr int most_vectors = 4;                 // of a tile, V
 constexpr int most_rows(Index vectors) { return vectors == 1 ? 12 : 6; }  // R: R·V sums, V vectors and one more fit the 32 registers
 constexpr Index chunk = 128;                    // pixels that dW's tiles sum over: V vectors of each are 32 KiB
-constexpr Index section = 192;                  // channels
 constexpr Index band = 48;                      // pixels whose y is computed for all channels before the next ones'
+constexpr Index section = 192;                  // channels of x, at most, that y's tiles sum over: V vectors of each are 48 KiB
 
 // (rows, channels), one after the other
 struct Matrix {
@@ -28,7 +28,10 @@ struct Matrix {
 };
 
 struct Ahead {  // what is to be asked for, 16 floats a time
-  const float *next, *end;
+  const float *next = nullptr, *end = nullptr;
+  void step() {
+    if (end - next > 16) next += 16;
+  }
 };
 // part k of n things cut into `parts`
 Range part_of(Index n, Index parts, Index k) { return {n * k / parts, n * (k + 1) / parts}; }
@@ -66,10 +69,8 @@ template <int R, int V>
 inline __attribute__((always_inline)) void tile(Factors f, const Place& to, Ahead to_read, Ahead to_write = {}) {
   typename Vector<L>::Type s[R][V] = {};
   for (Index k = 0; k < f.count; k++, f.a += f.step, f.b += f.pitch) {
-    __builtin_prefetch(to_read.next, 0, 2);
-    to_read.next = std::min(to_read.next + 16, to_read.end);
-    __builtin_prefetch(to_write.next, 1, 2);
-    to_write.next = std::min(to_write.next + 16, to_write.end);
+    __builtin_prefetch(to_read.next, 0, 2), to_read.step();
+    __builtin_prefetch(to_write.next, 1, 2), to_write.step();
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -128,7 +129,8 @@ void pack(const Weights& w, Index count, Range vectors, Index channels, float* o
   }
 }
 
-// y of these pixels, in the panels [first, last) of so many; packed: W, a panel after the other
+// y of these pixels, in some of the panels; packed: W, a panel after the other. Where there are several panels, each has two vectors or
+// more: the channels that the last vector has twice are within one.
 void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, Range mine, Index channels, float* y) {
   const Index vectors = (channels + L - 1) / L;
   for (Index p = pixels.first; p < pixels.last; p += band) {

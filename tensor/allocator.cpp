@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 
 #include "tensor/check.h"
 
@@ -17,7 +18,13 @@ constexpr bool caching = false;
 constexpr bool caching = true;
 #endif
 constexpr std::size_t huge_page = std::size_t(2) << 20;
-std::size_t in_huge_pages(std::size_t bytes) { return (bytes + huge_page - 1) / huge_page * huge_page; }
+std::size_t in_huge_pages(std::size_t bytes) {  // or as it is, where there is no such number
+  return bytes > std::numeric_limits<std::size_t>::max() - huge_page ? bytes : (bytes + huge_page - 1) / huge_page * huge_page;
+}
+void* pages(std::size_t bytes) {
+  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return p == MAP_FAILED ? nullptr : p;
+}
 std::string mib(std::size_t bytes) { return text((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 }  // namespace
 
@@ -44,7 +51,7 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
     at = free_.erase(at);
   }
   statistics_.held -= together;
-  std::size_t want = caching ? std::max({size, piece, together}) : size;
+  std::size_t want = caching ? in_huge_pages(std::max({size, piece, together})) : size;
   auto* p = static_cast<char*>(take_(want));
   if (!p) want = size, p = static_cast<char*>(take_(want));
   if (!p)
@@ -120,18 +127,19 @@ HostArena::HostArena()
     : Arena(
           [](std::size_t bytes) -> void* {
             if (!caching) return std::aligned_alloc(alignment, bytes);
-            const std::size_t whole = in_huge_pages(bytes), more = whole + huge_page;
-            void* p = mmap(nullptr, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (p == MAP_FAILED) return nullptr;
-            char *from = static_cast<char*>(p), *start = from + (huge_page - reinterpret_cast<std::uintptr_t>(p) % huge_page) % huge_page;
-            if (start > from) munmap(from, start - from);
-            if (start + whole < from + more) munmap(start + whole, from + more - (start + whole));
-            madvise(start, whole, MADV_HUGEPAGE);  // where the system waits to be asked; a refusal costs speed alone
-            return start;
+            // from the start of a huge page, if it is of whole ones: then all of it can be in such pages
+            const bool whole = bytes % huge_page == 0;
+            auto* p = static_cast<char*>(whole ? pages(bytes + huge_page) : nullptr);
+            if (!p) return pages(bytes);
+            const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(p) % huge_page) % huge_page;
+            if (before > 0) munmap(p, before);
+            if (before < huge_page) munmap(p + before + bytes, huge_page - before);
+            madvise(p + before, bytes, MADV_HUGEPAGE);  // where the system waits to be asked; a refusal costs speed alone
+            return p + before;
           },
           [](void* p, std::size_t bytes) {
             if (!caching) std::free(p);
-            else munmap(p, in_huge_pages(bytes));
+            else munmap(p, bytes);
           }) {}
 
 }  // namespace fission

@@ -290,6 +290,31 @@ TEST_CASE("backends: pointwise convolutions agree with the reference, whatever t
   set_compute_threads(before);
 }
 
+TEST_CASE("backends: squares of gradients too small for a normal float are right as 0, and only the optimisers take them so") {
+  for (Backend* inner : backends()) {
+    CheckBackend check(*inner);
+    Tensor p(check, {20000}), g = p.like(), squares = p.like(), buffer = p.like(), lr(check, {1});
+    ops::fill(p, 1), ops::fill(g, 1e-20), ops::fill(squares, 0), ops::fill(buffer, 0), ops::fill(lr, 0.1);
+    CHECK_NOTHROW(ops::rmsprop(p, g, squares, buffer, lr, 0.99, 0.9, 1e-8));
+    volatile float small = 1e-40f;
+    CHECK(small * 2 > 0);  // this thread counts as before
+    Tensor sum = p.like();
+    ops::fill(g, 1e-40);
+    ops::add(g, g, sum);
+    CHECK(sum.to_host()[0] == doctest::Approx(2e-40).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("backends: empty convolutions are refused") {
+  for (Backend* b : backends()) {
+    if (b->name() != "cpu") continue;
+    Tensor none(*b, {0, 4, 4, 16}), w(*b, {32, 1, 1, 16}), y(*b, {0, 4, 4, 32});
+    CHECK_THROWS_AS(ops::conv2d(none, w, {1, 1, 0}), InvariantError);
+    CHECK_THROWS_AS(ops::conv2d_backward_data(y, w, {1, 1, 0}, none.shape()), InvariantError);
+    CHECK_THROWS_AS(ops::conv2d_backward_filter(none, y, {1, 1, 0}, w), InvariantError);
+  }
+}
+
 // Where the processor has AVX-512, the tests before this one never run the cpu backend's loops for 8 floats; this one does.
 TEST_CASE("backends: every operation agrees with the reference without AVX-512 too") {
   if (device_list().find("cpu") == std::string::npos || std::getenv("ONEDNN_MAX_CPU_ISA") || std::getenv("FISSION_TEST_DEVICE")) return;

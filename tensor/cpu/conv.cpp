@@ -137,7 +137,12 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
 // To fewer than 16 channels our own products leave lanes empty, and oneDNN's convolution is the faster way, unless the sums are long.
 static bool as_product(const Conv2dGeometry& g, Index from, Index to) { return wide && g == Conv2dGeometry{1, 1, 0} && (to >= 16 || from >= 64); }
 
+static void check_not_empty(const char* name, View x, View w, View y) {
+  FISSION_CHECK(x.numel() > 0 && w.numel() > 0 && y.numel() > 0, "[", name, "] x ", x.shape, ", w ", w.shape, ", y ", y.shape, ": one of them is empty");
+}
+
 void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) {
+  check_not_empty("conv2d", x, w, y);
   const Index in = x.shape[3], out = y.shape[3];
   if (!as_product(g, in, out)) return plans_->run(ConvKind::forward, x, w, y, g);
   Scratch::Frame frame(scratch_);
@@ -145,6 +150,7 @@ void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) {
 }
 
 void CpuBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, View dx) {
+  check_not_empty("conv2d_backward_data", dx, w, dy);
   const Index in = dx.shape[3], out = dy.shape[3];
   if (!as_product(g, out, in)) return plans_->run(ConvKind::backward_data, dx, w, dy, g);
   Scratch::Frame frame(scratch_);
@@ -166,6 +172,7 @@ static float* gather_pixels(View x, const Shape& y, Index stride, Scratch& scrat
 // A pointwise filter's gradient has its own product with AVX-512. Without, its pixels are gathered for oneDNN where it leaves some out:
 // oneDNN 2.6 adds the threads' parts up wrongly there (fewer than 8 channels, more threads than one).
 void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
+  check_not_empty("conv2d_backward_filter", x, dw, dy);
   if (g.kernel > 1 || g.padding > 0 || (g.stride == 1 && !wide)) return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
   Scratch::Frame frame(scratch_);
   const Index in = x.shape[3], out = dy.shape[3];

@@ -60,14 +60,14 @@ void CpuBackend::sgd(View p, View g, View momentum_buffer, View lr, double momen
   float *pp = p.as<float>(), *gg = g.as<float>(), *bb = momentum_buffer.as<float>();
   kernels::Sgd with{*lr.as<float>(), float(momentum), float(decay), nesterov}, without = with;
   without.decay = 0;
-  for_each(decayed, [=](Index i) { with(pp[i], gg[i], bb[i]); });
-  for_each(p.numel() - decayed, [=, first = decayed](Index i) { without(pp[first + i], gg[first + i], bb[first + i]); });
+  for_each<FlushDenormals>(decayed, [=](Index i) { with(pp[i], gg[i], bb[i]); });
+  for_each<FlushDenormals>(p.numel() - decayed, [=, first = decayed](Index i) { without(pp[first + i], gg[first + i], bb[first + i]); });
 }
 
 void CpuBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum, double eps) {
   float *pp = p.as<float>(), *gg = g.as<float>(), *ss = s.as<float>(), *bb = b.as<float>();
   kernels::RmsProp update{*lr.as<float>(), float(alpha), float(momentum), float(eps)};
-  for_each(p.numel(), [=](Index i) { update(pp[i], gg[i], ss[i], bb[i]); });
+  for_each<FlushDenormals>(p.numel(), [=](Index i) { update(pp[i], gg[i], ss[i], bb[i]); });
 }
 
 }  // namespace cpu

@@ -194,7 +194,7 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
       const Index n = row / height, iy = row % height, rows = std::min({band, mine.last - row, height - iy}), group = n / (pictures / groups);
       const Index source = row * width * channels;
       Index place = 0;
-      if (!dw) prefetch_floats(da.as<float>() + source, rows * width * channels);
+      if (da && !dw) prefetch_floats(da.as<float>() + source, rows * width * channels);
       for (Index q = 0; q < stride; q++) {
         const Phase phase = phase_of(q, width, g);
         if (phase.count == 0) continue;

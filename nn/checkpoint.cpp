@@ -1,5 +1,6 @@
 #include "nn/checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -81,6 +82,8 @@ void expect_room(const TensorFile& file, const std::vector<Index>& widths) {
 
 void load_stored(const TensorFile& file, const std::string& name, const Stored& s, Tensor place) {
   load_into(file, name, pytorch_shape(s), place.dtype(), [&](const std::vector<double>& values) {
+    if (!std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); }))
+      user_error(file.path, ": tensor '", name, "' holds NaN or infinity, expected finite numbers");
     place.copy_from(make_real(place.backend(), s.shape, from_pytorch(s, values), place.dtype()));
   });
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,6 +175,8 @@ AppendLog::AppendLog(const std::string& path, std::uint64_t length) : path_(path
     const std::string wanted = length == 0 ? "a place where a log can be written" : text("a log of at least ", length, " bytes");
     user_error(path, ": file: can't be opened (", reason(error), "), expected ", wanted);
   }
+  if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)  // other errors: a file system without locks
+    user_error(path, ": file: another process adds lines to it, expected one at a time");
   char last = '\n';
   if (length > 0 && size_of_regular(path, file.fd) >= length && ::pread(file.fd, &last, 1, off_t(length - 1)) != 1)
     user_error(path, ": byte ", length - 1, ": can't be read (", reason(errno), "), expected the end of a line");

@@ -36,7 +36,7 @@ std::string read_file(const std::string& path);
 void make_directories(const std::string& path);                        // all of its components; it must be writable
 void truncate_file(const std::string& path, std::uint64_t length);     // never lengthens; flushed to the disk
 
-// log.jsonl: lines are only ever added, each flushed to the disk before append returns.
+// log.jsonl: lines are only ever added, each flushed to the disk before append returns, by one process at a time: a second one is refused.
 class AppendLog {
  public:
   // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest; creates the file if length is 0

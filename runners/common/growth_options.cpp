@@ -32,8 +32,8 @@ void GrowthOptions::add_to(CLI::App& app) {
   app.add_flag("--no-augment", no_augment, kind == Pictures::imagenet ? "no random crop, no flip; the paper augments" : "no pad-crop-flip; the paper augments")->group("Data");
 
   option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 (V2: 35) widths (8,8,16,…)" + paper("its seed", "its seed; MobileNetV1's is not published, imagenet-seed is this project's choice"))->group("Network");
-  app.add_option("--start", start, "a trained network's file in place of --model and --widths: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->excludes("--model")->group("Network");
-  option("--activation", activation, "swish, relu; the paper: swish")->group("Network");
+  app.add_option("--start", start, "a trained network's file in place of --model, --widths and --activation: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->excludes("--model")->group("Network");
+  option("--activation", activation, "swish, relu; the paper: swish")->excludes("--start")->group("Network");
 
   option("--epochs", epochs, "of training the seed" + paper("160", "120"))->check(at_least(0))->group("Training");
   option("--tune-epochs", tune_epochs, "of fine-tuning after a split; -1: as --epochs" + paper("160", "120"))->check(at_least(-1))->group("Training");

@@ -27,6 +27,7 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
     if (!all) comm->abort(status);
     return status;
   };
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // into a file too a line is there when it is said, and stays when the program is killed
   try {
     comm = &processes();
     if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout)) return fail("/dev/null can't be opened", status_broken);

@@ -187,6 +187,16 @@ TEST_CASE("checkpoint: parameters for other widths are refused, the first that d
   file.metadata["widths"] = "3,4,3,6,4,3,4,3,3,4,3,3,4,5";
   check_names(refusal_of(file), {"some.ckpt", weight});
 }
+TEST_CASE("checkpoint: weights that are no numbers are refused, the tensor named") {
+  for (float bad : {float(NAN), float(INFINITY)}) {
+    TensorFile file = stored(Small(f32_machine()));
+    std::vector<double> values = file.at("linear.bias").as_doubles();
+    std::vector<float> changed(values.begin(), values.end());
+    changed[0] = bad;
+    file.tensors["linear.bias"] = StoredTensor::of(file.at("linear.bias").shape, changed);
+    check_names(refusal_of(file), {"some.ckpt", "linear.bias", "NaN"});
+  }
+}
 TEST_CASE("checkpoint: a file with NaN is refused before it is written, the tensor named") {
   TensorFile file = stored(Small(f32_machine()));
   CHECK(refusal([&] { check_no_nan(file); }) == "");

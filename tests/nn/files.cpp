@@ -247,6 +247,22 @@ TEST_CASE("log: opening at length 0 empties an old log") {
   CHECK(read_file(dir / "log").empty());
 }
 
+TEST_CASE("log: a second one beside it is refused, and what the first wrote stays") {
+  Scratch dir;
+  {
+    AppendLog log(dir / "log", 0);
+    log.append("one");
+    for (int length : {0, 4}) {
+      const std::string message = refusal([&] { AppendLog second(dir / "log", length); });
+      CHECK(message == (dir / "log") + ": file: another process adds lines to it, expected one at a time");
+    }
+    log.append("two");
+  }
+  CHECK(read_file(dir / "log") == "one\ntwo\n");
+  AppendLog next(dir / "log", 4);  // the first is gone
+  CHECK(read_file(dir / "log") == "one\n");
+}
+
 TEST_CASE("log: a log shorter than the checkpoint knows is refused, naming both lengths") {
   Scratch dir;
   put(dir / "log", "one\n");

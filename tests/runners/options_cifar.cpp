@@ -362,6 +362,7 @@ TEST_CASE("options: --start grows a trained network on, as the run that trained 
   std::filesystem::remove_all(folder / "grown");
   check_refused(start({"--dataset", "cifar10", "--data", pictures() / "cifar10"}), {"round-0.safetensors", "32x32x1", "32x32x3"});
   check_refused(launch("cifar", tiny_growth(folder / "grown", {"--start", folder / "none"})), {"--widths"});
+  check_refused(start({"--activation", "relu"}), {"--activation", "--start"});
   CHECK_FALSE(std::filesystem::exists(folder / "grown"));
 }
 

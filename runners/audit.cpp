@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
   option("--batch", s.batch, "pictures in each")->check(CLI::Range(1, 65536));
   option("--passes", s.passes, "over these batches: RQ-SGD's epochs, Lanczos's products")->check(CLI::Range(1, 1000));
   option("--rq-batch", s.rq_batch, "pictures a step of RQ-SGD; the paper: 64")->check(CLI::Range(1, 65536));
-  option("--neurons", s.neurons, "layers of which one neuron is really split")->check(CLI::Range(1, 1000));
+  option("--neurons", s.neurons, "how many are really split, each in a layer of its own")->check(CLI::Range(1, 1000));
   option("--grow", s.grow, "budget of the selection, as cifar's")->check(CLI::Range(0.0, 1.0));
   option("--epsilon", s.epsilon, "of the split that is made")->check(CLI::Range(0.0, 1.0));
   CLI::Option* relu_beta = option("--relu-beta", s.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; with --reference the authors' for its network, unless it is given")->check(CLI::Range(0.0, 1000.0));

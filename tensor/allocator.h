@@ -56,7 +56,8 @@ class Arena {
   mutable std::mutex mutex_;
 };
 
-// Of host memory, in whole pages: what malloc is given back it may keep, and then the process does not shrink.
+// Of host memory, in whole huge pages (2 MiB) as a rule, and not malloc's: what that is given back it may keep, and then the process
+// does not shrink.
 struct HostArena : Arena {
   HostArena();
 };

@@ -2,8 +2,8 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "tensor/reference/reference.h"
 

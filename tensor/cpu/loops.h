@@ -76,7 +76,7 @@ void widest(F f) {
 
 // While one lives, this thread reckons with 0 for numbers below the least normal float (1e-38), which cost a hundred cycles each otherwise.
 // Optimisers keep squares and decaying averages of gradients, and of small gradients those can be as many as there are parameters:
-// RMSprop's step took 4.3 ms with gradients of 1e-20, of 1e-15 it takes 0.24.
+// RMSprop's step over 820,000 of them took 4.3 ms with gradients of 1e-20, of 1e-15 it takes 0.24.
 class FlushDenormals {
 #if defined(__x86_64__)
  public:

@@ -1,5 +1,5 @@
 // A pointwise convolution is a product of matrices, y = x Wᵀ, and so are its gradients, dx = dy W and dW = dyᵀ x. Made here, not by oneDNN, for
-// what it does not do: to ask for what is read next while the sums are taken, and to multiply dyᵀ without writing it down first.
+// speed: what is read and written next is asked for while sums are taken, and dyᵀ is multiplied as it lies.
 //
 // All three are tiles of R×V vectors, which stay in the registers while k runs: out(r, v) += a(r, k) b(k, v), a's element for all lanes.
 // y and dx: r are pixels, k channels, b is W, packed. dW: k are pixels, r channels of one of x and dy, v vectors of the other's, packed

@@ -143,6 +143,7 @@ TEST_CASE("resume: between due checkpoints a killed run goes on from its last st
   Arguments command = tiny_growth(folder / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"});
   Ended killed = launch(Launch{"cifar", command, "after-log:5"});  // training, two of RQ-SGD, the split, tuning's first epoch
   CHECK(killed.signal == SIGKILL);
+  CHECK(killed.out.find("network:") != std::string::npos);  // what was said is not lost with the process
   TensorFile file = read_safetensors(folder / "run/checkpoint.safetensors");
   CHECK(file.metadata_at("stage") + file.metadata_at("round") + file.metadata_at("epoch") + file.metadata_at("step") == "train100");
   CHECK(log_of(folder / "run").size() == 5);

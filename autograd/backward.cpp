@@ -5,10 +5,11 @@
 
 namespace fission {
 
-// Reverse mode: children before parents is a topological order (depth first, without recursion); walk it backwards,
-// and each node has its whole gradient when its turn comes.
+// Reverse mode: children before parents is a topological order (depth first, without recursion);
+// walk it backwards, and each node has its whole gradient when its turn comes.
 void backward(const Variable& loss) {
-  FISSION_CHECK(loss.shape().numel() == 1, "[backward] the loss has shape ", loss.shape(), ", not one element");
+  FISSION_CHECK(loss.shape().numel() == 1, "[backward] the loss has shape ", loss.shape(),
+                ", not one element");
   using Pointer = std::shared_ptr<Node>;
   std::vector<Pointer> order;
   std::unordered_set<Node*> seen{&loss.node()};
@@ -17,16 +18,19 @@ void backward(const Variable& loss) {
     auto& [node, next] = path.back();
     if (node->backward && next < node->inputs.size()) {
       const Variable& input = node->inputs[next++];
-      if (input && input.node().requires_grad && seen.insert(&input.node()).second) path.push_back({input.pointer(), 0});
+      if (input && input.node().requires_grad && seen.insert(&input.node()).second)
+        path.push_back({input.pointer(), 0});
     } else {
       FISSION_CHECK(node->function != Function::cross_entropy || node == loss.pointer(),
-                    "[backward] a cross-entropy inside the graph of another loss: its rule knows dL/dL = 1 alone");
+                    "[backward] a cross-entropy inside the graph of another loss: its rule knows "
+                    "dL/dL = 1 alone");
       order.push_back(node);
       path.pop_back();
     }
   }
 
-  // Rules may hold the variable that they belong to, as the probe's do: where one throws, the others are let go, and what they hold with them.
+  // Rules may hold the variable that they belong to, as the probe's do: where one throws, the
+  // others are let go, and what they hold with them.
   struct Left {
     std::vector<Pointer>& nodes;
     ~Left() {

@@ -8,14 +8,16 @@ Variable conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
   x.drop();
   bool dx = x.requires_grad(), dw = w.requires_grad();
   return make_result(Function::conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
-    if (dw) w.accumulate_written([&](Tensor& out) { ops::conv2d_backward_filter(x.value(), dy, g, out); });
+    if (dw)
+      w.accumulate_written(
+          [&](Tensor& out) { ops::conv2d_backward_filter(x.value(), dy, g, out); });
     x.drop();
     if (dx) x.accumulate(ops::conv2d_backward_data(dy, w.value(), g, x.shape()));
   });
 }
 
-// y_c = w_c * x_c for each channel c alone. If x is batch norm + activation, that is computed on the way, row by row;
-// and so is its backward rule, where nobody else wants x's gradient.
+// y_c = w_c * x_c for each channel c alone. If x is batch norm + activation, that is computed on
+// the way, row by row; and so is its backward rule, where nobody else wants x's gradient.
 Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
   std::shared_ptr<const NormTensors> norm = x.node().norm;
   Variable source = norm ? x.node().inputs[0] : x;
@@ -23,14 +25,21 @@ Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeom
   bool dx = x.requires_grad(), dw = w.requires_grad();
   return make_result(Function::depthwise_conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
     Tensor from = source.value(), da = dx ? from.like() : Tensor();
-    if (norm && dx && dw && !x.node().replaced && x.node().consumers == 1 && x.node().inputs[1].requires_grad() && x.node().inputs[2].requires_grad()) {
-      auto write = [&](Tensor& out, Tensor& dgamma, Tensor& dbeta) { ops::depthwise_norm_backward(from, *norm, w.value(), dy, g, da, dgamma, dbeta, out); };
+    if (norm && dx && dw && !x.node().replaced && x.node().consumers == 1 &&
+        x.node().inputs[1].requires_grad() && x.node().inputs[2].requires_grad()) {
+      auto write = [&](Tensor& out, Tensor& dgamma, Tensor& dbeta) {
+        ops::depthwise_norm_backward(from, *norm, w.value(), dy, g, da, dgamma, dbeta, out);
+      };
       w.accumulate_written([&](Tensor& out) {
-        x.node().inputs[1].accumulate_written([&](Tensor& dgamma) { x.node().inputs[2].accumulate_written([&](Tensor& dbeta) { write(out, dgamma, dbeta); }); });
+        x.node().inputs[1].accumulate_written([&](Tensor& dgamma) {
+          x.node().inputs[2].accumulate_written([&](Tensor& dbeta) { write(out, dgamma, dbeta); });
+        });
       });
       return source.accumulate(da);
     }
-    auto run = [&](Tensor* out) { ops::depthwise_backward(from, norm.get(), w.value(), dy, g, dx ? &da : nullptr, out); };
+    auto run = [&](Tensor* out) {
+      ops::depthwise_backward(from, norm.get(), w.value(), dy, g, dx ? &da : nullptr, out);
+    };
     if (dw) w.accumulate_written([&](Tensor& out) { run(&out); });
     else if (dx) run(nullptr);
     if (dx) x.accumulate(da);
@@ -38,41 +47,51 @@ Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeom
 }
 
 // a = φ(z), z = γ x̂ + β, x̂ = (y − mean)/√(var + eps).
-// dz = da φ'(z), dβ = Σ dz, dγ = Σ dz x̂; with the batch's own statistics dy = γ/√(var + eps) (dz − mean(dz) − x̂ mean(dz x̂)),
-// with fixed ones dy = γ/√(var + eps) dz.
-Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable& beta, BatchNormState& state, Activation activation) {
+// dz = da φ'(z), dβ = Σ dz, dγ = Σ dz x̂; with the batch's own statistics dy = γ/√(var + eps) (dz −
+// mean(dz) − x̂ mean(dz x̂)), with fixed ones dy = γ/√(var + eps) dz.
+Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable& beta,
+                        BatchNormState& state, Activation activation) {
   auto norm = std::make_shared<NormTensors>();
-  norm->gamma = gamma.value(), norm->beta = beta.value(), norm->eps = state.eps, norm->activation = activation;
+  norm->gamma = gamma.value(), norm->beta = beta.value(), norm->eps = state.eps,
+  norm->activation = activation;
   Shape shape = y.shape(), one_group{1, shape[3]};
   bool training = norm->training = state.training;
   if (training) {
     ops::moments(y.value(), state.groups, norm->mean, norm->var);
     Index count = shape.numel() / shape[3] / state.groups;
-    ops::update_running(state.running_mean, state.running_var, norm->mean, norm->var, state.momentum, count);
+    ops::update_running(state.running_mean, state.running_var, norm->mean, norm->var,
+                        state.momentum, count);
   } else {
-    norm->mean = state.running_mean.reshape(one_group), norm->var = state.running_var.reshape(one_group);
+    norm->mean = state.running_mean.reshape(one_group),
+    norm->var = state.running_var.reshape(one_group);
   }
   bool dparameters = gamma.requires_grad() || beta.requires_grad();
   auto forward = [=] { return ops::norm_act(y.value(), *norm); };
-  Variable a = make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, forward, [=](Tensor da) {
-    Tensor dy = da.unique() ? da : da.like(), dgamma, dbeta;
-    if (dparameters)
-      gamma.accumulate_written([&](Tensor& dg) {
-        beta.accumulate_written([&](Tensor& db) { ops::norm_act_backward(da, y.value(), *norm, training, dy, &dg, &db); });
+  Variable a =
+      make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, forward, [=](Tensor da) {
+        Tensor dy = da.unique() ? da : da.like(), dgamma, dbeta;
+        if (dparameters)
+          gamma.accumulate_written([&](Tensor& dg) {
+            beta.accumulate_written([&](Tensor& db) {
+              ops::norm_act_backward(da, y.value(), *norm, training, dy, &dg, &db);
+            });
+          });
+        else ops::norm_act_backward(da, y.value(), *norm, training, dy, nullptr, nullptr);
+        y.accumulate(dy);
       });
-    else ops::norm_act_backward(da, y.value(), *norm, training, dy, nullptr, nullptr);
-    y.accumulate(dy);
-  });
   a.node().norm = norm;
   return a;
 }
 
 // y = x Wᵀ + b, as a 1×1 convolution of one position.   dx = dy W,   dW = dyᵀ x,   db = Σ_n dy
 Variable linear(const Variable& x, const Variable& w, const Variable& b) {
-  FISSION_CHECK(x.shape().rank() == 2 && w.shape().rank() == 2, "[linear] input ", x.shape(), ", weight ", w.shape());
+  FISSION_CHECK(x.shape().rank() == 2 && w.shape().rank() == 2, "[linear] input ", x.shape(),
+                ", weight ", w.shape());
   Conv2dGeometry point;
-  Shape x4{x.shape()[0], 1, 1, x.shape()[1]}, w4{w.shape()[0], 1, 1, w.shape()[1]}, y4{x4[0], 1, 1, w4[0]};
-  Tensor y = ops::conv2d(x.value().reshape(x4), w.value().reshape(w4), point).reshape({x4[0], w4[0]});
+  Shape x4{x.shape()[0], 1, 1, x.shape()[1]}, w4{w.shape()[0], 1, 1, w.shape()[1]},
+      y4{x4[0], 1, 1, w4[0]};
+  Tensor y =
+      ops::conv2d(x.value().reshape(x4), w.value().reshape(w4), point).reshape({x4[0], w4[0]});
   ops::add_bias(y, b.value());
   bool dx = x.requires_grad(), dw = w.requires_grad(), db = b.requires_grad();
   return make_result(Function::linear, y.shape(), {x, w, b}, y, [=](Tensor dy) {
@@ -83,7 +102,9 @@ Variable linear(const Variable& x, const Variable& w, const Variable& b) {
         ops::conv2d_backward_filter(x.value().reshape(x4), dy.reshape(y4), point, out4);
       });
     }
-    if (dx) x.accumulate(ops::conv2d_backward_data(dy.reshape(y4), w.value().reshape(w4), point, x4).reshape(x.shape()));
+    if (dx)
+      x.accumulate(ops::conv2d_backward_data(dy.reshape(y4), w.value().reshape(w4), point, x4)
+                       .reshape(x.shape()));
   });
 }
 
@@ -119,7 +140,8 @@ Variable add(const Variable& a, const Variable& b) {
   });
 }
 
-// L = −(1/N) Σ_n Σ_k t_k log p_k, p = softmax(logits), t = (1 − s) onehot + s/classes.   dlogits = (p − t)/N
+// L = −(1/N) Σ_n Σ_k t_k log p_k, p = softmax(logits), t = (1 − s) onehot + s/classes.   dlogits =
+// (p − t)/N
 Variable cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
   Tensor loss, dlogits;
   ops::softmax_cross_entropy(logits.value(), labels, smoothing, loss, dlogits);

@@ -45,7 +45,8 @@ Tensor Variable::grad() const { return node_->grad; }
 void Variable::clear_grad() const { node_->grad = Tensor(); }
 
 void Variable::accumulate(Tensor g) const {
-  FISSION_CHECK(g.shape() == node_->shape, "[accumulate] gradient ", g.shape(), " for value ", node_->shape);
+  FISSION_CHECK(g.shape() == node_->shape, "[accumulate] gradient ", g.shape(), " for value ",
+                node_->shape);
   Tensor& grad = node_->grad;
   if (!grad && node_->slot) {
     node_->slot.copy_from(g);
@@ -65,7 +66,8 @@ void Variable::accumulate_written(const std::function<void(Tensor&)>& write) con
     write(node_->slot);
     node_->grad = node_->slot;
   } else {
-    Tensor g = node_->slot ? node_->slot.like() : Tensor(node_->value.backend(), node_->shape, node_->value.dtype());
+    Tensor g = node_->slot ? node_->slot.like()
+                           : Tensor(node_->value.backend(), node_->shape, node_->value.dtype());
     write(g);
     accumulate(g);
   }
@@ -76,7 +78,8 @@ void Variable::replace_backward(std::function<void(Tensor)> rule) const {
   node_->replaced = true;
 }
 
-Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tensor value, std::function<void(Tensor)> backward) {
+Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tensor value,
+                     std::function<void(Tensor)> backward) {
   Variable v;
   v.node_ = std::make_shared<Node>();
   v.node_->function = f;
@@ -90,8 +93,8 @@ Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tens
   }
   return v;
 }
-Variable make_rebuildable(Function f, Shape shape, std::vector<Variable> inputs, std::function<Tensor()> rebuild,
-                          std::function<void(Tensor)> backward) {
+Variable make_rebuildable(Function f, Shape shape, std::vector<Variable> inputs,
+                          std::function<Tensor()> rebuild, std::function<void(Tensor)> backward) {
   Variable v = make_result(f, shape, inputs, Tensor(), std::move(backward));
   v.node_->inputs = std::move(inputs);  // a consumer may fuse the function, gradient or not
   v.node_->rebuild = std::move(rebuild);

@@ -10,13 +10,15 @@ namespace {
 
 // out = a row of n pixels, last pixel first
 void copy_mirrored(const std::uint8_t* from, Index n, Index channels, std::uint8_t* out) {
-  if (channels == 3 && n > 1) {  // 3 bytes move as 4, the next pixel mends the fourth; the ends have no fourth to spare
+  if (channels == 3 && n > 1) {  // 3 bytes move as 4, the next pixel mends the fourth; the ends
+                                 // have no fourth to spare
     std::memcpy(out, from + 3 * (n - 1), 3);
     for (Index x = 1; x < n - 1; x++) std::memcpy(out + 3 * x, from + 3 * (n - 1 - x), 4);
     std::memcpy(out + 3 * (n - 1), from, 3);
     return;
   }
-  for (Index x = 0; x < n; x++) std::memcpy(out + x * channels, from + (n - 1 - x) * channels, channels);
+  for (Index x = 0; x < n; x++)
+    std::memcpy(out + x * channels, from + (n - 1 - x) * channels, channels);
 }
 
 }  // namespace
@@ -30,8 +32,10 @@ Crop draw_crop(const Random& random, Index picture, Index padding, bool flip) {
   return crop;
 }
 
-void write_crop(const std::uint8_t* picture, Index height, Index width, Index channels, const Crop& crop, std::uint8_t* out) {
-  Index left = std::clamp<Index>(-crop.dx, 0, width), right = std::clamp<Index>(crop.dx, 0, width);  // black columns
+void write_crop(const std::uint8_t* picture, Index height, Index width, Index channels,
+                const Crop& crop, std::uint8_t* out) {
+  Index left = std::clamp<Index>(-crop.dx, 0, width),
+        right = std::clamp<Index>(crop.dx, 0, width);  // black columns
   Index seen = width - left - right, from_x = right;
   if (crop.mirror) std::swap(left, right);
   for (Index y = 0; y < height; y++, out += width * channels) {

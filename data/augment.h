@@ -1,6 +1,7 @@
-// Augmentation for small pictures: pad with black (byte 0, before normalisation), crop to the old size, mirror half.
-// The draw is a function of the random stream and the picture's number in the data set alone, so that it depends
-// neither on the batch a picture falls into nor on the threads. Refuses nothing: the loader checks sizes.
+// Augmentation for small pictures: pad with black (byte 0, before normalisation), crop to the old
+// size, mirror half. The draw is a function of the random stream and the picture's number in the
+// data set alone, so that it depends neither on the batch a picture falls into nor on the threads.
+// Refuses nothing: the loader checks sizes.
 #pragma once
 #include "data/dataset.h"
 #include "tensor/random.h"
@@ -15,7 +16,8 @@ struct Crop {
 Crop draw_crop(const Random& random, Index picture, Index padding, bool flip);
 
 // out (H,W,C) = picture (H,W,C) seen from (dy, dx), zeros outside, then mirrored left to right
-void write_crop(const std::uint8_t* picture, Index height, Index width, Index channels, const Crop& crop, std::uint8_t* out);
+void write_crop(const std::uint8_t* picture, Index height, Index width, Index channels,
+                const Crop& crop, std::uint8_t* out);
 
 }  // namespace data
 }  // namespace fission

@@ -16,12 +16,14 @@ namespace fs = std::filesystem;
 constexpr Index side = 32, plane = side * side, colours = 3, picture_bytes = plane * colours;
 
 // The given folder, or the archive's own folder in it
-std::string folder_of(const CifarFormat& format, const std::string& directory, const std::string& file) {
+std::string folder_of(const CifarFormat& format, const std::string& directory,
+                      const std::string& file) {
   std::error_code ignored;
   for (const fs::path& place : {fs::path(directory), fs::path(directory) / format.folder})
     if (fs::exists(place / file, ignored)) return place.string();
-  user_error("[cifar] ", (fs::path(directory) / file).string(), ": no such file, nor in ", format.folder, "/ there; expected ",
-             format.name, "'s binary version: unpack ", format.archive, " there");
+  user_error("[cifar] ", (fs::path(directory) / file).string(), ": no such file, nor in ",
+             format.folder, "/ there; expected ", format.name, "'s binary version: unpack ",
+             format.archive, " there");
 }
 
 // The file has no header, so its size is the only thing that tells a whole one.
@@ -29,36 +31,46 @@ void check_size(const std::string& path, Index records, Index record_bytes) {
   std::error_code error;
   Index size = fs::is_regular_file(path, error) ? Index(fs::file_size(path, error)) : -1;
   if (error || size < 0)
-    user_error("[cifar] ", path, ": ", error ? error.message() : "not a file", "; expected ", records, " records of ", record_bytes,
-               " bytes");
+    user_error("[cifar] ", path, ": ", error ? error.message() : "not a file", "; expected ",
+               records, " records of ", record_bytes, " bytes");
   Index want = records * record_bytes;
-  if (size == 0) user_error("[cifar] ", path, ": empty; expected ", records, " records of ", record_bytes, " bytes: fetch it again");
+  if (size == 0)
+    user_error("[cifar] ", path, ": empty; expected ", records, " records of ", record_bytes,
+               " bytes: fetch it again");
   if (size < want)
-    user_error("[cifar] ", path, ": ends at byte ", size, ", ", size % record_bytes ? "inside" : "before", " record ", size / record_bytes,
-               "; expected ", records, " records of ", record_bytes, " bytes (", want, "): is the download complete?");
+    user_error("[cifar] ", path, ": ends at byte ", size, ", ",
+               size % record_bytes ? "inside" : "before", " record ", size / record_bytes,
+               "; expected ", records, " records of ", record_bytes, " bytes (", want,
+               "): is the download complete?");
   if (size > want)
-    user_error("[cifar] ", path, ": ", size - want, " bytes follow record ", records - 1, ", from byte ", want, "; expected ", records,
-               " records of ", record_bytes, " bytes (", want, "): is it another data set's file?");
+    user_error("[cifar] ", path, ": ", size - want, " bytes follow record ", records - 1,
+               ", from byte ", want, "; expected ", records, " records of ", record_bytes,
+               " bytes (", want, "): is it another data set's file?");
 }
 
-void append(Dataset& d, const CifarFormat& format, const std::string& path, Index file_records, Index wanted) {
+void append(Dataset& d, const CifarFormat& format, const std::string& path, Index file_records,
+            Index wanted) {
   Index labels = Index(format.label_ranges.size()), record_bytes = labels + picture_bytes;
   check_size(path, file_records, record_bytes);
   std::ifstream file(path, std::ios::binary);
-  if (!file) user_error("[cifar] ", path, ": can't be opened: ", std::strerror(errno), "; expected a readable file");
+  if (!file)
+    user_error("[cifar] ", path, ": can't be opened: ", std::strerror(errno),
+               "; expected a readable file");
   constexpr Index at_once = 1000;  // records: a file need not be in memory twice
   std::vector<std::uint8_t> buffer(std::min(at_once, wanted) * record_bytes);
   for (Index begin = 0; begin < wanted; begin += at_once) {
     Index n = std::min(at_once, wanted - begin);
     if (!file.read(reinterpret_cast<char*>(buffer.data()), n * record_bytes))
-      user_error("[cifar] ", path, ": can't be read at byte ", begin * record_bytes, "; expected ", file_records, " records of ", record_bytes,
-                 " bytes");
+      user_error("[cifar] ", path, ": can't be read at byte ", begin * record_bytes, "; expected ",
+                 file_records, " records of ", record_bytes, " bytes");
     for (Index i = 0; i < n; i++) {
       const std::uint8_t* record = buffer.data() + i * record_bytes;
       for (Index l = 0; l < labels; l++)
         if (record[l] >= format.label_ranges[l])
-          user_error("[cifar] ", path, ": label ", int(record[l]), " in record ", begin + i, " (byte ", (begin + i) * record_bytes + l,
-                     "); expected 0 to ", format.label_ranges[l] - 1, ": is it another data set's file, or a damaged one?");
+          user_error("[cifar] ", path, ": label ", int(record[l]), " in record ", begin + i,
+                     " (byte ", (begin + i) * record_bytes + l, "); expected 0 to ",
+                     format.label_ranges[l] - 1,
+                     ": is it another data set's file, or a damaged one?");
       d.labels.push_back(record[labels - 1]);
       std::uint8_t* out = d.pictures.data() + (Index(d.labels.size()) - 1) * picture_bytes;
       for (Index p = 0; p < plane; p++)
@@ -75,29 +87,48 @@ std::vector<std::string> read_names(const std::string& path, Index expected) {
     if (!line.empty()) names.push_back(line);
   }
   if (!names.empty() && Index(names.size()) != expected)
-    user_error("[cifar] ", path, ": ", names.size(), " class names; expected ", expected, ", one a line (or no such file)");
+    user_error("[cifar] ", path, ": ", names.size(), " class names; expected ", expected,
+               ", one a line (or no such file)");
   return names;
 }
 
 }  // namespace
 
 CifarFormat cifar10() {
-  return {"cifar10", "cifar-10-binary.tar.gz", "cifar-10-batches-bin",
-          {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
-          {"test_batch.bin"}, 10000, 10000, {10},
-          {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}, ""};
+  return {
+      "cifar10",
+      "cifar-10-binary.tar.gz",
+      "cifar-10-batches-bin",
+      {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+       "data_batch_5.bin"},
+      {"test_batch.bin"},
+      10000,
+      10000,
+      {10},
+      {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"},
+      ""};
 }
 CifarFormat cifar100() {
-  return {"cifar100", "cifar-100-binary.tar.gz", "cifar-100-binary", {"train.bin"}, {"test.bin"}, 50000, 10000, {20, 100},
-          {}, "fine_label_names.txt"};
+  return {"cifar100",
+          "cifar-100-binary.tar.gz",
+          "cifar-100-binary",
+          {"train.bin"},
+          {"test.bin"},
+          50000,
+          10000,
+          {20, 100},
+          {},
+          "fine_label_names.txt"};
 }
 
-Dataset load_cifar(const CifarFormat& format, const std::string& directory, Split split, Index first) {
+Dataset load_cifar(const CifarFormat& format, const std::string& directory, Split split,
+                   Index first) {
   const std::vector<std::string>& files = split == Split::train ? format.train : format.test;
   Index in_each = split == Split::train ? format.train_records : format.test_records;
   Index published = in_each * Index(files.size()), count = first ? first : published;
   if (count > published)
-    user_error("[cifar] ", format.name, ": the first ", first, " pictures were asked for; expected at most ", published, ", all of ",
+    user_error("[cifar] ", format.name, ": the first ", first,
+               " pictures were asked for; expected at most ", published, ", all of ",
                name_of(split));
 
   Dataset d;
@@ -111,7 +142,8 @@ Dataset load_cifar(const CifarFormat& format, const std::string& directory, Spli
   d.labels.reserve(count);
   std::string folder = folder_of(format, directory, files[0]);
   for (Index f = 0; f * in_each < count; f++)
-    append(d, format, (fs::path(folder) / files[f]).string(), in_each, std::min(in_each, count - f * in_each));
+    append(d, format, (fs::path(folder) / files[f]).string(), in_each,
+           std::min(in_each, count - f * in_each));
   d.class_names = format.class_names;
   if (d.class_names.empty() && !format.class_names_file.empty())
     d.class_names = read_names((fs::path(folder) / format.class_names_file).string(), d.classes);

@@ -22,17 +22,20 @@ struct Known {
 Normalisation of_grey(const IdxFormat& format) { return {{format.mean}, {format.std}}; }
 
 const Known all[] = {
-    {"cifar10", [](const std::string& d, Split s, Index n) { return load_cifar(cifar10(), d, s, n); },
+    {"cifar10",
+     [](const std::string& d, Split s, Index n) { return load_cifar(cifar10(), d, s, n); },
      [] { return cifar10().normalisation; }, "",
      "unpack cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there"},
-    {"cifar100", [](const std::string& d, Split s, Index n) { return load_cifar(cifar100(), d, s, n); },
+    {"cifar100",
+     [](const std::string& d, Split s, Index n) { return load_cifar(cifar100(), d, s, n); },
      [] { return cifar100().normalisation; }, "",
      "unpack cifar-100-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html there"},
-    {"fashion-mnist", [](const std::string& d, Split s, Index n) { return load_idx(fashion_mnist(), d, s, n); },
-     [] { return of_grey(fashion_mnist()); }, "/usr/share/datasets/fashion-mnist", "on Debian `apt-get install dataset-fashion-mnist` brings it"},
+    {"fashion-mnist",
+     [](const std::string& d, Split s, Index n) { return load_idx(fashion_mnist(), d, s, n); },
+     [] { return of_grey(fashion_mnist()); }, "/usr/share/datasets/fashion-mnist",
+     "on Debian `apt-get install dataset-fashion-mnist` brings it"},
     {"mnist", [](const std::string& d, Split s, Index n) { return load_idx(mnist(), d, s, n); },
-     [] { return of_grey(mnist()); }, "",
-     "put its four idx files there, gzip or not"},
+     [] { return of_grey(mnist()); }, "", "put its four idx files there, gzip or not"},
 };
 
 const Known& find(const std::string& name) {
@@ -52,7 +55,9 @@ std::string dataset_list() {
 }
 
 Normalisation normalisation_of(const std::string& name) {
-  if (name == "imagenet") return {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};  // torchvision's; its pictures: data/image_folder.h
+  if (name == "imagenet")
+    return {{0.485, 0.456, 0.406},
+            {0.229, 0.224, 0.225}};  // torchvision's; its pictures: data/image_folder.h
   return find(name).normalisation();
 }
 
@@ -63,23 +68,34 @@ std::string default_directory(const std::string& name) {
 }
 
 std::string fingerprint(const Dataset& d) {
-  std::uint64_t hash = hash_bytes(d.labels.data(), d.labels.size() * sizeof(std::int32_t), hash_bytes(d.pictures.data(), d.pictures.size()));
-  return text(d.count, " pictures of ", d.name, ", ", d.height, "x", d.width, "x", d.channels, ", hash ", hash_text(hash));
+  std::uint64_t hash = hash_bytes(d.labels.data(), d.labels.size() * sizeof(std::int32_t),
+                                  hash_bytes(d.pictures.data(), d.pictures.size()));
+  return text(d.count, " pictures of ", d.name, ", ", d.height, "x", d.width, "x", d.channels,
+              ", hash ", hash_text(hash));
 }
 
-Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first) {
+Dataset load_dataset(const std::string& name, const std::string& directory, Split split,
+                     Index first) {
   const Known& known = find(name);
   std::error_code ignored;
   std::string place = directory.empty() ? default_directory(name) : directory;
-  if (place.empty()) user_error("[data] ", name, ": no folder given; expected the folder of its files: ", known.hint);
+  if (place.empty())
+    user_error("[data] ", name,
+               ": no folder given; expected the folder of its files: ", known.hint);
   if (!std::filesystem::exists(place, ignored))
-    user_error("[data] ", place, ": no such folder; expected the files of ", name, " in it: ", known.hint);
+    user_error("[data] ", place, ": no such folder; expected the files of ", name,
+               " in it: ", known.hint);
   if (!std::filesystem::is_directory(place, ignored))
-    user_error("[data] ", place, ": not a folder; expected the folder that holds the files of ", name);
-  if (first < 0) user_error("[data] ", name, ": the first ", first, " pictures were asked for; expected 1 or more, or 0 for all");
+    user_error("[data] ", place, ": not a folder; expected the folder that holds the files of ",
+               name);
+  if (first < 0)
+    user_error("[data] ", name, ": the first ", first,
+               " pictures were asked for; expected 1 or more, or 0 for all");
   Dataset d = known.load(place, split, first);
-  FISSION_CHECK(Index(d.pictures.size()) == d.count * d.bytes_a_picture() && Index(d.labels.size()) == d.count && d.count > 0,
-                "[data] ", name, ": ", d.count, " pictures, ", d.pictures.size(), " bytes, ", d.labels.size(), " labels");
+  FISSION_CHECK(Index(d.pictures.size()) == d.count * d.bytes_a_picture() &&
+                    Index(d.labels.size()) == d.count && d.count > 0,
+                "[data] ", name, ": ", d.count, " pictures, ", d.pictures.size(), " bytes, ",
+                d.labels.size(), " labels");
   return d;
 }
 

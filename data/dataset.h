@@ -1,6 +1,6 @@
-// A data set in memory: pictures as bytes (N,H,W,C), labels, and what training must know about them.
-// load_dataset reads the files as published and refuses whatever does not fit to the byte (UserError: what, where,
-// what was expected, a hint).
+// A data set in memory: pictures as bytes (N,H,W,C), labels, and what training must know about
+// them. load_dataset reads the files as published and refuses whatever does not fit to the byte
+// (UserError: what, where, what was expected, a hint).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -33,14 +33,19 @@ struct Dataset {
   const std::uint8_t* picture(Index i) const { return pictures.data() + i * bytes_a_picture(); }
 };
 
-// `directory` empty: default_directory(name). `first` > 0: only the first so many pictures, for quick looks.
-Dataset load_dataset(const std::string& name, const std::string& directory, Split split, Index first = 0);
+// `directory` empty: default_directory(name). `first` > 0: only the first so many pictures, for
+// quick looks.
+Dataset load_dataset(const std::string& name, const std::string& directory, Split split,
+                     Index first = 0);
 
-Normalisation normalisation_of(const std::string& name);  // known without the files, of "imagenet" too; UserError: no such data set
-std::string fingerprint(const Dataset& d);  // name, shape and a hash of all pictures and labels: processes compare it
+Normalisation normalisation_of(const std::string& name);  // known without the files, of "imagenet"
+                                                          // too; UserError: no such data set
+std::string fingerprint(
+    const Dataset& d);  // name, shape and a hash of all pictures and labels: processes compare it
 
-std::string default_directory(const std::string& name);  // where the system's package puts it; "" where there is none
-std::string dataset_list();                              // "cifar10, cifar100, fashion-mnist, mnist"
+std::string default_directory(
+    const std::string& name);  // where the system's package puts it; "" where there is none
+std::string dataset_list();    // "cifar10, cifar100, fashion-mnist, mnist"
 
 }  // namespace data
 }  // namespace fission

@@ -16,7 +16,8 @@ namespace fission {
 namespace data {
 namespace {
 
-constexpr std::size_t keep = std::size_t(16) << 20;  // bytes of memory that a thread keeps from one picture to the next
+constexpr std::size_t keep =
+    std::size_t(16) << 20;  // bytes of memory that a thread keeps from one picture to the next
 
 struct Scratch {  // a thread's own
   std::vector<std::uint8_t> file;
@@ -31,7 +32,10 @@ Scratch& scratch() {
 
 // The whole file; what can't be read is no broken picture, but a machine that needs looking at.
 std::size_t read_whole(const std::string& path, std::vector<std::uint8_t>& to) {
-  auto refuse = [&](int error) { user_error("[pictures] ", path, ": can't be read: ", std::strerror(error), "; expected the picture that was listed"); };
+  auto refuse = [&](int error) {
+    user_error("[pictures] ", path, ": can't be read: ", std::strerror(error),
+               "; expected the picture that was listed");
+  };
   int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) refuse(errno);
   struct Close {
@@ -56,9 +60,11 @@ Index rounded(double x) { return Index(std::nearbyint(x)); }  // to even, as Pyt
 
 // Resize(resize), CenterCrop(size) of torchvision
 void write_centre(const Decoded& d, Index resize_to, Index size, std::uint8_t* out) {
-  Index shorter = std::min(d.view.height, d.view.width), longer = std::max(d.view.height, d.view.width);
+  Index shorter = std::min(d.view.height, d.view.width),
+        longer = std::max(d.view.height, d.view.width);
   Index other = resize_to * longer / shorter;
-  Index height = d.view.height <= d.view.width ? resize_to : other, width = d.view.height <= d.view.width ? other : resize_to;
+  Index height = d.view.height <= d.view.width ? resize_to : other,
+        width = d.view.height <= d.view.width ? other : resize_to;
   Area centre{rounded(double(height - size) / 2), rounded(double(width - size) / 2), size, size};
   resize(d.view, d.box, height, width, centre, false, out);
 }
@@ -66,34 +72,44 @@ void write_centre(const Decoded& d, Index resize_to, Index size, std::uint8_t* o
 }  // namespace
 
 RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, Index width) {
-  constexpr std::uint64_t draws = 16;  // of the stream for each picture: ten tries, and the last for the mirror
+  constexpr std::uint64_t draws =
+      16;  // of the stream for each picture: ten tries, and the last for the mirror
   const double least = 0.08, narrowest = 3.0 / 4, widest = 4.0 / 3;
   const std::uint64_t first = std::uint64_t(picture) * draws;
   RandomCrop crop;
   crop.mirror = random.below(first + draws - 1, 2) == 1;
   for (std::uint64_t draw = first; draw < first + 10; draw++) {
     double area = double(height) * double(width) * (least + (1 - least) * random.uniform(draw, 0));
-    double aspect = std::exp(std::log(narrowest) + (std::log(widest) - std::log(narrowest)) * random.uniform(draw, 1));
+    double aspect = std::exp(std::log(narrowest) +
+                             (std::log(widest) - std::log(narrowest)) * random.uniform(draw, 1));
     Index w = rounded(std::sqrt(area * aspect)), h = rounded(std::sqrt(area / aspect));
     if (w < 1 || w > width || h < 1 || h > height) continue;
-    crop.area = {Index(random.below(draw, std::uint32_t(height - h + 1), 2)), Index(random.below(draw, std::uint32_t(width - w + 1), 3)), h, w};
+    crop.area = {Index(random.below(draw, std::uint32_t(height - h + 1), 2)),
+                 Index(random.below(draw, std::uint32_t(width - w + 1), 3)), h, w};
     return crop;
   }
   double shape = double(width) / double(height);
-  Index h = shape < narrowest ? rounded(double(width) / narrowest) : height, w = shape > widest ? rounded(double(height) * widest) : width;
+  Index h = shape < narrowest ? rounded(double(width) / narrowest) : height,
+        w = shape > widest ? rounded(double(height) * widest) : width;
   crop.area = {(height - h) / 2, (width - w) / 2, h, w};
   return crop;
 }
 
-FolderPictures::FolderPictures(const ImageFolderOptions& options) : options_(options), folder_(options) {
-  FISSION_CHECK(options.size > 0 && options.resize >= 0, "[pictures] size ", options.size, ", resized to ", options.resize);
+FolderPictures::FolderPictures(const ImageFolderOptions& options)
+    : options_(options), folder_(options) {
+  FISSION_CHECK(options.size > 0 && options.resize >= 0, "[pictures] size ", options.size,
+                ", resized to ", options.resize);
   if (options_.resize == 0) options_.resize = (options.size * 256 + 112) / 224;
   if (options_.resize < options.size)
-    user_error("[pictures] resizing to ", options_.resize, " and cutting out ", options.size, "; expected to resize to at least that");
+    user_error("[pictures] resizing to ", options_.resize, " and cutting out ", options.size,
+               "; expected to resize to at least that");
   if (!have_decoder(options.decoder))
-    user_error("[pictures] this build has no ", options.decoder == Decoder::best ? "decoder of JPEG" : name_of(options.decoder),
-               "; expected stb_image or libjpeg-turbo: `make deps` installs them (Debian: libstb-dev libjpeg62-turbo-dev)");
-  if (!options_.tell) options_.tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    user_error("[pictures] this build has no ",
+               options.decoder == Decoder::best ? "decoder of JPEG" : name_of(options.decoder),
+               "; expected stb_image or libjpeg-turbo: `make deps` installs them (Debian: "
+               "libstb-dev libjpeg62-turbo-dev)");
+  if (!options_.tell)
+    options_.tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
 }
 
 std::int32_t FolderPictures::write(Index picture, const Random* random, std::uint8_t* out) const {
@@ -102,16 +118,22 @@ std::int32_t FolderPictures::write(Index picture, const Random* random, std::uin
     const std::size_t bytes = read_whole(folder_.path(i), s.file);
     RandomCrop crop;
     try {
-      decode(s.file.data(), bytes, [&](Index height, Index width) -> Wanted {
-        if (!random) return {{0, 0, height, width}};
-        crop = draw_resized_crop(*random, picture, height, width);
-        return {crop.area, options_.exact ? 0 : options_.size, options_.exact ? 0 : options_.size};
-      }, s.decoded, options_.decoder);
+      decode(
+          s.file.data(), bytes,
+          [&](Index height, Index width) -> Wanted {
+            if (!random) return {{0, 0, height, width}};
+            crop = draw_resized_crop(*random, picture, height, width);
+            return {crop.area, options_.exact ? 0 : options_.size,
+                    options_.exact ? 0 : options_.size};
+          },
+          s.decoded, options_.decoder);
     } catch (const DecodeError& error) {
       skip(i, error.what());
       continue;
     }
-    if (random) resize(s.decoded.view, s.decoded.box, options_.size, options_.size, {0, 0, options_.size, options_.size}, crop.mirror, out);
+    if (random)
+      resize(s.decoded.view, s.decoded.box, options_.size, options_.size,
+             {0, 0, options_.size, options_.size}, crop.mirror, out);
     else write_centre(s.decoded, options_.resize, options_.size, out);
     s.decoded.owned.reset();
     return folder_.label(i);
@@ -130,22 +152,28 @@ Index FolderPictures::skipped(Comm& comm) const {
   }
   comm.sum(files.data(), Index(files.size()));
   for (double i : files) broken_.insert(Index(i));
-  if (!broken_.empty()) check_share(Index(broken_.size()), text(folder_.path(*broken_.rbegin()), ": skipped"));
+  if (!broken_.empty())
+    check_share(Index(broken_.size()), text(folder_.path(*broken_.rbegin()), ": skipped"));
   return Index(broken_.size());
 }
 
 void FolderPictures::check_share(Index broken, const std::string& last) const {
   if (broken == folder_.count())
-    user_error("[pictures] ", last, "; not one of ", broken, " pictures can be decoded; expected whole ones (--check-data lists all that are broken)");
+    user_error(
+        "[pictures] ", last, "; not one of ", broken,
+        " pictures can be decoded; expected whole ones (--check-data lists all that are broken)");
   if (double(broken) > options_.most_broken * double(folder_.count()))
-    user_error("[pictures] ", last, "; ", broken, " of ", folder_.count(), " pictures can't be decoded so far; expected at most ",
-               100 * options_.most_broken, " % (--check-data lists all that are broken)");
+    user_error("[pictures] ", last, "; ", broken, " of ", folder_.count(),
+               " pictures can't be decoded so far; expected at most ", 100 * options_.most_broken,
+               " % (--check-data lists all that are broken)");
 }
 
 void FolderPictures::skip(Index i, const std::string& why) const {
   const std::string file = folder_.path(i);
   if (options_.split == Split::test)
-    user_error("[pictures] ", file, ": ", why, "; expected a whole picture: results need all of val/ (--check-data lists all that are broken)");
+    user_error("[pictures] ", file, ": ", why,
+               "; expected a whole picture: results need all of val/ (--check-data lists all that "
+               "are broken)");
   std::lock_guard<std::mutex> lock(mutex_);
   if (broken_.count(i)) return;
   check_share(Index(broken_.size()) + 1, file + ": " + why);
@@ -169,12 +197,16 @@ Dataset in_memory(const FolderPictures& pictures, Index count) {
   Dataset d = description(pictures);
   const Index stride = std::max<Index>(1, d.count / count);
   d.count = std::min(d.count, count);
-  d.labels.resize(std::size_t(d.count)), d.pictures.resize(std::size_t(d.count * d.bytes_a_picture()));
-  parallel_for(d.count, [&](Index i) { d.labels[i] = pictures.write(i * stride, nullptr, d.pictures.data() + i * d.bytes_a_picture()); });
+  d.labels.resize(std::size_t(d.count)),
+      d.pictures.resize(std::size_t(d.count * d.bytes_a_picture()));
+  parallel_for(d.count, [&](Index i) {
+    d.labels[i] = pictures.write(i * stride, nullptr, d.pictures.data() + i * d.bytes_a_picture());
+  });
   return d;
 }
 
-std::vector<std::string> check_data(const ImageFolder& folder, const std::function<void(Index)>& progress) {
+std::vector<std::string> check_data(const ImageFolder& folder,
+                                    const std::function<void(Index)>& progress) {
   constexpr Index at_once = 64;
   std::map<Index, std::string> broken;
   std::mutex mutex;
@@ -186,7 +218,12 @@ std::vector<std::string> check_data(const ImageFolder& folder, const std::functi
       std::string why;
       try {
         const std::size_t bytes = read_whole(folder.path(i), s.file);
-        decode(s.file.data(), bytes, [](Index height, Index width) { return Wanted{{0, 0, height, width}}; }, s.decoded);
+        decode(
+            s.file.data(), bytes,
+            [](Index height, Index width) {
+              return Wanted{{0, 0, height, width}};
+            },
+            s.decoded);
         continue;
       } catch (const DecodeError& error) {
         why = one_line(folder.path(i) + ": " + error.what());

@@ -14,7 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 constexpr Index side = 28, padded = 32, border = (padded - side) / 2;
 
-Index big_endian(const std::uint8_t* b) { return Index(b[0]) << 24 | Index(b[1]) << 16 | Index(b[2]) << 8 | Index(b[3]); }
+Index big_endian(const std::uint8_t* b) {
+  return Index(b[0]) << 24 | Index(b[1]) << 16 | Index(b[2]) << 8 | Index(b[3]);
+}
 
 std::string hex(Index magic) {
   std::string s = "0x";
@@ -28,7 +30,8 @@ std::string path_of(const std::string& directory, const std::string& name) {
   std::string plain = (fs::path(directory) / name).string();
   for (const std::string& path : {plain, plain + ".gz"})
     if (fs::exists(path, ignored)) return path;
-  user_error("[idx] ", plain, ": no such file, nor ", name, ".gz; expected the folder that holds the data set's four idx files");
+  user_error("[idx] ", plain, ": no such file, nor ", name,
+             ".gz; expected the folder that holds the data set's four idx files");
 }
 
 }  // namespace
@@ -36,13 +39,19 @@ std::string path_of(const std::string& directory, const std::string& name) {
 IdxFile read_idx(const std::string& path, int rank) {
   IdxFile file;
   file.bytes = read_file_maybe_gzip(path);
-  Index size = Index(file.bytes.size()), header = 4 + 4 * rank, magic = 0x0800 + rank;  // 08: unsigned bytes
-  if (size == 0) user_error("[idx] ", path, ": empty; expected an idx file with magic ", hex(magic), ": fetch it again");
+  Index size = Index(file.bytes.size()), header = 4 + 4 * rank,
+        magic = 0x0800 + rank;  // 08: unsigned bytes
+  if (size == 0)
+    user_error("[idx] ", path, ": empty; expected an idx file with magic ", hex(magic),
+               ": fetch it again");
   if (size >= 4 && big_endian(file.bytes.data()) != magic)
-    user_error("[idx] ", path, ": magic ", hex(big_endian(file.bytes.data())), " at byte 0; expected ", hex(magic), " (unsigned bytes, ", rank,
-               rank == 1 ? " dimension" : " dimensions", "): are pictures and labels interchanged?");
+    user_error("[idx] ", path, ": magic ", hex(big_endian(file.bytes.data())),
+               " at byte 0; expected ", hex(magic), " (unsigned bytes, ", rank,
+               rank == 1 ? " dimension" : " dimensions",
+               "): are pictures and labels interchanged?");
   if (size < header)
-    user_error("[idx] ", path, ": ends at byte ", size, ", inside its header; expected ", header, " bytes of header: fetch it again");
+    user_error("[idx] ", path, ": ends at byte ", size, ", inside its header; expected ", header,
+               " bytes of header: fetch it again");
   std::vector<Index> dims;
   double bytes = 1;  // as a double: 32-bit sizes may multiply beyond 64 bits
   for (int i = 0; i < rank; i++) {
@@ -50,39 +59,50 @@ IdxFile read_idx(const std::string& path, int rank) {
     bytes *= double(dims.back());
   }
   Shape shape(dims);
-  if (dims[0] == 0) user_error("[idx] ", path, ": sizes ", shape, " at byte 4: nothing in it; expected at least one entry");
+  if (dims[0] == 0)
+    user_error("[idx] ", path, ": sizes ", shape,
+               " at byte 4: nothing in it; expected at least one entry");
   if (bytes != double(size - header))
-    user_error("[idx] ", path, ": ", double(size - header) < bytes ? "truncated" : "too long", ", ends at byte ", size, "; expected sizes ", shape,
-               " from byte 4 to take ", header + bytes < 1e15 ? std::to_string(Index(header + bytes)) : "far more",
+    user_error("[idx] ", path, ": ", double(size - header) < bytes ? "truncated" : "too long",
+               ", ends at byte ", size, "; expected sizes ", shape, " from byte 4 to take ",
+               header + bytes < 1e15 ? std::to_string(Index(header + bytes)) : "far more",
                " bytes: is the download complete?");
   file.dims = dims;
   file.bytes.erase(file.bytes.begin(), file.bytes.begin() + header);
   return file;
 }
 
-// Fashion-MNIST's mean and standard deviation are .2860 and .3530 over 28×28; over 32×32 with its zeros they are
-// these, measured on the training set (a test measures them again).
+// Fashion-MNIST's mean and standard deviation are .2860 and .3530 over 28×28; over 32×32 with its
+// zeros they are these, measured on the training set (a test measures them again).
 IdxFormat fashion_mnist() {
   return {"fashion-mnist",
-          {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"},
-          0.2190, 0.3318, true};
+          {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+           "Bag", "Ankle boot"},
+          0.2190,
+          0.3318,
+          true};
 }
-// From .1307 and .3081 over 28×28: mean × 784/1024, and the same for the mean square. A mirrored digit is no digit.
-IdxFormat mnist() { return {"mnist", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, 0.1000, 0.2752, false}; }
+// From .1307 and .3081 over 28×28: mean × 784/1024, and the same for the mean square. A mirrored
+// digit is no digit.
+IdxFormat mnist() {
+  return {"mnist", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, 0.1000, 0.2752, false};
+}
 
 Dataset load_idx(const IdxFormat& format, const std::string& directory, Split split, Index first) {
   std::string stem = split == Split::train ? "train" : "t10k";
-  std::string pictures_path = path_of(directory, stem + "-images-idx3-ubyte"), labels_path = path_of(directory, stem + "-labels-idx1-ubyte");
+  std::string pictures_path = path_of(directory, stem + "-images-idx3-ubyte"),
+              labels_path = path_of(directory, stem + "-labels-idx1-ubyte");
   IdxFile pictures = read_idx(pictures_path, 3), labels = read_idx(labels_path, 1);
   Index there = pictures.dims[0];
   if (pictures.dims[1] != side || pictures.dims[2] != side)
-    user_error("[idx] ", pictures_path, ": pictures of ", pictures.dims[1], "x", pictures.dims[2], " (sizes at byte 8); expected ", side, "x", side,
-               ", as ", format.name, " has them");
+    user_error("[idx] ", pictures_path, ": pictures of ", pictures.dims[1], "x", pictures.dims[2],
+               " (sizes at byte 8); expected ", side, "x", side, ", as ", format.name, " has them");
   if (labels.dims[0] != there)
-    user_error("[idx] ", labels_path, ": ", labels.dims[0], " labels (size at byte 4); expected ", there, ", one for each picture of ",
-               pictures_path, ": are they of the same split?");
+    user_error("[idx] ", labels_path, ": ", labels.dims[0], " labels (size at byte 4); expected ",
+               there, ", one for each picture of ", pictures_path, ": are they of the same split?");
   if (first > there)
-    user_error("[idx] ", pictures_path, ": the first ", first, " pictures were asked for; expected at most ", there, ", all there are");
+    user_error("[idx] ", pictures_path, ": the first ", first,
+               " pictures were asked for; expected at most ", there, ", all there are");
 
   Dataset d;
   d.name = format.name;
@@ -97,10 +117,12 @@ Dataset load_idx(const IdxFormat& format, const std::string& directory, Split sp
   d.pictures.assign(d.count * padded * padded, 0);
   for (Index i = 0; i < d.count; i++) {
     if (labels.bytes[i] >= d.classes)
-      user_error("[idx] ", labels_path, ": label ", int(labels.bytes[i]), " in record ", i, " (byte ", 8 + i, "); expected 0 to ", d.classes - 1);
+      user_error("[idx] ", labels_path, ": label ", int(labels.bytes[i]), " in record ", i,
+                 " (byte ", 8 + i, "); expected 0 to ", d.classes - 1);
     d.labels.push_back(labels.bytes[i]);
     for (Index y = 0; y < side; y++)
-      std::copy_n(pictures.bytes.data() + (i * side + y) * side, side, d.pictures.data() + (i * padded + y + border) * padded + border);
+      std::copy_n(pictures.bytes.data() + (i * side + y) * side, side,
+                  d.pictures.data() + (i * padded + y + border) * padded + border);
   }
   return d;
 }

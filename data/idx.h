@@ -1,6 +1,8 @@
-// IDX files, as MNIST and Fashion-MNIST are published: big-endian magic (type, dimensions), sizes, then bytes.
-// Gzip or not is told by the content. The grey 28×28 pictures stand in the middle of 32×32, on zeros, in one channel.
-// Refused: another magic, sizes that do not fit the file, labels out of range, unequal numbers of pictures and labels.
+// IDX files, as MNIST and Fashion-MNIST are published: big-endian magic (type, dimensions), sizes,
+// then bytes. Gzip or not is told by the content. The grey 28×28 pictures stand in the middle of
+// 32×32, on zeros, in one channel.
+// Refused: another magic, sizes that do not fit the file, labels out of range, unequal numbers of
+// pictures and labels.
 #pragma once
 #include "data/dataset.h"
 
@@ -8,7 +10,7 @@ namespace fission {
 namespace data {
 
 struct IdxFile {
-  std::vector<Index> dims;          // (count,H,W) or (count)
+  std::vector<Index> dims;  // (count,H,W) or (count)
   std::vector<std::uint8_t> bytes;
 };
 IdxFile read_idx(const std::string& path, int rank);  // unsigned bytes of that many dimensions
@@ -22,7 +24,8 @@ struct IdxFormat {
 IdxFormat fashion_mnist();
 IdxFormat mnist();
 
-Dataset load_idx(const IdxFormat& format, const std::string& directory, Split split, Index first = 0);
+Dataset load_idx(const IdxFormat& format, const std::string& directory, Split split,
+                 Index first = 0);
 
 }  // namespace data
 }  // namespace fission

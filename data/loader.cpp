@@ -8,10 +8,13 @@ namespace fission {
 namespace data {
 namespace {
 
-constexpr Index in_use = 2;      // batches the consumer may be using: the last two handed out
-// Pictures a thread takes, so that several threads share a batch: many small ones, one at a time of those that are decoded.
-Index chunk_for(Index bytes_a_picture) { return std::clamp<Index>(32 * 3072 / bytes_a_picture, 1, 32); }
-constexpr Index key_bits = 24;   // of stage and of epoch in a random stream's 48-bit item
+constexpr Index in_use = 2;  // batches the consumer may be using: the last two handed out
+// Pictures a thread takes, so that several threads share a batch: many small ones, one at a time of
+// those that are decoded.
+Index chunk_for(Index bytes_a_picture) {
+  return std::clamp<Index>(32 * 3072 / bytes_a_picture, 1, 32);
+}
+constexpr Index key_bits = 24;  // of stage and of epoch in a random stream's 48-bit item
 constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
 
 // Host memory that the device copies from
@@ -19,8 +22,10 @@ template <class T>
 class Staging {
  public:
   explicit Staging(const Tensor& to)
-      : device_(to.backend()), in_place_(&device_.arena(Memory::host) == &device_.arena(Memory::device)),
-        data_(static_cast<T*>(in_place_ ? to.data() : device_.allocate(to.bytes(), Memory::host))) {}
+      : device_(to.backend()),
+        in_place_(&device_.arena(Memory::host) == &device_.arena(Memory::device)),
+        data_(static_cast<T*>(in_place_ ? to.data() : device_.allocate(to.bytes(), Memory::host))) {
+  }
   ~Staging() {
     if (!in_place_) device_.free(data_, Memory::host);
   }
@@ -28,7 +33,9 @@ class Staging {
   Staging& operator=(const Staging&) = delete;
   T* data() { return data_; }
   void send(Tensor& to, Index n) {
-    if (!in_place_) device_.copy(to.data(), data_, n * sizeof(T), Backend::Direction::host_to_device, Queue::transfer);
+    if (!in_place_)
+      device_.copy(to.data(), data_, n * sizeof(T), Backend::Direction::host_to_device,
+                   Queue::transfer);
   }
 
  private:
@@ -41,8 +48,11 @@ class Staging {
 
 struct Loader::Slot {
   Slot(Backend& device, Index batch, const Shape& p)
-      : pictures(device, {batch, p[1], p[2], p[3]}, DType::u8), labels(device, {batch}, DType::i32), host_pictures(pictures),
-        host_labels(labels), members(batch) {}
+      : pictures(device, {batch, p[1], p[2], p[3]}, DType::u8),
+        labels(device, {batch}, DType::i32),
+        host_pictures(pictures),
+        host_labels(labels),
+        members(batch) {}
 
   Tensor pictures, labels;  // of a whole batch; a smaller one is a slice
   Staging<std::uint8_t> host_pictures;
@@ -55,33 +65,43 @@ struct Loader::Slot {
   std::exception_ptr error;
   // of the consumer alone
   bool sent = false;
-  std::unique_ptr<Event> copied, released;  // its copy is done; work on what lay there before is done
+  std::unique_ptr<Event> copied,
+      released;  // its copy is done; work on what lay there before is done
 };
 
 Loader::Loader(const Dataset& dataset, Backend& device, const LoaderOptions& options)
     : Loader(pictures_of(dataset), device, options) {}
 
-Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device, const LoaderOptions& options)
+Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device,
+               const LoaderOptions& options)
     : source_(std::move(source)), device_(device), options_(options) {
   Shape shape = source_->shape();
   count_ = shape[0];
-  FISSION_CHECK(shape.rank() == 4 && shape.numel() > 0 && count_ < Index(1) << 32, "[loader] pictures ", shape);
-  FISSION_CHECK(options.batch > 0 && options.threads > 0 && options.ahead > 0, "[loader] batch ", options.batch, ", threads ", options.threads,
-                ", ahead ", options.ahead);
-  FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ", options.stage);
-  FISSION_CHECK(options.group > 0 && options.batch % options.group == 0 && options.rank >= 0 && options.rank < options.ranks, "[loader] batch ",
-                options.batch, ", groups of ", options.group, ", part ", options.rank, " of ", options.ranks);
+  FISSION_CHECK(shape.rank() == 4 && shape.numel() > 0 && count_ < Index(1) << 32,
+                "[loader] pictures ", shape);
+  FISSION_CHECK(options.batch > 0 && options.threads > 0 && options.ahead > 0, "[loader] batch ",
+                options.batch, ", threads ", options.threads, ", ahead ", options.ahead);
+  FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ",
+                options.stage);
+  FISSION_CHECK(options.group > 0 && options.batch % options.group == 0 && options.rank >= 0 &&
+                    options.rank < options.ranks,
+                "[loader] batch ", options.batch, ", groups of ", options.group, ", part ",
+                options.rank, " of ", options.ranks);
   at_once_ = chunk_for(shape.numel() / count_);
   used_ = count_ - count_ % options.group;
-  if (used_ == 0) user_error("[loader] ", count_, " pictures do not fill one group of ", options.group, "; expected groups of at most ", count_);
+  if (used_ == 0)
+    user_error("[loader] ", count_, " pictures do not fill one group of ", options.group,
+               "; expected groups of at most ", count_);
   steps_ = options.drop_last ? used_ / options.batch : (used_ + options.batch - 1) / options.batch;
   if (steps_ == 0)
-    user_error("[loader] ", count_, " pictures and batches of ", options.batch, ", full ones only: not one batch; expected batches of at most ",
-               count_);
-  Index groups = std::min(options.batch, used_) / options.group, largest = (groups + options.ranks - 1) / options.ranks * options.group;
+    user_error("[loader] ", count_, " pictures and batches of ", options.batch,
+               ", full ones only: not one batch; expected batches of at most ", count_);
+  Index groups = std::min(options.batch, used_) / options.group,
+        largest = (groups + options.ranks - 1) / options.ranks * options.group;
   for (Index i = 0; i < options.ahead + in_use; i++) {
     ring_.push_back(std::make_unique<Slot>(device, largest, shape));
-    ring_.back()->released = device.record(Queue::compute);  // the memory's last owner may still be at work on it
+    ring_.back()->released =
+        device.record(Queue::compute);  // the memory's last owner may still be at work on it
   }
   try {
     for (int i = 0; i < options.threads; i++) threads_.emplace_back([this] { work(); });
@@ -116,7 +136,8 @@ Loader::Position Loader::after(Position p) const {
   return {options_.fixed_key ? p.epoch : p.epoch + 1, 0};
 }
 
-// ---- the threads ------------------------------------------------------------------------------------------------
+// ---- the threads
+// ------------------------------------------------------------------------------------------------
 
 bool Loader::work_to_do() const {
   if (assigned_ < limit_) return true;
@@ -151,7 +172,8 @@ void Loader::work() {
   }
 }
 
-// Under the mutex: an epoch's permutation is drawn once, by whoever comes first (1 ms for 50000 pictures).
+// Under the mutex: an epoch's permutation is drawn once, by whoever comes first (1 ms for 50000
+// pictures).
 void Loader::assign_next() {
   Slot& s = slot(assigned_);
   s.key = options_.stage << key_bits | position_.epoch;
@@ -159,13 +181,15 @@ void Loader::assign_next() {
   s.error = nullptr;
   Index first = position_.step * options_.batch;
   s.whole = std::min(options_.batch, used_ - first);
-  const Index groups = s.whole / options_.group, mine = groups * options_.rank / options_.ranks, next = groups * (options_.rank + 1) / options_.ranks;
+  const Index groups = s.whole / options_.group, mine = groups * options_.rank / options_.ranks,
+              next = groups * (options_.rank + 1) / options_.ranks;
   first += mine * options_.group;
   s.count = (next - mine) * options_.group;
   try {
     if (options_.shuffle && order_epoch_ != position_.epoch) {
       order_epoch_ = -1;
-      order_ = Random(options_.seed, random_purpose::order, s.key).permutation(std::uint32_t(count_));
+      order_ =
+          Random(options_.seed, random_purpose::order, s.key).permutation(std::uint32_t(count_));
       order_epoch_ = position_.epoch;
     }
     if (options_.shuffle) std::copy_n(order_.begin() + first, s.count, s.members.begin());
@@ -184,10 +208,12 @@ void Loader::fill(Slot& s, Index chunk) const {
   Random random(options_.seed, random_purpose::augmentation, s.key);
   Index bytes = s.pictures.numel() / s.pictures.dim(0);
   for (Index i = chunk * at_once_; i < std::min(s.count, (chunk + 1) * at_once_); i++)
-    s.host_labels.data()[i] = source_->write(s.members[i], options_.augment ? &random : nullptr, s.host_pictures.data() + i * bytes);
+    s.host_labels.data()[i] = source_->write(s.members[i], options_.augment ? &random : nullptr,
+                                             s.host_pictures.data() + i * bytes);
 }
 
-// ---- the consumer -----------------------------------------------------------------------------------------------
+// ---- the consumer
+// -----------------------------------------------------------------------------------------------
 
 // Serials from `serial` on begin anew at `position`; what was prepared of them is dropped.
 void Loader::seek(Index serial, Position position) {
@@ -207,7 +233,9 @@ void Loader::seek(Index serial, Position position) {
   position_ = position;
 }
 
-bool Loader::ready(Index serial) { return serial < assigned_ && slot(serial).finished == slot(serial).chunks; }
+bool Loader::ready(Index serial) {
+  return serial < assigned_ && slot(serial).finished == slot(serial).chunks;
+}
 
 void Loader::wait_until_ready(Index serial) {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -227,12 +255,15 @@ void Loader::send(Slot& s) {
 }
 
 Batch Loader::next(Index epoch, Index step) {
-  FISSION_CHECK(step >= 0 && step < steps_ && epoch >= 0 && epoch < fixed_epoch, "[loader] epoch ", epoch, ", step ", step, " of ", steps_);
+  FISSION_CHECK(step >= 0 && step < steps_ && epoch >= 0 && epoch < fixed_epoch, "[loader] epoch ",
+                epoch, ", step ", step, " of ", steps_);
   Position position{options_.fixed_key ? fixed_epoch : epoch, step};
   Index serial = served_++;
-  if (serial >= in_use) {  // the batch before the last is given up: its slot is filled anew from here on
+  if (serial >=
+      in_use) {  // the batch before the last is given up: its slot is filled anew from here on
     Slot& old = slot(serial - in_use);
-    if (old.sent) device_.wait_on_host(*old.copied);  // long done: that batch has been worked on since
+    if (old.sent)
+      device_.wait_on_host(*old.copied);  // long done: that batch has been worked on since
     old.released = device_.record(Queue::compute);
     old.sent = false;
   }
@@ -243,7 +274,8 @@ Batch Loader::next(Index epoch, Index step) {
   Slot& s = slot(serial);
   if (!s.sent) send(s);
   device_.wait(Queue::compute, *s.copied);
-  for (Index n = serial + 1; n <= serial + options_.ahead; n++) {  // those ready by now travel while this one is used
+  for (Index n = serial + 1; n <= serial + options_.ahead;
+       n++) {  // those ready by now travel while this one is used
     Slot& later = slot(n);
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -253,7 +285,8 @@ Batch Loader::next(Index epoch, Index step) {
   }
   expected_ = after(position);
   const Shape& shape = s.pictures.shape();
-  return {s.pictures.slice(0, {s.count, shape[1], shape[2], shape[3]}), s.labels.slice(0, {s.count}), options_.ranks > 1 ? s.whole : 0};
+  return {s.pictures.slice(0, {s.count, shape[1], shape[2], shape[3]}),
+          s.labels.slice(0, {s.count}), options_.ranks > 1 ? s.whole : 0};
 }
 
 }  // namespace data

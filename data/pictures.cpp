@@ -12,8 +12,10 @@ namespace {
 class DatasetPictures : public PictureSource {
  public:
   explicit DatasetPictures(const Dataset& d) : d_(d) {
-    FISSION_CHECK(Index(d.labels.size()) == d.count && Index(d.pictures.size()) == d.count * d.bytes_a_picture(), "[loader] ", d.name, ": ",
-                  d.labels.size(), " labels, ", d.pictures.size(), " bytes for ", shape());
+    FISSION_CHECK(Index(d.labels.size()) == d.count &&
+                      Index(d.pictures.size()) == d.count * d.bytes_a_picture(),
+                  "[loader] ", d.name, ": ", d.labels.size(), " labels, ", d.pictures.size(),
+                  " bytes for ", shape());
   }
   Shape shape() const override { return {d_.count, d_.height, d_.width, d_.channels}; }
   std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
@@ -29,13 +31,18 @@ class DatasetPictures : public PictureSource {
 
 class Part : public PictureSource {
  public:
-  Part(SourcePtr all, Index count, Index stride) : all_(std::move(all)), count_(count), stride_(stride) {}
+  Part(SourcePtr all, Index count, Index stride)
+      : all_(std::move(all)), count_(count), stride_(stride) {}
   Shape shape() const override {
     Shape s = all_->shape();
     return {count_, s[1], s[2], s[3]};
   }
-  std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override { return all_->write(i * stride_, random, out); }
-  std::string fingerprint() const override { return text("of ", all_->fingerprint(), ": ", count_, ", each ", stride_); }
+  std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
+    return all_->write(i * stride_, random, out);
+  }
+  std::string fingerprint() const override {
+    return text("of ", all_->fingerprint(), ": ", count_, ", each ", stride_);
+  }
 
  private:
   SourcePtr all_;

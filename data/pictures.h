@@ -1,4 +1,5 @@
-// What a loader reads: pictures of one size, from memory or decoded from files; and what a growth must know of a data set.
+// What a loader reads: pictures of one size, from memory or decoded from files; and what a growth
+// must know of a data set.
 #pragma once
 #include <memory>
 #include <string>
@@ -20,21 +21,23 @@ struct PictureSource {
   virtual std::int32_t write(Index picture, const Random* random, std::uint8_t* out) const = 0;
   // what processes that work on the same pictures compare
   virtual std::string fingerprint() const { return shape().str(); }
-  // files left out so far, since this start, by all processes together; all of them call it, and each knows of all files afterwards
+  // files left out so far, since this start, by all processes together; all of them call it, and
+  // each knows of all files afterwards
   virtual Index skipped(Comm&) const { return 0; }
 };
 using SourcePtr = std::shared_ptr<const PictureSource>;
 
 SourcePtr pictures_of(const Dataset& dataset);  // which must outlive it
-// `count` of the pictures (all, if there are fewer), every so-manieth: the first ones where `stride` is 1
+// `count` of the pictures (all, if there are fewer), every so-manieth: the first ones where
+// `stride` is 1
 SourcePtr part_of(SourcePtr all, Index count, Index stride = 1);
 
 struct PictureSets {
-  std::string name;               // "cifar10"
+  std::string name;  // "cifar10"
   Index classes = 0;
   std::vector<double> mean, std;  // (C), of bytes/255
   SourcePtr train, test;
-  bool by_class = false;          // train lists class after class: a part of it must be spread over all
+  bool by_class = false;  // train lists class after class: a part of it must be spread over all
 };
 PictureSets picture_sets(const Dataset& train, const Dataset& test);  // both must outlive it
 

@@ -1,6 +1,7 @@
-// Bilinear resizing with antialiasing, equal to Pillow's Image.resize(size, BILINEAR, box) to the bit: its 8-bit
-// scheme of two passes, rows first, weights of 22 bits, each pass rounded to bytes (Pillow, src/libImaging/Resample.c).
-// Only the part of the result that is asked for is computed. Refuses nothing: who calls checks sizes.
+// Bilinear resizing with antialiasing, equal to Pillow's Image.resize(size, BILINEAR, box) to the
+// bit: its 8-bit scheme of two passes, rows first, weights of 22 bits, each pass rounded to bytes
+// (Pillow, src/libImaging/Resample.c). Only the part of the result that is asked for is computed.
+// Refuses nothing: who calls checks sizes.
 #pragma once
 #include <cstdint>
 
@@ -23,9 +24,11 @@ struct PixelView {
   Index height = 0, width = 0;
 };
 
-// `box` of `in`, resized to (height,width); of that, `part` to out (part.height,part.width,3), mirrored left to right or not.
-// No pixel outside `in` is seen: a view of a crop is what resizing a picture cropped before would give.
-void resize(const PixelView& in, const Box& box, Index height, Index width, const Area& part, bool mirror, std::uint8_t* out);
+// `box` of `in`, resized to (height,width); of that, `part` to out (part.height,part.width,3),
+// mirrored left to right or not. No pixel outside `in` is seen: a view of a crop is what resizing a
+// picture cropped before would give.
+void resize(const PixelView& in, const Box& box, Index height, Index width, const Area& part,
+            bool mirror, std::uint8_t* out);
 
 }  // namespace data
 }  // namespace fission

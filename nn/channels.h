@@ -1,6 +1,7 @@
 // Channel axes: how a network can be rewired without anyone knowing which network it is.
-// An axis is one set of channels that keeps one width. Every stored tensor says what its first and its last
-// dimension are to which axis; surgery, costs, caps and printed widths are written once, over axes.
+// An axis is one set of channels that keeps one width. Every stored tensor says what its first and
+// its last dimension are to which axis; surgery, costs, caps and printed widths are written once,
+// over axes.
 #pragma once
 #include <string>
 #include <vector>
@@ -22,12 +23,12 @@ struct AxisUse {
 };
 
 struct Axis {
-  std::string name;         // the producing layer's
+  std::string name;  // the producing layer's
   Index width = 0;
-  Index max_width = 0;      // a split may not pass it
-  int group = 0;            // of the energy budget (E12)
-  int producer = -1;        // index of the block whose rows are the neurons
-  std::vector<int> chain;   // the depthwise blocks between it and its consumers (E6c walks them)
+  Index max_width = 0;     // a split may not pass it
+  int group = 0;           // of the energy budget (E12)
+  int producer = -1;       // index of the block whose rows are the neurons
+  std::vector<int> chain;  // the depthwise blocks between it and its consumers (E6c walks them)
 };
 
 }  // namespace fission

@@ -37,7 +37,8 @@ const char* dtype_name(DType type) {
   return "?";
 }
 
-StoredTensor stored_as(DType type, const std::vector<std::int64_t>& shape, const std::vector<double>& v) {
+StoredTensor stored_as(DType type, const std::vector<std::int64_t>& shape,
+                       const std::vector<double>& v) {
   switch (type) {
     case DType::f64: return StoredTensor::of(shape, v);
     case DType::i32: return StoredTensor::of(shape, std::vector<std::int32_t>(v.begin(), v.end()));
@@ -55,29 +56,34 @@ std::string joined(const std::vector<Index>& v) {
 Index positive(const TensorFile& file, const std::string& key, Index most) {
   const std::string& text = file.metadata_at(key);
   Index value = 0;
-  bool digits = !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string::npos;
+  bool digits = !text.empty() && text.size() < 10 &&
+                text.find_first_not_of("0123456789") == std::string::npos;
   if (digits) value = std::stoll(text);
   if (!digits || value < 1 || value > most)
-    user_error(file.path, ": metadata '", key, "': '", text, "', expected a whole number from 1 to ", most);
+    user_error(file.path, ": metadata '", key, "': '", text,
+               "', expected a whole number from 1 to ", most);
   return value;
 }
 
 // f32 files load into f64 networks exactly; f64 files don't load into f32 networks
-void load_into(const TensorFile& file, const std::string& name, const std::vector<std::int64_t>& shape, DType type,
+void load_into(const TensorFile& file, const std::string& name,
+               const std::vector<std::int64_t>& shape, DType type,
                const std::function<void(const std::vector<double>&)>& set) {
   const StoredTensor& t = file.at(name);
   const char* want = type == DType::f64 && t.dtype == "F32" ? "F32" : dtype_name(type);
   set(file.expect(name, want, shape).as_doubles());
 }
 
-// Each axis is mixed into the next one. Widths that the file can't fill are refused before any memory is asked for.
+// Each axis is mixed into the next one. Widths that the file can't fill are refused before any
+// memory is asked for.
 void expect_room(const TensorFile& file, const std::vector<Index>& widths) {
   double least = 0, held = 0;
-  for (std::size_t i = 1; i < widths.size(); i++) least += double(widths[i - 1]) * double(widths[i]);
+  for (std::size_t i = 1; i < widths.size(); i++)
+    least += double(widths[i - 1]) * double(widths[i]);
   for (const auto& t : file.tensors) held += double(t.second.numel());
   if (least > held)
-    user_error(file.path, ": metadata 'widths': '", file.metadata_at("widths"), "' make more than ", least,
-               " weights, expected no more than the file's ", held, " numbers");
+    user_error(file.path, ": metadata 'widths': '", file.metadata_at("widths"), "' make more than ",
+               least, " weights, expected no more than the file's ", held, " numbers");
 }
 
 void load_stored(const TensorFile& file, const std::string& name, const Stored& s, Tensor place) {
@@ -113,16 +119,20 @@ std::vector<double> from_pytorch(const Stored& s, const std::vector<double>& val
 void store_network(TensorFile& file, const Network& network) {
   const NetworkConfig& c = network.config();
   auto& m = file.metadata;
-  m["format"] = format, m["model"] = c.model, m["widths"] = joined(c.widths), m["classes"] = std::to_string(c.classes);
-  m["size"] = std::to_string(c.size), m["channels"] = std::to_string(c.channels), m["stem_stride"] = std::to_string(c.stem_stride);
+  m["format"] = format, m["model"] = c.model, m["widths"] = joined(c.widths),
+  m["classes"] = std::to_string(c.classes);
+  m["size"] = std::to_string(c.size), m["channels"] = std::to_string(c.channels),
+  m["stem_stride"] = std::to_string(c.stem_stride);
   m["activation"] = name_of(c.activation), m["macs"] = std::to_string(std::int64_t(network.macs()));
   for (const Stored& s : network.stored())
-    file.tensors[s.name] = stored_as(network.dtype(), pytorch_shape(s), to_pytorch(s, s.value.to_host()));
+    file.tensors[s.name] =
+        stored_as(network.dtype(), pytorch_shape(s), to_pytorch(s, s.value.to_host()));
 }
 
 NetworkConfig read_config(const TensorFile& file) {
   if (file.metadata_at("format") != format)
-    user_error(file.path, ": metadata 'format': '", file.metadata_at("format"), "', expected '", format, "'");
+    user_error(file.path, ": metadata 'format': '", file.metadata_at("format"), "', expected '",
+               format, "'");
   NetworkConfig c;
   c.model = file.metadata_at("model");
   try {
@@ -140,7 +150,8 @@ void load_parameters(const TensorFile& file, Network& network, const std::string
   for (const Stored& s : network.stored()) load_stored(file, prefix + s.name, s, s.value);
 }
 
-std::unique_ptr<Network> load_network(const TensorFile& file, Backend& backend, DType dtype, const std::vector<std::string>& owned) {
+std::unique_ptr<Network> load_network(const TensorFile& file, Backend& backend, DType dtype,
+                                      const std::vector<std::string>& owned) {
   NetworkConfig config = read_config(file);
   expect_room(file, config.widths);
   auto network = make_network(config, backend, dtype, 0);
@@ -150,16 +161,22 @@ std::unique_ptr<Network> load_network(const TensorFile& file, Backend& backend, 
   for (const auto& entry : file.tensors) {
     bool mine = known.count(entry.first) != 0;
     for (const std::string& o : owned) mine = mine || entry.first.rfind(o + "/", 0) == 0;
-    if (!mine) user_error(file.path, ": tensor '", entry.first, "' is no part of a ", config.model, " with widths ", file.metadata_at("widths"));
+    if (!mine)
+      user_error(file.path, ": tensor '", entry.first, "' is no part of a ", config.model,
+                 " with widths ", file.metadata_at("widths"));
   }
   return network;
 }
 
-void store_flat(TensorFile& file, const Network& network, const std::string& prefix, const Tensor& flat) {
+void store_flat(TensorFile& file, const Network& network, const std::string& prefix,
+                const Tensor& flat) {
   for (const Stored& s : network.stored())
-    if (s.parameter) file.tensors[prefix + s.name] = stored_as(flat.dtype(), pytorch_shape(s), to_pytorch(s, network.view(s, flat).to_host()));
+    if (s.parameter)
+      file.tensors[prefix + s.name] =
+          stored_as(flat.dtype(), pytorch_shape(s), to_pytorch(s, network.view(s, flat).to_host()));
 }
-void load_flat(const TensorFile& file, const Network& network, const std::string& prefix, Tensor& flat) {
+void load_flat(const TensorFile& file, const Network& network, const std::string& prefix,
+               Tensor& flat) {
   for (const Stored& s : network.stored())
     if (s.parameter) load_stored(file, prefix + s.name, s, network.view(s, flat));
 }
@@ -174,9 +191,9 @@ void load_tensor(const TensorFile& file, const std::string& name, Tensor& tensor
   for (int i = 0; i < tensor.shape().rank(); i++) shape.push_back(tensor.dim(i));
   load_into(file, name, shape, tensor.dtype(), [&](const std::vector<double>& v) {
     if (tensor.dtype() == DType::i32)
-      tensor.copy_from(Tensor::from(tensor.backend(), tensor.shape(), std::vector<std::int32_t>(v.begin(), v.end())));
-    else
-      tensor.copy_from(make_real(tensor.backend(), tensor.shape(), v, tensor.dtype()));
+      tensor.copy_from(Tensor::from(tensor.backend(), tensor.shape(),
+                                    std::vector<std::int32_t>(v.begin(), v.end())));
+    else tensor.copy_from(make_real(tensor.backend(), tensor.shape(), v, tensor.dtype()));
   });
 }
 
@@ -184,7 +201,8 @@ void check_no_nan(const TensorFile& file) {
   for (const auto& t : file.tensors)
     for (double x : t.second.as_doubles())
       if (!std::isfinite(x))
-        user_error(file.path, ": tensor '", t.first, "' holds NaN or infinity: not written; the last good checkpoint stays");
+        user_error(file.path, ": tensor '", t.first,
+                   "' holds NaN or infinity: not written; the last good checkpoint stays");
 }
 
 }  // namespace fission

@@ -1,4 +1,5 @@
-// ConvBlock: convolution (dense or depthwise, no bias) + batch norm + activation: the unit that splits (E5).
+// ConvBlock: convolution (dense or depthwise, no bias) + batch norm + activation: the unit that
+// splits (E5).
 // SkipConv: the 1×1 convolution of a skip path, bare. LinearLayer: the classifier.
 // Trace: what a forward pass went through, for those who watch gradients pass (split/probe).
 #pragma once
@@ -10,16 +11,17 @@
 
 namespace fission {
 
-// A named tensor of a network: a parameter or a running statistic. Layout: see tensor/tensor.h's legend.
+// A named tensor of a network: a parameter or a running statistic. Layout: see tensor/tensor.h's
+// legend.
 struct Stored {
   std::string name;  // the authors' (PyTorch) name
   Shape shape;
   enum Kind { dense, depthwise, matrix, vector } kind = vector;  // (O,K,K,I), (K,K,C), (O,I), (C)
   AxisUse first, last;
   bool parameter = true;
-  Index offset = 0;    // in the flat buffer of parameters, or of statistics
-  Variable variable;   // parameters only
-  Tensor value;        // a view into the flat buffer
+  Index offset = 0;   // in the flat buffer of parameters, or of statistics
+  Variable variable;  // parameters only
+  Tensor value;       // a view into the flat buffer
 };
 
 struct ConvBlock;
@@ -39,7 +41,7 @@ struct ConvBlock {
   Index side = 0;                   // of its input picture
   Index positions = 0;              // output positions H'·W' of one picture
   int weight = -1, gamma = -1, beta = -1, running_mean = -1, running_var = -1;  // indices of Stored
-  Variable w, g, b;                 // weight, γ, β
+  Variable w, g, b;                                                             // weight, γ, β
   BatchNormState norm;
 
   Variable operator()(const Variable& x, Trace* trace = nullptr) {
@@ -50,11 +52,11 @@ struct ConvBlock {
   }
 };
 
-// From a block's input to its output, where both are added: consumes the one axis, and its rows are copied, never moved
-// apart, when the other splits (the project convolution's rows are).
+// From a block's input to its output, where both are added: consumes the one axis, and its rows are
+// copied, never moved apart, when the other splits (the project convolution's rows are).
 struct SkipConv {
   int in_axis = -1, out_axis = -1;
-  Index side = 0;          // of the picture, in and out
+  Index side = 0;  // of the picture, in and out
   int weight = -1;
   Variable w;
   Variable operator()(const Variable& x) const { return conv2d(x, w, {}); }

@@ -57,37 +57,45 @@ std::size_t write_all(int fd, const void* data, std::size_t bytes) {
   return done;
 }
 
-// A name is on the disk only when its directory is; file systems that can't flush a directory answer EINVAL.
+// A name is on the disk only when its directory is; file systems that can't flush a directory
+// answer EINVAL.
 void flush_directory(const std::string& path) {
   const Descriptor directory(open_file(path, O_RDONLY | O_DIRECTORY));
   if (directory.fd < 0 || (::fsync(directory.fd) != 0 && errno != EINVAL))
-    user_error(path, ": directory: could not be flushed to the disk (", reason(errno), "), expected a directory that can be");
+    user_error(path, ": directory: could not be flushed to the disk (", reason(errno),
+               "), expected a directory that can be");
 }
 
 std::uint64_t size_of_regular(const std::string& path, int fd) {
   struct stat status;
-  if (::fstat(fd, &status) != 0) user_error(path, ": file: its size can't be read (", reason(errno), ")");
+  if (::fstat(fd, &status) != 0)
+    user_error(path, ": file: its size can't be read (", reason(errno), ")");
   if (!S_ISREG(status.st_mode))
-    user_error(path, ": file: this is ", S_ISDIR(status.st_mode) ? "a directory" : "a device or pipe", ", expected a regular file");
+    user_error(path, ": file: this is ",
+               S_ISDIR(status.st_mode) ? "a directory" : "a device or pipe",
+               ", expected a regular file");
   return std::uint64_t(status.st_size);
 }
 
 // cuts an open file; `what` says whose length it is
 void cut(const std::string& path, int fd, std::uint64_t length, const char* what) {
   const std::uint64_t size = size_of_regular(path, fd);
-  if (size < length) user_error(path, ": end of file: ", size, " bytes, expected at least the ", length, " ", what);
+  if (size < length)
+    user_error(path, ": end of file: ", size, " bytes, expected at least the ", length, " ", what);
   if (size > length && (::ftruncate(fd, off_t(length)) != 0 || ::fsync(fd) != 0))
-    user_error(path, ": byte ", length, ": could not be cut here (", reason(errno), "), expected a writable file");
+    user_error(path, ": byte ", length, ": could not be cut here (", reason(errno),
+               "), expected a writable file");
 }
 
 }  // namespace
 
-void write_file_atomically(const std::string& path, std::uint64_t bytes, const std::function<void(const WriteChunk&)>& body) {
+void write_file_atomically(const std::string& path, std::uint64_t bytes,
+                           const std::function<void(const WriteChunk&)>& body) {
   const std::string temporary = path + ".tmp";
   std::uint64_t done = 0;
   const auto fail = [&](const char* what, int error) {
-    user_error(path, ": byte ", done, ": could not be ", what, " (", reason(error), "), expected to write ", bytes,
-               " bytes; what stood under this name is unchanged");
+    user_error(path, ": byte ", done, ": could not be ", what, " (", reason(error),
+               "), expected to write ", bytes, " bytes; what stood under this name is unchanged");
   };
   Descriptor file(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC));
   if (file.fd < 0) fail("created", errno);
@@ -98,7 +106,8 @@ void write_file_atomically(const std::string& path, std::uint64_t bytes, const s
       done += written;
       if (written < size) fail("written", errno);
     });
-    FISSION_CHECK(done == bytes, "[files] ", path, ": ", done, " bytes written, ", bytes, " announced");
+    FISSION_CHECK(done == bytes, "[files] ", path, ": ", done, " bytes written, ", bytes,
+                  " announced");
     if (::fsync(file.fd) != 0) fail("flushed to the disk", errno);
     if (::close(file.release()) != 0) fail("closed", errno);
     crash_point("before-rename");
@@ -112,13 +121,15 @@ void write_file_atomically(const std::string& path, std::uint64_t bytes, const s
 }
 
 void write_file_atomically(const std::string& path, const std::string& contents) {
-  write_file_atomically(path, contents.size(), [&](const WriteChunk& write) { write(contents.data(), contents.size()); });
+  write_file_atomically(path, contents.size(),
+                        [&](const WriteChunk& write) { write(contents.data(), contents.size()); });
 }
 
 // O_NONBLOCK: a pipe given by mistake must be refused, not waited for
 FileReader::FileReader(const std::string& path) : path_(path), fd_(-1) {
   Descriptor file(open_file(path, O_RDONLY | O_NONBLOCK));
-  if (file.fd < 0) user_error(path, ": file: can't be opened (", reason(errno), "), expected a readable file");
+  if (file.fd < 0)
+    user_error(path, ": file: can't be opened (", reason(errno), "), expected a readable file");
   size_ = size_of_regular(path, file.fd);
   fd_ = file.release();
 }
@@ -129,8 +140,12 @@ void FileReader::read(void* to, std::size_t bytes) {
   while (done < bytes) {
     const ssize_t n = ::read(fd_, static_cast<char*>(to) + done, bytes - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) user_error(path_, ": byte ", position_, ": can't be read (", reason(errno), "), expected ", bytes - done, " more bytes");
-    if (n == 0) user_error(path_, ": byte ", position_, ": the file ends here, expected ", bytes - done, " more bytes");
+    if (n < 0)
+      user_error(path_, ": byte ", position_, ": can't be read (", reason(errno), "), expected ",
+                 bytes - done, " more bytes");
+    if (n == 0)
+      user_error(path_, ": byte ", position_, ": the file ends here, expected ", bytes - done,
+                 " more bytes");
     done += std::size_t(n);
     position_ += std::uint64_t(n);
   }
@@ -153,34 +168,46 @@ void make_directories(const std::string& path) {
     } else {
       const int error = errno;
       const bool is_there = ::stat(part.c_str(), &status) == 0;
-      if (is_there && !S_ISDIR(status.st_mode)) user_error(path, ": directory: ", part, " is a file, expected a directory");
-      if (!is_there) user_error(path, ": directory: ", part, " can't be created (", reason(error), "), expected a writable place");
+      if (is_there && !S_ISDIR(status.st_mode))
+        user_error(path, ": directory: ", part, " is a file, expected a directory");
+      if (!is_there)
+        user_error(path, ": directory: ", part, " can't be created (", reason(error),
+                   "), expected a writable place");
     }
     if (end == std::string::npos) break;
   }
   if (::access(path.c_str(), W_OK | X_OK) != 0)
-    user_error(path, ": directory: can't be written to (", reason(errno), "), expected a writable one");
+    user_error(path, ": directory: can't be written to (", reason(errno),
+               "), expected a writable one");
 }
 
 void truncate_file(const std::string& path, std::uint64_t length) {
   const Descriptor file(open_file(path, O_WRONLY));
-  if (file.fd < 0) user_error(path, ": file: can't be opened (", reason(errno), "), expected a writable file");
+  if (file.fd < 0)
+    user_error(path, ": file: can't be opened (", reason(errno), "), expected a writable file");
   cut(path, file.fd, length, "bytes to keep");
 }
 
-AppendLog::AppendLog(const std::string& path, std::uint64_t length) : path_(path), fd_(-1), length_(length) {
+AppendLog::AppendLog(const std::string& path, std::uint64_t length)
+    : path_(path), fd_(-1), length_(length) {
   Descriptor file(open_file(path, O_RDWR | O_APPEND | (length == 0 ? O_CREAT : 0)));
   if (file.fd < 0) {
     const int error = errno;
-    const std::string wanted = length == 0 ? "a place where a log can be written" : text("a log of at least ", length, " bytes");
+    const std::string wanted = length == 0 ? "a place where a log can be written"
+                                           : text("a log of at least ", length, " bytes");
     user_error(path, ": file: can't be opened (", reason(error), "), expected ", wanted);
   }
-  if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)  // other errors: a file system without locks
+  if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 &&
+      errno == EWOULDBLOCK)  // other errors: a file system without locks
     user_error(path, ": file: another process adds lines to it, expected one at a time");
   char last = '\n';
-  if (length > 0 && size_of_regular(path, file.fd) >= length && ::pread(file.fd, &last, 1, off_t(length - 1)) != 1)
-    user_error(path, ": byte ", length - 1, ": can't be read (", reason(errno), "), expected the end of a line");
-  if (last != '\n') user_error(path, ": byte ", length - 1, ": amid a line, expected the end of the last line the checkpoint knows of");
+  if (length > 0 && size_of_regular(path, file.fd) >= length &&
+      ::pread(file.fd, &last, 1, off_t(length - 1)) != 1)
+    user_error(path, ": byte ", length - 1, ": can't be read (", reason(errno),
+               "), expected the end of a line");
+  if (last != '\n')
+    user_error(path, ": byte ", length - 1,
+               ": amid a line, expected the end of the last line the checkpoint knows of");
   cut(path, file.fd, length, "bytes the checkpoint knows of");
   if (length == 0) flush_directory(directory_of(path));
   fd_ = file.release();
@@ -188,14 +215,16 @@ AppendLog::AppendLog(const std::string& path, std::uint64_t length) : path_(path
 AppendLog::~AppendLog() { ::close(fd_); }
 
 void AppendLog::append(const std::string& line) {
-  FISSION_CHECK(line.find('\n') == std::string::npos, "[files] ", path_, ": a log line holds a line break: ", line);
+  FISSION_CHECK(line.find('\n') == std::string::npos, "[files] ", path_,
+                ": a log line holds a line break: ", line);
   const std::string whole = line + "\n";
   const std::size_t written = write_all(fd_, whole.data(), whole.size());
   if (written < whole.size() || ::fsync(fd_) != 0) {
     const int error = errno;
     const bool undone = ::ftruncate(fd_, off_t(length_)) == 0;
-    user_error(path_, ": byte ", length_ + written, ": a line could not be added (", reason(error), "), expected to write ", whole.size(),
-               " bytes; ", undone ? "the log is as before" : "part of the line may stand in the log");
+    user_error(path_, ": byte ", length_ + written, ": a line could not be added (", reason(error),
+               "), expected to write ", whole.size(), " bytes; ",
+               undone ? "the log is as before" : "part of the line may stand in the log");
   }
   length_ += whole.size();
 }
@@ -211,7 +240,9 @@ void crash_point(const std::string& name) {
   if (colon != std::string::npos) {
     char* end = nullptr;
     count = std::strtol(setting + colon + 1, &end, 10);
-    if (*end || count < 1) user_error("FISSION_CRASH_AT: count: \"", wanted.substr(colon + 1), "\", expected a whole number from 1 on");
+    if (*end || count < 1)
+      user_error("FISSION_CRASH_AT: count: \"", wanted.substr(colon + 1),
+                 "\", expected a whole number from 1 on");
   }
   if (++passed == count) ::raise(SIGKILL);
 }

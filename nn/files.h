@@ -1,6 +1,7 @@
-// Files that survive a kill and a full disk: a file is written beside its final name, flushed, then renamed;
-// a log grows by whole lines. It refuses, each with one UserError line of file, place and the system's text:
-// what can't be opened, read, created or written, a file shorter than it should be, a log cut amid a line.
+// Files that survive a kill and a full disk: a file is written beside its final name, flushed, then
+// renamed; a log grows by whole lines. It refuses, each with one UserError line of file, place and
+// the system's text: what can't be opened, read, created or written, a file shorter than it should
+// be, a log cut amid a line.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -10,10 +11,12 @@ namespace fission {
 
 using WriteChunk = std::function<void(const void* data, std::size_t bytes)>;
 
-// Writes path.tmp in the same directory (a stale one is overwritten), fsync, rename, fsync of the directory.
-// After an error the temporary file is gone and what stood under `path` is untouched. `bytes` is what `body`
+// Writes path.tmp in the same directory (a stale one is overwritten), fsync, rename, fsync of the
+// directory. After an error the temporary file is gone and what stood under `path` is untouched.
+// `bytes` is what `body`
 // will write in all. Crash points: before-write (empty path.tmp), before-rename, after-rename.
-void write_file_atomically(const std::string& path, std::uint64_t bytes, const std::function<void(const WriteChunk&)>& body);
+void write_file_atomically(const std::string& path, std::uint64_t bytes,
+                           const std::function<void(const WriteChunk&)>& body);
 void write_file_atomically(const std::string& path, const std::string& contents);
 
 // A regular file, read from front to back.
@@ -33,13 +36,16 @@ class FileReader {
 };
 std::string read_file(const std::string& path);
 
-void make_directories(const std::string& path);                        // all of its components; it must be writable
-void truncate_file(const std::string& path, std::uint64_t length);     // never lengthens; flushed to the disk
+void make_directories(const std::string& path);  // all of its components; it must be writable
+void truncate_file(const std::string& path,
+                   std::uint64_t length);  // never lengthens; flushed to the disk
 
-// log.jsonl: lines are only ever added, each flushed to the disk before append returns, by one process at a time: a second one is refused.
+// log.jsonl: lines are only ever added, each flushed to the disk before append returns, by one
+// process at a time: a second one is refused.
 class AppendLog {
  public:
-  // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest; creates the file if length is 0
+  // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest; creates the
+  // file if length is 0
   AppendLog(const std::string& path, std::uint64_t length);
   ~AppendLog();
   AppendLog(const AppendLog&) = delete;
@@ -53,9 +59,9 @@ class AppendLog {
   std::uint64_t length_;
 };
 
-// For the tests of resuming: with FISSION_CRASH_AT=name[:count] in the environment the process kills itself
-// (SIGKILL: no destructor, no flush) when it passes the point of that name for the count-th time (1 if not given).
-// Without the variable it does nothing.
+// For the tests of resuming: with FISSION_CRASH_AT=name[:count] in the environment the process
+// kills itself (SIGKILL: no destructor, no flush) when it passes the point of that name for the
+// count-th time (1 if not given). Without the variable it does nothing.
 void crash_point(const std::string& name);
 
 }  // namespace fission

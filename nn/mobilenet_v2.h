@@ -1,7 +1,9 @@
-// MobileNetV2 (arXiv 1801.04381) with any list of 35 widths, as the method uses it: swish for ReLU6, and a trainable
-// 1×1 convolution on each skip path, so that its two ends may have different widths.
-// 35 axes: stem; output of the first block; (expansion, output) of 16 inverted-residual blocks; head. An output's axis is
-// made by a linear projection and has no chain: its true S is 0, and what grows it is a heuristic (Curvature::linear).
+// MobileNetV2 (arXiv 1801.04381) with any list of 35 widths, as the method uses it: swish for
+// ReLU6, and a trainable 1×1 convolution on each skip path, so that its two ends may have different
+// widths.
+// 35 axes: stem; output of the first block; (expansion, output) of 16 inverted-residual blocks;
+// head. An output's axis is made by a linear projection and has no chain: its true S is 0, and what
+// grows it is a heuristic (Curvature::linear).
 #pragma once
 #include "nn/network.h"
 

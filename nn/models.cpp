@@ -11,7 +11,8 @@ namespace {
 using Widths = std::vector<Index>;
 using Make = std::unique_ptr<Network> (*)(const NetworkConfig&, Backend&, DType, std::uint64_t);
 template <class Kind>
-std::unique_ptr<Network> make(const NetworkConfig& config, Backend& backend, DType dtype, std::uint64_t seed) {
+std::unique_ptr<Network> make(const NetworkConfig& config, Backend& backend, DType dtype,
+                              std::uint64_t seed) {
   return std::make_unique<Kind>(config, backend, dtype, seed);
 }
 
@@ -24,9 +25,14 @@ struct Model {
 
 const Model& model_of(const std::string& name) {
   static const Model models[] = {
-      {"mobilenet_v1", make<MobileNetV1>, MobileNetV1::full_widths(),
-       {{"seed", MobileNetV1::cifar_seed_widths()}, {"imagenet-seed", MobileNetV1::imagenet_seed_widths()}}},
-      {"mobilenet_v2", make<MobileNetV2>, MobileNetV2::full_widths(),  // the paper grows it on ImageNet only: one seed
+      {"mobilenet_v1",
+       make<MobileNetV1>,
+       MobileNetV1::full_widths(),
+       {{"seed", MobileNetV1::cifar_seed_widths()},
+        {"imagenet-seed", MobileNetV1::imagenet_seed_widths()}}},
+      {"mobilenet_v2",
+       make<MobileNetV2>,
+       MobileNetV2::full_widths(),  // the paper grows it on ImageNet only: one seed
        {{"seed", MobileNetV2::seed_widths()}, {"imagenet-seed", MobileNetV2::seed_widths()}}},
   };
   std::string names;
@@ -39,7 +45,8 @@ const Model& model_of(const std::string& name) {
 
 }  // namespace
 
-std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype, std::uint64_t seed) {
+std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype,
+                                      std::uint64_t seed) {
   return model_of(config.model).make(config, backend, dtype, seed);
 }
 
@@ -47,8 +54,9 @@ Widths parse_widths(const std::string& model, const std::string& text) {
   const Model& known = model_of(model);
   if (auto named = known.named.find(text); named != known.named.end()) return named->second;
   auto refuse = [&]() -> Widths {
-    user_error("--widths '", text, "': expected 'seed', 'imagenet-seed', a factor of the full widths such as 0.5, or ", known.full.size(),
-               " widths such as 8,8,16,…, each from 1 to 65536");
+    user_error("--widths '", text,
+               "': expected 'seed', 'imagenet-seed', a factor of the full widths such as 0.5, or ",
+               known.full.size(), " widths such as 8,8,16,…, each from 1 to 65536");
   };
   Widths widths;
   std::stringstream stream(text);
@@ -73,7 +81,9 @@ Widths parse_widths(const std::string& model, const std::string& text) {
 }
 
 const char* name_of(Activation activation) {
-  return activation == Activation::swish ? "swish" : activation == Activation::relu ? "relu" : "none";
+  return activation == Activation::swish  ? "swish"
+         : activation == Activation::relu ? "relu"
+                                          : "none";
 }
 Activation parse_activation(const std::string& name) {
   for (Activation a : {Activation::none, Activation::swish, Activation::relu})

@@ -1,6 +1,7 @@
-// Network: blocks over channel axes, all parameters in one flat buffer (weights first, then batch norm and biases),
-// running statistics in another; named tensors are views. Any list of widths makes a network of the same kind.
-// It refuses widths below 1; the widest allowed are the selection's business.
+// Network: blocks over channel axes, all parameters in one flat buffer (weights first, then batch
+// norm and biases), running statistics in another; named tensors are views. Any list of widths
+// makes a network of the same kind. It refuses widths below 1; the widest allowed are the
+// selection's business.
 #pragma once
 #include <map>
 #include <memory>
@@ -15,7 +16,8 @@ struct NetworkConfig {
   std::string model = "mobilenet_v1";
   std::vector<Index> widths;  // one an axis
   Index classes = 10, size = 32, channels = 3;
-  Index stem_stride = 1;      // of the first convolution: 1 on CIFAR, 2 on ImageNet; all other strides are the network's own
+  Index stem_stride = 1;  // of the first convolution: 1 on CIFAR, 2 on ImageNet; all other strides
+                          // are the network's own
   Activation activation = Activation::swish;
 };
 
@@ -25,7 +27,10 @@ struct LayerShape {
   Index kernel, stride, side;  // side: of its input; linear: 1, 1, 1
   Index positions;             // of its output
   Index in, out;
-  double macs() const { return double(kind == depthwise ? 1 : in) * double(out) * double(kernel * kernel) * double(positions); }
+  double macs() const {
+    return double(kind == depthwise ? 1 : in) * double(out) * double(kernel * kernel) *
+           double(positions);
+  }
 };
 
 class Network {
@@ -33,13 +38,16 @@ class Network {
   virtual ~Network() = default;
   Network(const Network&) = delete;
 
-  // x (N,size,size,channels), normalised → logits (N,classes). Trace: every block, in forward order.
+  // x (N,size,size,channels), normalised → logits (N,classes). Trace: every block, in forward
+  // order.
   virtual Variable forward(const Variable& x, Trace* trace = nullptr) = 0;
 
   const NetworkConfig& config() const { return config_; }
   Backend& backend() const { return backend_; }
   DType dtype() const { return dtype_; }
-  void set_training(bool training, Index groups = 1);  // batch statistics (in `groups` groups of the batch), or running ones
+  void set_training(
+      bool training,
+      Index groups = 1);  // batch statistics (in `groups` groups of the batch), or running ones
 
   const std::vector<Axis>& axes() const { return axes_; }
   const std::vector<ConvBlock>& blocks() const { return blocks_; }
@@ -52,8 +60,11 @@ class Network {
   Tensor parameters() const { return parameters_; }  // (P)
   Tensor gradients() const { return gradients_; }    // (P)
   Tensor statistics() const { return statistics_; }
-  Tensor exchanged() const { return exchanged_; }    // gradients, then statistics: what processes average after a step, in one buffer
-  // Parameters in the order that weight decay asks for: the weights, then the depthwise convolutions' γ, then all other vectors
+  Tensor exchanged() const {
+    return exchanged_;
+  }  // gradients, then statistics: what processes average after a step, in one buffer
+  // Parameters in the order that weight decay asks for: the weights, then the depthwise
+  // convolutions' γ, then all other vectors
   Index weight_count() const { return weight_count_; }
   Index depthwise_gamma_count() const { return gamma_end_ - weight_count_; }
   Tensor like_parameters() const { return ops::zeros(backend_, parameters_.shape(), dtype_); }
@@ -61,23 +72,27 @@ class Network {
   void begin_step();   // no gradient has arrived
   void finish_step();  // parameters that no gradient reached get zero
 
-  // The neurons: every row of every axis's producer, in the order of axes. (R,2) i32 first element and length in (P).
+  // The neurons: every row of every axis's producer, in the order of axes. (R,2) i32 first element
+  // and length in (P).
   const Tensor& neuron_rows() const { return rows_; }
 
-  // Multiply-accumulates for one picture: products of all convolutions and of the classifier; no bias, batch norm,
-  // activation, pooling. For any widths of this kind of network.
+  // Multiply-accumulates for one picture: products of all convolutions and of the classifier; no
+  // bias, batch norm, activation, pooling. For any widths of this kind of network.
   double macs(const std::vector<Index>& widths) const;
   double macs() const { return macs(config_.widths); }
-  std::vector<LayerShape> layer_shapes(const std::vector<Index>& widths) const;  // every convolution, then the classifier
+  std::vector<LayerShape> layer_shapes(
+      const std::vector<Index>& widths) const;  // every convolution, then the classifier
   Index parameter_count(const std::vector<Index>& widths) const;
   Index parameter_count() const { return parameters_.numel(); }
 
  protected:
   Network(NetworkConfig config, Backend& backend, DType dtype);
-  int add_axis(const std::string& name, Index max_width, int group);  // width: the next of config.widths
+  int add_axis(const std::string& name, Index max_width,
+               int group);  // width: the next of config.widths
   // bn: name of its batch norm; in_axis −1: the picture
-  int add_block(const std::string& conv, const std::string& bn, int in_axis, int out_axis, bool depthwise, Conv2dGeometry g,
-                Activation activation, Index& side);  // side: in, then out
+  int add_block(const std::string& conv, const std::string& bn, int in_axis, int out_axis,
+                bool depthwise, Conv2dGeometry g, Activation activation,
+                Index& side);  // side: in, then out
   void add_skip(const std::string& name, int in_axis, int out_axis, Index side);
   LinearLayer add_linear(const std::string& name, int in_axis, Index outputs);
   void allocate();  // after the last add_…: buffers, views, axes' chains
@@ -107,9 +122,13 @@ class Network {
   void bind(LinearLayer& layer) const;
 };
 
-// nn/models.cpp: makes the network that config.model names, initialised from the seed (section 8 of the method).
-std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype, std::uint64_t seed);
-std::vector<Index> parse_widths(const std::string& model, const std::string& text);  // "seed" | "imagenet-seed" | factor | "8,8,16,…"; UserError
+// nn/models.cpp: makes the network that config.model names, initialised from the seed (section 8 of
+// the method).
+std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype,
+                                      std::uint64_t seed);
+std::vector<Index> parse_widths(
+    const std::string& model,
+    const std::string& text);  // "seed" | "imagenet-seed" | factor | "8,8,16,…"; UserError
 
 const char* name_of(Activation activation);
 Activation parse_activation(const std::string& name);  // UserError listing the names

@@ -1,7 +1,8 @@
-// Named tensors in one safetensors file, as Python's package reads and writes it: an 8-byte header length,
-// a JSON header (names, dtypes, shapes, places, and "__metadata__" strings), then the numbers, little-endian.
-// It refuses every file that doesn't keep to the format to the byte (holes, overlaps, trailing bytes, duplicate
-// names, dtypes but the five below) with one UserError line `path: place: what was found, what was expected`.
+// Named tensors in one safetensors file, as Python's package reads and writes it: an 8-byte header
+// length, a JSON header (names, dtypes, shapes, places, and "__metadata__" strings), then the
+// numbers, little-endian. It refuses every file that doesn't keep to the format to the byte (holes,
+// overlaps, trailing bytes, duplicate names, dtypes but the five below) with one UserError line
+// `path: place: what was found, what was expected`.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -34,15 +35,16 @@ struct TensorFile {
   bool has(const std::string& name) const { return tensors.count(name) != 0; }
   // UserError naming the file and the tensor when it is missing, or of another dtype or shape
   const StoredTensor& at(const std::string& name) const;
-  const StoredTensor& expect(const std::string& name, const std::string& dtype, const std::vector<std::int64_t>& shape) const;
+  const StoredTensor& expect(const std::string& name, const std::string& dtype,
+                             const std::vector<std::int64_t>& shape) const;
   const std::string& metadata_at(const std::string& key) const;
 };
 
 TensorFile read_safetensors(const std::string& path);
 std::string shape_text(const std::vector<std::int64_t>& shape);  // "(4,3)"
 
-// The same tensors and metadata give the same bytes. Numbers lie by falling size of dtype, then by name, so
-// that each is aligned to its size. Written atomically (nn/files.h).
+// The same tensors and metadata give the same bytes. Numbers lie by falling size of dtype, then by
+// name, so that each is aligned to its size. Written atomically (nn/files.h).
 void write_safetensors(const std::string& path, const TensorFile& file);
 
 }  // namespace fission

@@ -1,5 +1,6 @@
 // Learning-rate schedules: a function of the step alone, so that nothing of them is ever stored.
-// step:   lr × 0.1 for each milestone passed (fractions of all epochs, rounded down to an epoch; CIFAR: 50 % and 75 %)
+// step:   lr × 0.1 for each milestone passed (fractions of all epochs, rounded down to an epoch;
+// CIFAR: 50 % and 75 %)
 // cosine: lr ½(1 + cos(π t/T)) per step, to 0 (ImageNet). Either after a linear warm-up from 0.
 #pragma once
 #include <cmath>
@@ -22,7 +23,8 @@ struct Schedule {
   double at(Index epoch, Index step, Index steps) const {
     double t = double(epoch) + double(step) / double(steps);  // in epochs
     if (t < warmup_epochs) return lr * t / warmup_epochs;
-    if (kind == cosine) return 0.5 * lr * (1 + std::cos(3.14159265358979323846 * t / double(epochs)));
+    if (kind == cosine)
+      return 0.5 * lr * (1 + std::cos(3.14159265358979323846 * t / double(epochs)));
     double now = lr;
     for (double m : milestones)
       if (epoch >= Index(m * double(epochs))) now *= factor;

@@ -22,8 +22,8 @@ Score Meter::read(Comm& comm) const {
   return n > 0 ? Score{sums[0] / n, sums[1] / n, sums[2] / n, Index(n)} : Score{};
 }
 
-void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels, const TrainingSettings& settings, double lr, Meter& meter,
-                const Share& share) {
+void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels,
+                const TrainingSettings& settings, double lr, Meter& meter, const Share& share) {
   const Index n = labels.dim(0), group = settings.bn_batch > 0 ? settings.bn_batch : n;
   if (n > 0) {
     FISSION_CHECK(n % group == 0, "[train_step] ", n, " pictures, batch-norm groups of ", group);
@@ -35,17 +35,20 @@ void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& label
     network.finish_step();
     meter.add(loss.value(), logits.value(), labels);
   }
-  // A running statistic is (1−m) old + m·(mean over groups): the shares' average of it is that of the whole batch.
+  // A running statistic is (1−m) old + m·(mean over groups): the shares' average of it is that of
+  // the whole batch.
   Tensor exchanged = network.exchanged();
   share.average(exchanged, n);
   sgd.step(lr);
 }
 
-Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing, Comm& comm) {
+Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing,
+               Comm& comm) {
   GradientMode no_gradients(Gradients::none);
   network.set_training(false);
   Meter meter(network.backend(), network.dtype());
-  Tensor losses = ops::zeros(network.backend(), {std::max<Index>(1, source.steps())}, network.dtype());  // read once, so that no batch waits for it
+  Tensor losses = ops::zeros(network.backend(), {std::max<Index>(1, source.steps())},
+                             network.dtype());  // read once, so that no batch waits for it
   std::vector<Index> pictures(source.steps());
   for (Index step = 0; step < source.steps(); step++) {
     Batch batch = source.next(0, step);
@@ -57,9 +60,11 @@ Score evaluate(Network& network, BatchSource& source, const PictureInput& input,
     meter.add(batch_loss, logits.value(), batch.labels);
   }
   Score score = meter.read(comm);
-  double loss = 0;  // in double over batches: small changes of the loss are what a split is judged by
+  double loss =
+      0;  // in double over batches: small changes of the loss are what a split is judged by
   const std::vector<double> each = losses.to_host();
-  for (std::size_t step = 0; step < pictures.size(); step++) loss += each[step] * double(pictures[step]);
+  for (std::size_t step = 0; step < pictures.size(); step++)
+    loss += each[step] * double(pictures[step]);
   comm.sum(&loss, 1);
   score.loss = loss / double(score.count);
   return score;

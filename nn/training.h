@@ -1,4 +1,5 @@
-// One training step, and an evaluation: what every runner, the growth procedure and the benchmark call.
+// One training step, and an evaluation: what every runner, the growth procedure and the benchmark
+// call.
 #pragma once
 #include "nn/optimizer.h"
 #include "nn/schedule.h"
@@ -10,10 +11,15 @@ namespace fission {
 // From raw pictures (N,H,W,C) u8 to the network's input: (p/255 − mean)/std for each colour.
 class PictureInput {
  public:
-  PictureInput(Backend& backend, DType dtype, const std::vector<double>& mean, const std::vector<double>& std)
-      : mean_(make_real(backend, {Index(mean.size())}, mean, dtype)), std_(make_real(backend, {Index(std.size())}, std, dtype)) {}
+  PictureInput(Backend& backend, DType dtype, const std::vector<double>& mean,
+               const std::vector<double>& std)
+      : mean_(make_real(backend, {Index(mean.size())}, mean, dtype)),
+        std_(make_real(backend, {Index(std.size())}, std, dtype)) {}
   // null for a batch of no pictures, as a process may have
-  Tensor operator()(const Batch& batch) const { return batch.labels.numel() == 0 ? Tensor() : ops::normalise_pictures(batch.pictures, mean_, std_); }
+  Tensor operator()(const Batch& batch) const {
+    return batch.labels.numel() == 0 ? Tensor()
+                                     : ops::normalise_pictures(batch.pictures, mean_, std_);
+  }
 
  private:
   Tensor mean_, std_;
@@ -24,15 +30,17 @@ struct Score {
   Index count = 0;                      // pictures
 };
 
-// Sums over an epoch, kept on the device: reading them waits, adding to them does not. Each process adds its own pictures.
+// Sums over an epoch, kept on the device: reading them waits, adding to them does not. Each process
+// adds its own pictures.
 class Meter {
  public:
-  Meter(Backend& backend, DType dtype) : loss_(ops::zeros(backend, {1}, dtype)), hits_(ops::zeros(backend, {2}, DType::i32)) {}
+  Meter(Backend& backend, DType dtype)
+      : loss_(ops::zeros(backend, {1}, dtype)), hits_(ops::zeros(backend, {2}, DType::i32)) {}
   void clear();
   void add(const Tensor& loss, const Tensor& logits, const Tensor& labels);
   void add_loss(const Tensor& loss, Index pictures);
   Score read(Comm& comm = alone()) const;  // of all processes' pictures; each of them calls
-  Tensor& loss_sum() { return loss_; }  // for checkpoints
+  Tensor& loss_sum() { return loss_; }     // for checkpoints
   Tensor& hits() { return hits_; }
   Index count = 0;
 
@@ -44,15 +52,19 @@ struct TrainingSettings {
   Schedule schedule;
   SgdSettings sgd;
   double smoothing = 0;
-  Index bn_batch = 0;  // pictures a batch-norm group, the divisor of every batch (LoaderOptions::group); 0: the whole batch
+  Index bn_batch = 0;  // pictures a batch-norm group, the divisor of every batch
+                       // (LoaderOptions::group); 0: the whole batch
 };
 
-// Forward, loss, backward, update. x: normalised (N,H,W,C). Of several processes each takes its share's whole batch-norm groups, and gradients
-// and running statistics are averaged over them in one reduction: the step of one process with the whole batch, to rounding.
-void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels, const TrainingSettings& settings, double lr, Meter& meter,
-                const Share& share = {});
+// Forward, loss, backward, update. x: normalised (N,H,W,C). Of several processes each takes its
+// share's whole batch-norm groups, and gradients and running statistics are averaged over them in
+// one reduction: the step of one process with the whole batch, to rounding.
+void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels,
+                const TrainingSettings& settings, double lr, Meter& meter, const Share& share = {});
 
-// Mean loss and hits over one epoch of the source, with the running statistics; over all processes' shares of it.
-Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing = 0, Comm& comm = alone());
+// Mean loss and hits over one epoch of the source, with the running statistics; over all processes'
+// shares of it.
+Score evaluate(Network& network, BatchSource& source, const PictureInput& input,
+               double smoothing = 0, Comm& comm = alone());
 
 }  // namespace fission

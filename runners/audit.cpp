@@ -1,5 +1,6 @@
-// The audit: is what this program computes what the method says? Of a checkpoint on its data, or against a file of
-// reference numbers; a line a statement, with its equation, the figure and its bound. Status 0 only if all hold.
+// The audit: is what this program computes what the method says? Of a checkpoint on its data, or
+// against a file of reference numbers; a line a statement, with its equation, the figure and its
+// bound. Status 0 only if all hold.
 #include "data/image_folder.h"
 #include "runners/common/audit_network.h"
 #include "runners/common/audit_reference.h"
@@ -7,26 +8,45 @@
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{"Checks the method's equations on a checkpoint and its data, or against reference numbers; status 0 only if all hold, 1 if not.", "audit"};
+  CLI::App app{
+      "Checks the method's equations on a checkpoint and its data, or against reference numbers; "
+      "status 0 only if all hold, 1 if not.",
+      "audit"};
   std::string checkpoint, reference, dataset, directory;
   AuditSettings s;
   bool json = false, no_augment = false;
   DeviceOptions device;
-  auto option = [&](const char* name, auto& value, const std::string& text) { return app.add_option(name, value, text)->capture_default_str(); };
+  auto option = [&](const char* name, auto& value, const std::string& text) {
+    return app.add_option(name, value, text)->capture_default_str();
+  };
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote");
-  app.add_option("--reference", reference, "reference numbers in place of a checkpoint; what the file's kind allows is checked. Default: none")->excludes("checkpoint");
+  app.add_option("--reference", reference,
+                 "reference numbers in place of a checkpoint; what the file's kind allows is "
+                 "checked. Default: none")
+      ->excludes("checkpoint");
   app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
-  app.add_option("--data", directory, "folder of its files; default: where the system's package puts it");
-  option("--few", s.few, "pictures where float64 and loss differences are wanted")->check(CLI::Range(1, 65536));
-  option("--batches", s.batches, "batches that the solvers and the exact oracle see")->check(CLI::Range(1, 1000000));
+  app.add_option("--data", directory,
+                 "folder of its files; default: where the system's package puts it");
+  option("--few", s.few, "pictures where float64 and loss differences are wanted")
+      ->check(CLI::Range(1, 65536));
+  option("--batches", s.batches, "batches that the solvers and the exact oracle see")
+      ->check(CLI::Range(1, 1000000));
   option("--batch", s.batch, "pictures in each")->check(CLI::Range(1, 65536));
-  option("--passes", s.passes, "over these batches: RQ-SGD's epochs, Lanczos's products")->check(CLI::Range(1, 1000));
-  option("--rq-batch", s.rq_batch, "pictures a step of RQ-SGD; the paper: 64")->check(CLI::Range(1, 65536));
-  option("--neurons", s.neurons, "how many are really split, each in a layer of its own")->check(CLI::Range(1, 1000));
+  option("--passes", s.passes, "over these batches: RQ-SGD's epochs, Lanczos's products")
+      ->check(CLI::Range(1, 1000));
+  option("--rq-batch", s.rq_batch, "pictures a step of RQ-SGD; the paper: 64")
+      ->check(CLI::Range(1, 65536));
+  option("--neurons", s.neurons, "how many are really split, each in a layer of its own")
+      ->check(CLI::Range(1, 1000));
   option("--grow", s.grow, "budget of the selection, as cifar's")->check(CLI::Range(0.0, 1.0));
   option("--epsilon", s.epsilon, "of the split that is made")->check(CLI::Range(0.0, 1.0));
-  CLI::Option* relu_beta = option("--relu-beta", s.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature; with --reference the authors' for its network, unless it is given")->check(CLI::Range(0.0, 1000.0));
-  option("--work", s.work, "multiplications that the exact oracle may take; layers beyond are left out and named")->check(CLI::Range(0.0, 1e18));
+  CLI::Option* relu_beta = option("--relu-beta", s.curvature.relu_beta,
+                                  "sharpness of the softplus surrogate of ReLU's curvature; with "
+                                  "--reference the authors' for its network, unless it is given")
+                               ->check(CLI::Range(0.0, 1000.0));
+  option("--work", s.work,
+         "multiplications that the exact oracle may take; layers beyond are left out and named")
+      ->check(CLI::Range(0.0, 1e18));
   option("--memory", s.memory, "bytes of its matrices")->check(CLI::Range(0.0, 1e15));
   option("--seed", s.seed, "of random directions and the augmentation key");
   app.add_flag("--no-augment", no_augment, "pictures as they are");
@@ -38,7 +58,9 @@ int main(int argc, char** argv) {
     Findings findings(json);
     Backend& backend = device.open();
     if (!reference.empty()) {
-      audit_reference(findings, reference, backend, relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt);
+      audit_reference(
+          findings, reference, backend,
+          relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt);
     } else {
       if (checkpoint.empty()) user_error("a checkpoint or --reference FILE is required");
       TensorFile file = read_safetensors(checkpoint);
@@ -46,12 +68,18 @@ int main(int argc, char** argv) {
       if (dataset.empty()) dataset = file.metadata_at("dataset");
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.size = c.size;
-      data::Dataset pictures = dataset == "imagenet" ? data::in_memory(data::FolderPictures(folder), s.batches * s.batch)
-                                                     : data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
-      if (c.size != pictures.height || c.channels != pictures.channels || c.classes != pictures.classes)
-        user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels, " pictures of ", c.classes, " classes; ", dataset, " has ",
-                   pictures.height, "x", pictures.width, "x", pictures.channels, " of ", pictures.classes);
-      if (!json) std::printf("%s: %s, %s, on %ld training pictures of %s\n", checkpoint.c_str(), c.model.c_str(), name_of(c.activation), long(pictures.count), dataset.c_str());
+      data::Dataset pictures =
+          dataset == "imagenet"
+              ? data::in_memory(data::FolderPictures(folder), s.batches * s.batch)
+              : data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
+      if (c.size != pictures.height || c.channels != pictures.channels ||
+          c.classes != pictures.classes)
+        user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels,
+                   " pictures of ", c.classes, " classes; ", dataset, " has ", pictures.height, "x",
+                   pictures.width, "x", pictures.channels, " of ", pictures.classes);
+      if (!json)
+        std::printf("%s: %s, %s, on %ld training pictures of %s\n", checkpoint.c_str(),
+                    c.model.c_str(), name_of(c.activation), long(pictures.count), dataset.c_str());
       NetworkAudit(findings, file, pictures, backend, s).all();
     }
     findings.finish();

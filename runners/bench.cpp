@@ -1,6 +1,9 @@
-// What a step costs, and how far that is from the machine's limits: training step (the very one the runners take), RQ-SGD
-// step by both matrices, evaluation, and the loader's share. Each job runs in a process of its own, so that peak memory is
-// its own, and under mpirun in the processes themselves. Medians; pictures/s of the mean step, which is what the runners log (loader: the same step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large copy.
+// What a step costs, and how far that is from the machine's limits: training step (the very one the
+// runners take), RQ-SGD step by both matrices, evaluation, and the loader's share. Each job runs in
+// a process of its own, so that peak memory is its own, and under mpirun in the processes
+// themselves. Medians; pictures/s of the mean step, which is what the runners log (loader: the same
+// step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large
+// copy.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,11 +35,13 @@ Json in_child(const std::string& job, const std::string& width, const BenchOptio
   close(ends[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, std::size_t(n));
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, std::size_t(n));
   close(ends[0]);
   int status = 0;
   waitpid(child, &status, 0);
-  FISSION_CHECK(status == 0 && !text.empty(), "[bench] the job ", job, " ", width, " died with wait status ", status);
+  FISSION_CHECK(status == 0 && !text.empty(), "[bench] the job ", job, " ", width,
+                " died with wait status ", status);
   Json j = Json::parse(text);
   if (j.contains("error")) user_error(j.at("error").get<std::string>());
   return j;
@@ -52,27 +57,50 @@ std::vector<std::string> listed(const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Times training and RQ-SGD steps of a MobileNet, and says how far they are from the machine's limits.", "bench"};
+  CLI::App app{
+      "Times training and RQ-SGD steps of a MobileNet, and says how far they are from the "
+      "machine's limits.",
+      "bench"};
   BenchOptions o;
-  app.add_option("--batch", o.batch, "pictures a step")->capture_default_str()->check(CLI::Range(1, 65536));
-  app.add_option("--size", o.size, "side of the pictures; over 64 the first convolution has stride 2")->capture_default_str()->check(CLI::Range(16, 1024));
-  app.add_option("--classes", o.classes, "of the classifier")->capture_default_str()->check(CLI::Range(2, 100000));
+  app.add_option("--batch", o.batch, "pictures a step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  app.add_option("--size", o.size,
+                 "side of the pictures; over 64 the first convolution has stride 2")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 1024));
+  app.add_option("--classes", o.classes, "of the classifier")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 100000));
   app.add_option("--model", o.model, "mobilenet_v1 or mobilenet_v2")->capture_default_str();
-  app.add_option("--widths", o.widths, "comma-separated: seed, imagenet-seed, a factor, or one with +N: N more channels everywhere")->capture_default_str();
-  app.add_option("--jobs", o.jobs, "comma-separated: limits, decode, train, rq-paper, rq-chain, eval, loader")->capture_default_str();
-  app.add_option("--repeat", o.repeat, "steps of which the median is taken")->capture_default_str()->check(CLI::Range(1, 10000));
+  app.add_option("--widths", o.widths,
+                 "comma-separated: seed, imagenet-seed, a factor, or one with +N: N more channels "
+                 "everywhere")
+      ->capture_default_str();
+  app.add_option("--jobs", o.jobs,
+                 "comma-separated: limits, decode, train, rq-paper, rq-chain, eval, loader")
+      ->capture_default_str();
+  app.add_option("--repeat", o.repeat, "steps of which the median is taken")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
   app.add_flag("--json", o.json, "one JSON object a line");
   o.device.add_to(app);
   return run_program(app, argc, argv, [&] {
     double gmacs = 0, gbs = 0;
-    std::vector<std::vector<std::string>> rows{{"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes", "share of floor", "ns a kMAC", "pictures/s", "waiting", "peak MiB", "tensors MiB"}};
+    std::vector<std::vector<std::string>> rows{
+        {"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes",
+         "share of floor", "ns a kMAC", "pictures/s", "waiting", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
     auto widths = listed(o.widths);
     for (const std::string& width : widths) {
       double train_ms = 0;
       for (const std::string& job : jobs) {
-        if ((job == "limits" || job == "decode") && width != widths.front()) continue;  // of the machine, not of a network
-        Json j = processes().size() > 1 ? measure(job, width, o) : in_child(job, width, o);  // a child cannot take its parent's place among processes
+        if ((job == "limits" || job == "decode") && width != widths.front())
+          continue;  // of the machine, not of a network
+        Json j = processes().size() > 1
+                     ? measure(job, width, o)
+                     : in_child(job, width,
+                                o);  // a child cannot take its parent's place among processes
         if (job == "limits") gmacs = j.at("gmacs"), gbs = j.at("gbs");
         if (o.json) {
           std::printf("%s\n", j.dump().c_str());
@@ -80,24 +108,42 @@ int main(int argc, char** argv) {
           continue;
         }
         if (job == "limits") {
-          std::printf("machine: %.0f GMAC/s in a large matrix product, %.1f GB/s in a large pass over memory, %ld threads\n", gmacs, gbs, long(j.at("threads")));
+          std::printf(
+              "machine: %.0f GMAC/s in a large matrix product, %.1f GB/s in a large pass over "
+              "memory, %ld threads\n",
+              gmacs, gbs, long(j.at("threads")));
           continue;
         }
         if (job == "decode") {
           for (const char* decoder : {"libjpeg-turbo", "stb_image"})
             if (j.contains(decoder))
-              std::printf("JPEG of 500x375, %.0f KiB, by %s: %.0f decoded a second and core; %.0f read, decoded, cropped at random to %ldx%ld and normalised\n",
-                          double(j.at("kib")), decoder, double(j.at(decoder).at("decode_a_second")), double(j.at(decoder).at("crop_a_second")), long(j.at("size")), long(j.at("size")));
+              std::printf(
+                  "JPEG of 500x375, %.0f KiB, by %s: %.0f decoded a second and core; %.0f read, "
+                  "decoded, cropped at random to %ldx%ld and normalised\n",
+                  double(j.at("kib")), decoder, double(j.at(decoder).at("decode_a_second")),
+                  double(j.at(decoder).at("crop_a_second")), long(j.at("size")),
+                  long(j.at("size")));
           continue;
         }
         const bool limits = gmacs > 0;
-        double ms = j.at("ms"), arithmetic = limits ? double(j.at("gmac")) / gmacs * 1e3 : 0, bytes = limits ? double(j.at("gbyte")) / gbs * 1e3 : 0;
+        double ms = j.at("ms"), arithmetic = limits ? double(j.at("gmac")) / gmacs * 1e3 : 0,
+               bytes = limits ? double(j.at("gbyte")) / gbs * 1e3 : 0;
         if (job == "train") train_ms = ms;
-        rows.push_back({job, width, number(ms, 1), train_ms > 0 ? number(ms / train_ms, 2) : "–", j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
-                        limits ? number(arithmetic, 1) : "–", limits ? number(bytes, 1) : "–", limits ? percent(std::max(arithmetic, bytes) / ms) : "–",
-                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3), number(j.at("pictures_per_second"), 0), j.contains("waiting") ? percent(j.at("waiting")) : "–", number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
+        rows.push_back({job, width, number(ms, 1), train_ms > 0 ? number(ms / train_ms, 2) : "–",
+                        j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
+                        limits ? number(arithmetic, 1) : "–", limits ? number(bytes, 1) : "–",
+                        limits ? percent(std::max(arithmetic, bytes) / ms) : "–",
+                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3),
+                        number(j.at("pictures_per_second"), 0),
+                        j.contains("waiting") ? percent(j.at("waiting")) : "–",
+                        number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
       }
     }
-    if (!o.json) std::printf("%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 steps at least, 25 of pictures over 64x64; waiting: the network for the loader)\n%s", o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat), table(rows).c_str());
+    if (!o.json)
+      std::printf(
+          "%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 "
+          "steps at least, 25 of pictures over 64x64; waiting: the network for the loader)\n%s",
+          o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat),
+          table(rows).c_str());
   });
 }

@@ -1,17 +1,22 @@
-// The main job on small pictures: raw files in, a trained seed network, rounds of RQ-SGD, selection, splitting and
-// fine-tuning, a table out. CIFAR-10, CIFAR-100, Fashion-MNIST. `make demo` is this program on Fashion-MNIST.
+// The main job on small pictures: raw files in, a trained seed network, rounds of RQ-SGD,
+// selection, splitting and fine-tuning, a table out. CIFAR-10, CIFAR-100, Fashion-MNIST. `make
+// demo` is this program on Fashion-MNIST.
 // Expected: README, "Measured". The procedure itself is split/grow.cpp.
 #include "runners/common/growth_options.h"
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{"Grows an energy-efficient network by splitting neurons (arXiv 1910.03103) on CIFAR-10, CIFAR-100 or Fashion-MNIST.", "cifar"};
+  CLI::App app{
+      "Grows an energy-efficient network by splitting neurons (arXiv 1910.03103) on CIFAR-10, "
+      "CIFAR-100 or Fashion-MNIST.",
+      "cifar"};
   GrowthOptions options;
   options.add_to(app);
   return run_program(app, argc, argv, [&] {
     options.settle();
 
-    data::Dataset train = data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
+    data::Dataset train =
+        data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
     data::PictureSets pictures = data::picture_sets(train, test);
     options.fit(pictures);
@@ -19,10 +24,13 @@ int main(int argc, char** argv) {
     Backend& backend = options.device.open();
     Run run(options.run, options.how, options.config(), pictures, backend);
     State state = run.begin();
-    std::printf("%s: %ld training and %ld test pictures; %s, %s, %d threads\nnetwork: widths %s, %s MACs a picture, %ld parameters; run: %s\n",
-                train.name.c_str(), long(train.count), long(test.count), name_of(state.network->config().activation), backend.name().c_str(),
-                compute_threads(), joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
-                long(state.network->parameter_count()), options.run.directory.c_str());
+    std::printf(
+        "%s: %ld training and %ld test pictures; %s, %s, %d threads\nnetwork: widths %s, %s MACs a "
+        "picture, %ld parameters; run: %s\n",
+        train.name.c_str(), long(train.count), long(test.count),
+        name_of(state.network->config().activation), backend.name().c_str(), compute_threads(),
+        joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
+        long(state.network->parameter_count()), options.run.directory.c_str());
 
     grow(state, options.how, run);
     std::printf("\n%s", growth_table(state.history).c_str());

@@ -1,5 +1,6 @@
-// Writes a checkpoint's network, grown or not, as an ONNX file for other programs (nn/onnx.h says how).
-// Prints what the file takes and gives; expected: another runtime's logits are this program's to float32 rounding.
+// Writes a checkpoint's network, grown or not, as an ONNX file for other programs (nn/onnx.h says
+// how). Prints what the file takes and gives; expected: another runtime's logits are this program's
+// to float32 rounding.
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -34,14 +35,23 @@ std::string comma_separated(const std::vector<double>& values) {
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{"Writes a checkpoint's network as an ONNX file, opset " + std::to_string(onnx_opset) + ".", "export"};
+  CLI::App app{
+      "Writes a checkpoint's network as an ONNX file, opset " + std::to_string(onnx_opset) + ".",
+      "export"};
   std::string checkpoint, out, batch = "dynamic", dataset;
   bool raw = false, json = false;
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
-  app.add_option("--out", out, "file to write; default: the checkpoint's name with .onnx in the place of its ending");
-  app.add_option("--batch", batch, "pictures at a time: a number, or dynamic for any number")->capture_default_str();
-  app.add_flag("--raw", raw, "the input is byte/255, from 0 to 1, and the graph normalises it; else it is normalised as in training");
-  app.add_option("--dataset", dataset, "whose mean and std normalise; default: the one that the checkpoint was trained on");
+  app.add_option(
+      "--out", out,
+      "file to write; default: the checkpoint's name with .onnx in the place of its ending");
+  app.add_option("--batch", batch, "pictures at a time: a number, or dynamic for any number")
+      ->capture_default_str();
+  app.add_flag("--raw", raw,
+               "the input is byte/255, from 0 to 1, and the graph normalises it; else it is "
+               "normalised as in training");
+  app.add_option(
+      "--dataset", dataset,
+      "whose mean and std normalise; default: the one that the checkpoint was trained on");
   app.add_flag("--json", json, "one JSON object instead of prose");
   return run_program(app, argc, argv, [&] {
     OnnxSettings settings;
@@ -52,31 +62,45 @@ int main(int argc, char** argv) {
     if (out.empty()) out = std::filesystem::path(checkpoint).replace_extension(".onnx").string();
     std::error_code ignored;
     if (std::filesystem::equivalent(checkpoint, out, ignored))
-      user_error("--out '", out, "': the checkpoint itself; expected another file, such as NAME.onnx");
+      user_error("--out '", out,
+                 "': the checkpoint itself; expected another file, such as NAME.onnx");
 
     if (dataset.empty() && !file.metadata.count("dataset"))
-      user_error(checkpoint, ": metadata 'dataset' is missing, expected the data set it was trained on: --dataset says it");
+      user_error(checkpoint,
+                 ": metadata 'dataset' is missing, expected the data set it was trained on: "
+                 "--dataset says it");
     if (dataset.empty()) dataset = file.metadata_at("dataset");
     const data::Normalisation colours = data::normalisation_of(dataset);
     if (Index(colours.mean.size()) != c.channels)
-      user_error(checkpoint, ": a network for pictures of ", c.channels, " colours; ", dataset, " has ", colours.mean.size());
+      user_error(checkpoint, ": a network for pictures of ", c.channels, " colours; ", dataset,
+                 " has ", colours.mean.size());
     if (raw) settings.mean = colours.mean, settings.std = colours.std;
-    const std::string mean = comma_separated(colours.mean), std = comma_separated(colours.std), input = raw ? "byte/255" : "(byte/255 - mean)/std";
+    const std::string mean = comma_separated(colours.mean), std = comma_separated(colours.std),
+                      input = raw ? "byte/255" : "(byte/255 - mean)/std";
     settings.metadata = {{"dataset", dataset}, {"mean", mean}, {"std", std}, {"input", input}};
     for (const char* key : {"seed", "round"})
       if (file.metadata.count(key)) settings.metadata[key] = file.metadata_at(key);
     const std::string bytes = onnx_of(*network, settings);
     write_file_atomically(out, bytes);
 
-    const std::string n = settings.batch ? std::to_string(settings.batch) : "N", macs = in_millions(network->macs());
-    nlohmann::ordered_json j{{"checkpoint", checkpoint}, {"out", out}, {"bytes", bytes.size()}, {"opset", onnx_opset}, {"batch", batch}};
+    const std::string n = settings.batch ? std::to_string(settings.batch) : "N",
+                      macs = in_millions(network->macs());
+    nlohmann::ordered_json j{{"checkpoint", checkpoint},
+                             {"out", out},
+                             {"bytes", bytes.size()},
+                             {"opset", onnx_opset},
+                             {"batch", batch}};
     j["input"] = {{"name", "input"}, {"shape", {n, c.channels, c.size, c.size}}, {"is", input}};
     j["output"] = {{"name", "logits"}, {"shape", {n, c.classes}}};
-    j["dataset"] = dataset, j["mean"] = colours.mean, j["std"] = colours.std, j["macs"] = network->macs();
+    j["dataset"] = dataset, j["mean"] = colours.mean, j["std"] = colours.std,
+    j["macs"] = network->macs();
     if (json) std::printf("%s\n", j.dump().c_str());
     else
-      std::printf("%s: opset %d; input (%s,%ld,%ld,%ld) = %s, mean %s, std %s (%s); logits (%s,%ld); %s MACs a picture, %zu bytes\n", out.c_str(),
-                  onnx_opset, n.c_str(), long(c.channels), long(c.size), long(c.size), input.c_str(), mean.c_str(), std.c_str(), dataset.c_str(),
-                  n.c_str(), long(c.classes), macs.c_str(), bytes.size());
+      std::printf(
+          "%s: opset %d; input (%s,%ld,%ld,%ld) = %s, mean %s, std %s (%s); logits (%s,%ld); %s "
+          "MACs a picture, %zu bytes\n",
+          out.c_str(), onnx_opset, n.c_str(), long(c.channels), long(c.size), long(c.size),
+          input.c_str(), mean.c_str(), std.c_str(), dataset.c_str(), n.c_str(), long(c.classes),
+          macs.c_str(), bytes.size());
   });
 }

@@ -1,18 +1,21 @@
-// The paper's ImageNet tables from the raw folders: a seed network is trained, split and fine-tuned round by round, then the
-// width-scaled networks that it is compared with, by the same recipe; each in a run folder of its own. `make imagenet DATA=DIR`
-// is this program; the same command goes on where it was. Expected: README, "ImageNet". The procedure is split/grow.cpp.
+// The paper's ImageNet tables from the raw folders: a seed network is trained, split and fine-tuned
+// round by round, then the width-scaled networks that it is compared with, by the same recipe; each
+// in a run folder of its own. `make imagenet DATA=DIR` is this program; the same command goes on
+// where it was. Expected: README, "ImageNet". The procedure is split/grow.cpp.
 #include "runners/common/imagenet.h"
 
 namespace {
 using namespace fission;
 
 // One run folder: its growth to the end, or, with no rounds, one network's training.
-std::vector<RoundRecord> carry_out(const GrowthOptions& options, const nlohmann::ordered_json& config, const data::PictureSets& pictures,
-                                   Backend& backend) {
+std::vector<RoundRecord> carry_out(const GrowthOptions& options,
+                                   const nlohmann::ordered_json& config,
+                                   const data::PictureSets& pictures, Backend& backend) {
   Run run(options.run, options.how, config, pictures, backend);
   State state = run.begin();
-  std::printf("\n%s: widths %s, %s MACs a picture, %ld parameters\n", options.run.directory.c_str(), joined(state.network->widths()).c_str(),
-              in_millions(state.network->macs()).c_str(), long(state.network->parameter_count()));
+  std::printf("\n%s: widths %s, %s MACs a picture, %ld parameters\n", options.run.directory.c_str(),
+              joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
+              long(state.network->parameter_count()));
   grow(state, options.how, run);
   return state.history;
 }
@@ -20,10 +23,16 @@ std::vector<RoundRecord> carry_out(const GrowthOptions& options, const nlohmann:
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Grows MobileNetV1 or MobileNetV2 on ImageNet's raw pictures by splitting neurons (arXiv 1910.03103), trains the networks it is\n"
-               "compared with, and prints the paper's table. By default training is the authors' recipe, and where the method's theory and\n"
-               "the published practice part, theory holds (README has the table). The paper's MobileNetV1 seed is not published:\n"
-               "imagenet-seed is this project's choice, 0.3 of the full widths in multiples of 4 (59.2 M MACs).", "imagenet"};
+  CLI::App app{
+      "Grows MobileNetV1 or MobileNetV2 on ImageNet's raw pictures by splitting neurons (arXiv "
+      "1910.03103), trains the networks it is\n"
+      "compared with, and prints the paper's table. By default training is the authors' recipe, "
+      "and where the method's theory and\n"
+      "the published practice part, theory holds (README has the table). The paper's MobileNetV1 "
+      "seed is not published:\n"
+      "imagenet-seed is this project's choice, 0.3 of the full widths in multiples of 4 (59.2 M "
+      "MACs).",
+      "imagenet"};
   ImagenetOptions options;
   options.add_to(app);
   return run_program(app, argc, argv, [&] {
@@ -40,17 +49,27 @@ int main(int argc, char** argv) {
     data::PictureSets pictures = open_pictures(options);
     growth.fit(pictures);
     const Shape train = pictures.train->shape(), val = pictures.test->shape();
-    std::printf("%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld; %s, %d threads\n", growth.data.c_str(), long(train[0]), long(val[0]),
-                long(pictures.classes), long(train[1]), long(train[2]), backend.name().c_str(), compute_threads());
+    std::printf(
+        "%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld; %s, %d threads\n",
+        growth.data.c_str(), long(train[0]), long(val[0]), long(pictures.classes), long(train[1]),
+        long(train[2]), backend.name().c_str(), compute_threads());
 
-    std::vector<RoundRecord> grown = carry_out(growth, options.with_data(growth.config(), pictures), pictures, backend);
+    std::vector<RoundRecord> grown =
+        carry_out(growth, options.with_data(growth.config(), pictures), pictures, backend);
     std::map<std::string, RoundRecord> baselines;
     for (const std::string& factor : options.baselines) {
-      std::printf("\n%s", imagenet_table(options, grown, baselines).c_str());  // what there is so far
+      std::printf("\n%s",
+                  imagenet_table(options, grown, baselines).c_str());  // what there is so far
       GrowthOptions baseline = options.baseline(factor);
-      baselines[factor] = carry_out(baseline, options.with_data(baseline.training_config(), pictures), pictures, backend).front();
+      baselines[factor] =
+          carry_out(baseline, options.with_data(baseline.training_config(), pictures), pictures,
+                    backend)
+              .front();
     }
-    std::printf("\n%s\n%s", growth_table(grown).c_str(), imagenet_table(options, grown, baselines).c_str());
-    if (processes().first()) write_file_atomically(growth.run.directory + "/table.txt", imagenet_table(options, grown, baselines));
+    std::printf("\n%s\n%s", growth_table(grown).c_str(),
+                imagenet_table(options, grown, baselines).c_str());
+    if (processes().first())
+      write_file_atomically(growth.run.directory + "/table.txt",
+                            imagenet_table(options, grown, baselines));
   });
 }

@@ -1,6 +1,7 @@
 // Which splitting matrix, and which φ'' (section 3 of the method, arXiv 1910.03103).
 //   paper  E6:  Σ_p δ φ''(z) c² x xᵀ of the producing layer's own activation, as published
-//   chain  E6c: the sum over every activation between the neuron and the next mixing layer: the exact second-order
+//    chain  E6c: the sum over every activation between the neuron and the next mixing layer: the
+//   exact second-order
 //               form of a real split, and the default
 #pragma once
 #include <string>
@@ -15,7 +16,8 @@ inline const char* name_of(Matrix m) { return m == Matrix::chain ? "chain" : "pa
 inline Matrix parse_matrix(const std::string& name) {
   if (name == "chain") return Matrix::chain;
   if (name == "paper") return Matrix::paper;
-  user_error("unknown curvature '", name, "'; there are: chain (E6c, exact), paper (E6, as published)");
+  user_error("unknown curvature '", name,
+             "'; there are: chain (E6c, exact), paper (E6, as published)");
 }
 
 }  // namespace fission

@@ -7,7 +7,9 @@
 
 namespace fission {
 
-const char* name_of(EnergyScale s) { return s == EnergyScale::none ? "none" : s == EnergyScale::sqrt ? "sqrt" : "log"; }
+const char* name_of(EnergyScale s) {
+  return s == EnergyScale::none ? "none" : s == EnergyScale::sqrt ? "sqrt" : "log";
+}
 EnergyScale parse_energy_scale(const std::string& name) {
   for (EnergyScale s : {EnergyScale::none, EnergyScale::sqrt, EnergyScale::log})
     if (name == name_of(s)) return s;
@@ -28,27 +30,38 @@ EnergyModel parse_energy(const std::string& name) {
   if (name == "paper") return {name, "MACs", "the authors' count of arXiv 1910.03103", {}};
   if (name == "parameters")
     return {name, "parameters", "weights, batch norms' scales and shifts, the classifier's bias",
-            [](const Network& n, const std::vector<Index>& widths) { return double(n.parameter_count(widths)); }};
+            [](const Network& n, const std::vector<Index>& widths) {
+              return double(n.parameter_count(widths));
+            }};
   if (name == "picojoules")
     return {name, "pJ", "Horowitz 2014, 45 nm, 32-bit floats, each parameter once from DRAM",
-            [](const Network& n, const std::vector<Index>& widths) { return picojoules(n.layer_shapes(widths), n.parameter_count(widths)).sum(); }};
+            [](const Network& n, const std::vector<Index>& widths) {
+              return picojoules(n.layer_shapes(widths), n.parameter_count(widths)).sum();
+            }};
   if (name.rfind("table:", 0) == 0) {
     EnergyTable table = read_energy_table(name.substr(6));
     return {name, table.unit, table.source,
-            [table](const Network& n, const std::vector<Index>& widths) { return table.cost(n.layer_shapes(widths)); }, table.fingerprint};
+            [table](const Network& n, const std::vector<Index>& widths) {
+              return table.cost(n.layer_shapes(widths));
+            },
+            table.fingerprint};
   }
-  user_error("unknown energy '", name, "'; there are: exact (MACs), paper (the authors' count), parameters, picojoules, table:FILE");
+  user_error(
+      "unknown energy '", name,
+      "'; there are: exact (MACs), paper (the authors' count), parameters, picojoules, table:FILE");
 }
 
 namespace {
-// Section 6, MobileNetV2, r the side of a layer's output: stem (27 + 1) r²; expansion r² c_in + r_next²; output r² (c_in + width
-// of the next expansion, or of the head); head r² c_in + classes. No skip convolution, no 3×3.
+// Section 6, MobileNetV2, r the side of a layer's output: stem (27 + 1) r²; expansion r² c_in +
+// r_next²; output r² (c_in + width of the next expansion, or of the head); head r² c_in + classes.
+// No skip convolution, no 3×3.
 std::vector<double> authors_count_v2(const Network& network) {
   const auto& axes = network.axes();
   std::vector<double> e;
   auto squared_side = [&](std::size_t l) { return double(network.producer(axes[l]).positions); };
   for (std::size_t l = 0; l < axes.size(); l++) {
-    double before = squared_side(l) * (l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width));
+    double before = squared_side(l) *
+                    (l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width));
     bool stem = l == 0, head = l + 1 == axes.size(), output = l % 2 == 1;
     e.push_back(before + (stem     ? squared_side(0)
                           : head   ? double(network.config().classes)
@@ -57,8 +70,9 @@ std::vector<double> authors_count_v2(const Network& network) {
   }
   return e;
 }
-// Section 6, MobileNetV1: first layer 27 r₀² + r₁²; layer ℓ: r_ℓ² (width_{ℓ−1} + 9) + r_{ℓ+1}²; the last has `classes`
-// in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It charges the depthwise filter BEFORE the layer, and 1 a
+// Section 6, MobileNetV1: first layer 27 r₀² + r₁²; layer ℓ: r_ℓ² (width_{ℓ−1} + 9) + r_{ℓ+1}²; the
+// last has `classes` in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It charges the
+// depthwise filter BEFORE the layer, and 1 a
 // position for the next block: no network's whole cost has these differences.
 std::vector<double> authors_count(const Network& network) {
   const auto& axes = network.axes();
@@ -66,7 +80,8 @@ std::vector<double> authors_count(const Network& network) {
   std::vector<double> e;
   auto squared_side = [&](std::size_t l) { return double(network.producer(axes[l]).positions); };
   for (std::size_t l = 0; l < axes.size(); l++) {
-    double before = l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width) + 9;
+    double before =
+        l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width) + 9;
     double after = l + 1 < axes.size() ? squared_side(l + 1) : double(network.config().classes);
     e.push_back(squared_side(l) * before + after);
   }
@@ -87,13 +102,16 @@ std::vector<double> marginal_energies(const Network& network, const EnergyModel&
   return e;
 }
 
-std::vector<double> scaled_energies(const Network& network, const EnergyModel& model, EnergyScale scale) {
+std::vector<double> scaled_energies(const Network& network, const EnergyModel& model,
+                                    EnergyScale scale) {
   std::vector<double> e = marginal_energies(network, model);
   for (std::size_t l = 0; l < e.size(); l++) {
     double least = scale == EnergyScale::log ? 1 : 0;  // ln e is an energy only for e > 1
     if (!(e[l] > least))
-      user_error("--energy ", model.name, ", --energy-scale ", name_of(scale), ": one more channel on axis ", network.axes()[l].name, " (",
-                 network.axes()[l].width, " now) costs ", e[l], " ", model.unit, "; expected more than ", least);
+      user_error("--energy ", model.name, ", --energy-scale ", name_of(scale),
+                 ": one more channel on axis ", network.axes()[l].name, " (",
+                 network.axes()[l].width, " now) costs ", e[l], " ", model.unit,
+                 "; expected more than ", least);
     e[l] = scaled(e[l], scale);
   }
   return e;

@@ -1,8 +1,10 @@
-// What one more channel on an axis costs: e of E12 (section 6 of arXiv 1910.03103). A model prices the whole network at
-// any widths, and the marginal is the price with one more channel there − the price now. --energy names it:
+// What one more channel on an axis costs: e of E12 (section 6 of arXiv 1910.03103). A model prices
+// the whole network at any widths, and the marginal is the price with one more channel there − the
+// price now. --energy names it:
 //   exact | parameters | picojoules (energy_picojoules.h) | table:FILE (energy_table.h)
 //   paper: the authors' count, a marginal only; reference numbers and published selections use it
-// It refuses marginals that are not positive, or that the scale (none | sqrt: authors, CIFAR | log: ImageNet) makes so.
+// It refuses marginals that are not positive, or that the scale (none | sqrt: authors, CIFAR | log:
+// ImageNet) makes so.
 #pragma once
 #include <functional>
 #include <string>
@@ -14,8 +16,9 @@ namespace fission {
 
 struct EnergyModel {
   std::string name, unit, source;  // as --energy has it; of a cost; where its numbers are from
-  std::function<double(const Network&, const std::vector<Index>& widths)> cost;  // of one picture; paper has none
-  std::string fingerprint = {};    // of a file that the costs come from
+  std::function<double(const Network&, const std::vector<Index>& widths)>
+      cost;                      // of one picture; paper has none
+  std::string fingerprint = {};  // of a file that the costs come from
 };
 EnergyModel parse_energy(const std::string& name);  // UserError
 
@@ -27,6 +30,7 @@ std::string scaled_unit(const EnergyModel& model, EnergyScale scale);  // "√MA
 
 // e for each axis
 std::vector<double> marginal_energies(const Network& network, const EnergyModel& model);
-std::vector<double> scaled_energies(const Network& network, const EnergyModel& model, EnergyScale scale);  // UserError
+std::vector<double> scaled_energies(const Network& network, const EnergyModel& model,
+                                    EnergyScale scale);  // UserError
 
 }  // namespace fission

@@ -18,7 +18,9 @@ using Key = std::array<Index, 4>;
 const char* kinds[] = {"dense", "depthwise", "linear"};
 const char* columns = "kind,kernel,stride,side,in,out,cost";
 
-std::string name_of(const Key& k) { return text(kinds[k[0]], " ", k[1], "x", k[1], ", stride ", k[2], ", side ", k[3]); }
+std::string name_of(const Key& k) {
+  return text(kinds[k[0]], " ", k[1], "x", k[1], ", stride ", k[2], ", side ", k[3]);
+}
 std::string range(const std::vector<Index>& v) {
   return v.size() == 1 ? text(v[0]) : text(v.front(), " to ", v.back());
 }
@@ -33,7 +35,9 @@ Place place(const std::vector<Index>& grid, Index x) {
   std::size_t at = std::size_t(std::upper_bound(grid.begin(), grid.end(), x) - grid.begin()) - 1;
   return {at, double(x - grid[at]) / double(grid[at + 1] - grid[at])};
 }
-bool within(const std::vector<Index>& grid, Index x) { return grid.front() <= x && x <= grid.back(); }
+bool within(const std::vector<Index>& grid, Index x) {
+  return grid.front() <= x && x <= grid.back();
+}
 
 struct Row {
   Key key;
@@ -54,7 +58,8 @@ Row parse_row(const std::string& line, Refuse refuse) {
   const char* names[] = {"kernel", "stride", "side", "in", "out"};
   for (int i = 0; i < 5; i++) {
     const std::string& f = field[std::size_t(i) + 1];
-    if (f.empty() || f.size() > 7 || f.find_first_not_of("0123456789") != std::string::npos || std::stoll(f) == 0)
+    if (f.empty() || f.size() > 7 || f.find_first_not_of("0123456789") != std::string::npos ||
+        std::stoll(f) == 0)
       refuse(text(names[i], " to be a whole number from 1 to 9999999"));
     whole[i] = std::stoll(f);
   }
@@ -64,12 +69,14 @@ Row parse_row(const std::string& line, Refuse refuse) {
     row.cost = std::stod(field[6], &used);
   } catch (const std::exception&) {
   }
-  if (used == 0 || used != field[6].size() || !std::isfinite(row.cost) || row.cost < 0) refuse("cost to be a number from 0 on");
+  if (used == 0 || used != field[6].size() || !std::isfinite(row.cost) || row.cost < 0)
+    refuse("cost to be a number from 0 on");
   if (kind == LayerShape::depthwise) {
     if (row.in != row.out) refuse("in = out in a depthwise layer");
     row.out = 1;
   }
-  if (kind == LayerShape::linear && (whole[0] != 1 || whole[1] != 1 || whole[2] != 1)) refuse("kernel, stride and side 1 in a linear layer");
+  if (kind == LayerShape::linear && (whole[0] != 1 || whole[1] != 1 || whole[2] != 1))
+    refuse("kernel, stride and side 1 in a linear layer");
   return row;
 }
 
@@ -92,7 +99,8 @@ EnergyTable read_energy_table(const std::string& path) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (number == 1) {
       std::size_t semicolon = line.find("; source: ");
-      if (line.rfind("# unit: ", 0) != 0 || semicolon == std::string::npos || semicolon <= 8 || line.size() == semicolon + 10)
+      if (line.rfind("# unit: ", 0) != 0 || semicolon == std::string::npos || semicolon <= 8 ||
+          line.size() == semicolon + 10)
         refuse("'# unit: UNIT; source: WHERE THE NUMBERS ARE FROM'");
       table.unit = line.substr(8, semicolon - 8), table.source = line.substr(semicolon + 10);
     } else if (line.empty() || line[0] == '#') {
@@ -102,10 +110,12 @@ EnergyTable read_energy_table(const std::string& path) {
       header = true;
     } else {
       Row row = parse_row(line, refuse);
-      if (!cells[row.key].insert({{row.in, row.out}, row.cost}).second) refuse("each layer once: this one stands above too");
+      if (!cells[row.key].insert({{row.in, row.out}, row.cost}).second)
+        refuse("each layer once: this one stands above too");
     }
   }
-  if (cells.empty()) user_error(path, ": line ", number, ": the file ends, expected lines of ", columns);
+  if (cells.empty())
+    user_error(path, ": line ", number, ": the file ends, expected lines of ", columns);
   for (const auto& entry : cells) {
     EnergyTable::Grid& grid = table.grids[entry.first];
     std::set<Index> in, out;
@@ -115,7 +125,8 @@ EnergyTable read_energy_table(const std::string& path) {
       for (Index o : out) {
         auto cell = entry.second.find({i, o});
         if (cell == entry.second.end())
-          user_error(path, ": ", name_of(entry.first), ": no line for in ", i, ", out ", o, "; expected every in with every out");
+          user_error(path, ": ", name_of(entry.first), ": no line for in ", i, ", out ", o,
+                     "; expected every in with every out");
         grid.cost.push_back(cell->second);
       }
   }
@@ -131,15 +142,22 @@ double EnergyTable::cost(const std::vector<LayerShape>& layers) const {
     if (found == grids.end()) {
       std::string has;
       for (const auto& g : grids) has += (has.empty() ? "" : "; ") + name_of(g.first);
-      user_error(path, ": needed: ", name_of(key), ", ", l.in, " channels in, ", l.out, " out; the file has ", has);
+      user_error(path, ": needed: ", name_of(key), ", ", l.in, " channels in, ", l.out,
+                 " out; the file has ", has);
     }
     const Grid& g = found->second;
     if (!within(g.in, in) || !within(g.out, out))
-      user_error(path, ": needed: ", name_of(key), ", ", l.in, " channels in, ", l.out, " out (a network's own widths and one more); the file has ",
-                 range(g.in), " in", l.kind == LayerShape::depthwise ? "" : ", " + range(g.out) + " out", " and is not extrapolated");
+      user_error(path, ": needed: ", name_of(key), ", ", l.in, " channels in, ", l.out,
+                 " out (a network's own widths and one more); the file has ", range(g.in), " in",
+                 l.kind == LayerShape::depthwise ? "" : ", " + range(g.out) + " out",
+                 " and is not extrapolated");
     Place i = place(g.in, in), o = place(g.out, out);
-    auto at = [&](std::size_t di, std::size_t d) { return g.cost[(i.at + di) * g.out.size() + o.at + d]; };
-    auto between = [&](std::size_t di) { return o.share == 0 ? at(di, 0) : (1 - o.share) * at(di, 0) + o.share * at(di, 1); };
+    auto at = [&](std::size_t di, std::size_t d) {
+      return g.cost[(i.at + di) * g.out.size() + o.at + d];
+    };
+    auto between = [&](std::size_t di) {
+      return o.share == 0 ? at(di, 0) : (1 - o.share) * at(di, 0) + o.share * at(di, 1);
+    };
     total += i.share == 0 ? between(0) : (1 - i.share) * between(0) + i.share * between(1);
   }
   return total;

@@ -1,7 +1,8 @@
-// The oracle: the whole splitting matrix of every neuron (E6, E6c; section 3 of arXiv 1910.03103), in double, over any
-// number of batches, and all its eigenvalues: what the probe and the solvers are judged by. It takes the activations and
-// gradients that the probe sees, and none of the probe's products: patches and chains are walked here in plain loops.
-// It refuses layers whose matrices would take more memory than allowed; eigenvalues want a build with Eigen (UserError).
+// The oracle: the whole splitting matrix of every neuron (E6, E6c; section 3 of arXiv 1910.03103),
+// in double, over any number of batches, and all its eigenvalues: what the probe and the solvers
+// are judged by. It takes the activations and gradients that the probe sees, and none of the
+// probe's products: patches and chains are walked here in plain loops. It refuses layers whose
+// matrices would take more memory than allowed; eigenvalues want a build with Eigen (UserError).
 #pragma once
 #include "nn/training.h"
 #include "split/probe.h"
@@ -20,7 +21,7 @@ struct ExactAxis {
   Index neurons = 0, d = 0;         // d = K·K·I, in the order of the producer's row (K,K,I)
   std::vector<double> s;            // (neurons,d,d)
   std::vector<double> eigenvalues;  // (neurons,d), ascending
-  std::vector<double> v_min;        // (neurons,d): unit eigenvectors of the least, largest entry positive
+  std::vector<double> v_min;  // (neurons,d): unit eigenvectors of the least, largest entry positive
   double lambda_min(Index o) const { return eigenvalues[std::size_t(o * d)]; }
 };
 
@@ -40,7 +41,8 @@ class ExactMatrices {
 
 void solve(ExactAxis& axis);  // its eigenvalues and v_min from its matrices
 // Over one epoch of the source: the mean, solved.
-std::vector<ExactAxis> exact(Network& network, BatchSource& source, const PictureInput& input, const ExactSettings& settings);
+std::vector<ExactAxis> exact(Network& network, BatchSource& source, const PictureInput& input,
+                             const ExactSettings& settings);
 // As a solver gives it. Axes that are not there have λ̂ = 0, which is never split.
 SplittingIndex splitting_index(const Network& network, const std::vector<ExactAxis>& axes);
 

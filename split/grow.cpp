@@ -4,11 +4,13 @@
 
 namespace fission {
 
-// The procedure, section 8 of the method. A stage goes on from where `state` stands: a resumed run enters here too.
+// The procedure, section 8 of the method. A stage goes on from where `state` stands: a resumed run
+// enters here too.
 void grow(State& state, const GrowSettings& how, Workshop& work) {
   while (!state.done) {
     if (state.stage == Stage::train) {
-      // 1. Train the seed network to convergence; 5. after a split, fine-tune: the same schedule from the split weights.
+      // 1. Train the seed network to convergence; 5. after a split, fine-tune: the same schedule
+      // from the split weights.
       train(state, how, work);
       if (state.round == how.rounds) return finish(state, work);
       state.round++;
@@ -16,7 +18,8 @@ void grow(State& state, const GrowSettings& how, Workshop& work) {
       work.save(state);
     }
 
-    // 2. RQ-SGD: for every neuron at once the worth λ̂ and the direction v̂ of splitting it (E10, E11).
+    // 2. RQ-SGD: for every neuron at once the worth λ̂ and the direction v̂ of splitting it (E10,
+    // E11).
     SplittingIndex index = descend(state, how, work);
 
     // 3. Select the splits that are worth most for the energy they add (E12).
@@ -24,7 +27,8 @@ void grow(State& state, const GrowSettings& how, Workshop& work) {
     work.tell(state.round, *state.network, index, chosen);
     if (chosen.count() == 0) return nothing_to_split(state, chosen, work);
 
-    // 4. Split: w_o ± ε v̂_o where it is made, copies after it, halves where it is used. Beside what E4 predicts, what it did.
+    // 4. Split: w_o ± ε v̂_o where it is made, copies after it, halves where it is used. Beside
+    // what E4 predicts, what it did.
     auto grown = split_network(*state.network, chosen.split, index.v, how.surgery);
     state.history.push_back(record_split(state, *grown, chosen, index, how, work));
     replace_network(state, std::move(grown), chosen, how);

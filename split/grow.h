@@ -1,6 +1,7 @@
-// The whole procedure (section 8 of arXiv 1910.03103): train, find what each split is worth, select, split, fine-tune,
-// repeat. grow() reads like the paper; what surrounds it (data, files, progress) is a Workshop's, so that the
-// same lines run anywhere. State is the position and everything needed to go on from it to the same bits.
+// The whole procedure (section 8 of arXiv 1910.03103): train, find what each split is worth,
+// select, split, fine-tune, repeat. grow() reads like the paper; what surrounds it (data, files,
+// progress) is a Workshop's, so that the same lines run anywhere. State is the position and
+// everything needed to go on from it to the same bits.
 #pragma once
 #include <algorithm>
 #include <nlohmann/json_fwd.hpp>
@@ -18,8 +19,9 @@ enum class Stage { train, rayleigh };  // train: the seed in round 0, fine-tunin
 
 struct GrowSettings {
   Index rounds = 2;
-  double grow = 0.3;        // τ_g = grow · Σ e: "what splitting this share of every layer would cost"
-  std::vector<double> target_macs;  // MACs that each round stays under, the last for all later ones; empty: no target
+  double grow = 0.3;  // τ_g = grow · Σ e: "what splitting this share of every layer would cost"
+  std::vector<double> target_macs;  // MACs that each round stays under, the last for all later
+                                    // ones; empty: no target
   Choice choice = Choice::energy;
   EnergyModel energy = parse_energy("exact");
   EnergyScale scale = EnergyScale::none;
@@ -32,28 +34,34 @@ struct GrowSettings {
   Solver solver = Solver::rq_sgd;
   RayleighSettings rayleigh;  // for Lanczos: its epochs are passes, its probe; the rest is RQ-SGD's
   std::uint64_t seed = 1;
-  double target_of(Index round) const { return target_macs.empty() ? 0 : target_macs[std::min<std::size_t>(target_macs.size(), round) - 1]; }
+  double target_of(Index round) const {
+    return target_macs.empty() ? 0
+                               : target_macs[std::min<std::size_t>(target_macs.size(), round) - 1];
+  }
 };
 
 struct RoundRecord {
   Index round = 0, neurons_split = 0;
   std::vector<Index> widths;
   double macs = 0, parameters = 0;
-  Score split, tuned;                    // on the test pictures: right after the split, after tuning
-  double predicted = 0, measured = 0;    // loss change of the split on the check pictures: E4's, and the real one
+  Score split, tuned;  // on the test pictures: right after the split, after tuning
+  double predicted = 0,
+         measured = 0;  // loss change of the split on the check pictures: E4's, and the real one
 };
 
 struct State {
   std::unique_ptr<Network> network;
-  std::unique_ptr<Sgd> optimizer;             // in Stage::train; kept through Stage::rayleigh if its momentum is to be carried
-  std::unique_ptr<SplittingSolver> descent;   // in Stage::rayleigh
+  std::unique_ptr<Sgd>
+      optimizer;  // in Stage::train; kept through Stage::rayleigh if its momentum is to be carried
+  std::unique_ptr<SplittingSolver> descent;  // in Stage::rayleigh
   std::unique_ptr<Meter> meter;
-  Index round = 0;                            // of the split that is being prepared or tuned; 0: the seed
+  Index round = 0;  // of the split that is being prepared or tuned; 0: the seed
   Stage stage = Stage::train;
-  Index epoch = 0, step = 0;                  // the next step to take
+  Index epoch = 0, step = 0;  // the next step to take
   bool done = false;
-  std::vector<RoundRecord> history;           // one a round, the current one last
-  void enter(Stage next, const GrowSettings& how);  // epoch 0, step 0, fresh optimiser or directions
+  std::vector<RoundRecord> history;  // one a round, the current one last
+  void enter(Stage next,
+             const GrowSettings& how);  // epoch 0, step 0, fresh optimiser or directions
 };
 
 class Workshop {
@@ -61,14 +69,16 @@ class Workshop {
   virtual ~Workshop() = default;
   // A source is good until another one is asked for.
   virtual BatchSource& training(Index round, Stage stage) = 0;  // shuffled, augmented
-  virtual BatchSource& check() = 0;                             // training pictures under one fixed augmentation key
+  virtual BatchSource& check() = 0;  // training pictures under one fixed augmentation key
   virtual BatchSource& test() = 0;
   virtual const PictureInput& input() = 0;
-  virtual Comm& comm() = 0;                                     // the processes that share every batch; each of them grows the same network
-  virtual void after_step(State& state) = 0;                    // progress; a checkpoint when one is due
-  virtual void save(State& state) = 0;                          // a checkpoint now: a stage has ended
+  virtual Comm&
+  comm() = 0;  // the processes that share every batch; each of them grows the same network
+  virtual void after_step(State& state) = 0;  // progress; a checkpoint when one is due
+  virtual void save(State& state) = 0;        // a checkpoint now: a stage has ended
   virtual void log(const nlohmann::ordered_json& line) = 0;
-  virtual void tell(Index round, const Network& network, const SplittingIndex& index, const Selection& chosen) = 0;  // every neuron's worth
+  virtual void tell(Index round, const Network& network, const SplittingIndex& index,
+                    const Selection& chosen) = 0;  // every neuron's worth
 };
 
 void grow(State& state, const GrowSettings& how, Workshop& work);

@@ -5,8 +5,9 @@ namespace {
 
 NormTensors norm_of(const TraceEntry& e) { return *e.a.node().norm; }
 
-// What one axis's neurons go through: the producer (dense convolution, φ₁), then the chain's depthwise blocks (φ₂ …).
-// Backward reaches the last activation first. There the tangents of the whole chain are made,
+// What one axis's neurons go through: the producer (dense convolution, φ₁), then the chain's
+// depthwise blocks (φ₂ …). Backward reaches the last activation first. There the tangents of the
+// whole chain are made,
 //     u₁ = conv(x, V),   u_k = dw_k(φ'(z_{k−1}) ⊙ c_{k−1} ⊙ u_{k−1}),   so that J_k v = c_k u_k,
 // and as backward passes each activation with its gradient δ_k,
 //     (E6c)  g_k = δ_k ⊙ φ''(z_k) ⊙ c_k² ⊙ u_k  +  φ'(z_k) ⊙ c_k ⊙ dw_{k+1}ᵀ(g_{k+1}).
@@ -15,9 +16,9 @@ struct AxisProbe {
   std::vector<TraceEntry> chain;  // chain[0]: the producer
   Tensor v, s_v;                  // (O,K,K,I): the directions as filters, and where S·v goes
   Curvature curvature;
-  Tensor x;                       // the producer's input, held from the tangents to E9
-  std::vector<Tensor> u;          // tangents
-  Tensor g;                       // g_{k+1} on the way down
+  Tensor x;               // the producer's input, held from the tangents to E9
+  std::vector<Tensor> u;  // tangents
+  Tensor g;               // g_{k+1} on the way down
 
   void make_tangents() {
     x = chain[0].x.value();
@@ -25,7 +26,8 @@ struct AxisProbe {
     u.push_back(ops::conv2d(x, v, chain[0].block->geometry));
     for (std::size_t k = 1; k < chain.size(); k++) {
       const TraceEntry& before = chain[k - 1];
-      u.push_back(ops::depthwise_tangent(before.y.value(), norm_of(before), u[k - 1], chain[k].block->w.value(), chain[k].block->geometry));
+      u.push_back(ops::depthwise_tangent(before.y.value(), norm_of(before), u[k - 1],
+                                         chain[k].block->w.value(), chain[k].block->geometry));
     }
   }
 
@@ -47,7 +49,8 @@ struct AxisProbe {
   }
 };
 
-Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings, Tensor& s_v) {
+Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v,
+                    const ProbeSettings& settings, Tensor& s_v) {
   GradientMode activations_only(Gradients::activations);
   network.set_training(false);
   Variable loss;
@@ -64,7 +67,8 @@ Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, con
       if (settings.matrix == Matrix::chain)
         for (int block : axis.chain) probe->chain.push_back(trace[block]);
       for (std::size_t k = 0; k < probe->chain.size(); k++)
-        probe->chain[k].a.replace_backward([probe, k](Tensor delta) { probe->at_activation(k, std::move(delta)); });
+        probe->chain[k].a.replace_backward(
+            [probe, k](Tensor delta) { probe->at_activation(k, std::move(delta)); });
     }
   }
   backward(loss);
@@ -73,10 +77,11 @@ Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, con
 
 }  // namespace
 
-Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings,
-                          Tensor& s_v, const Share& share) {
+Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v,
+                          const ProbeSettings& settings, Tensor& s_v, const Share& share) {
   const Index n = labels.dim(0);
-  Tensor loss = n > 0 ? own_products(network, x, labels, v, settings, s_v) : ops::zeros(network.backend(), {1}, network.dtype());
+  Tensor loss = n > 0 ? own_products(network, x, labels, v, settings, s_v)
+                      : ops::zeros(network.backend(), {1}, network.dtype());
   share.average(s_v, n);
   return loss;
 }

@@ -1,6 +1,8 @@
-// The probe: S·v of every neuron of every axis in one backward pass (E7–E9, and E6c for chains), sections 3 and 4 of
-// arXiv 1910.03103. All weights and batch-norm statistics stay fixed (evaluation mode); no weight gradient is made.
-// It refuses nothing: an axis whose producer has no activation has S = 0 unless Curvature::linear says otherwise.
+// The probe: S·v of every neuron of every axis in one backward pass (E7–E9, and E6c for chains),
+// sections 3 and 4 of arXiv 1910.03103. All weights and batch-norm statistics stay fixed
+// (evaluation mode); no weight gradient is made.
+// It refuses nothing: an axis whose producer has no activation has S = 0 unless Curvature::linear
+// says otherwise.
 #pragma once
 #include "nn/network.h"
 #include "split/curvature.h"
@@ -15,10 +17,11 @@ struct ProbeSettings {
   double smoothing = 0;  // of the loss whose splitting matrix this is
 };
 
-// x (N,size,size,channels) normalised; labels (N); v (P): the directions, each in its neuron's row (network.neuron_rows()).
-// Writes S·v into s_v (P), at the same places. Returns the batch's loss (1). Of several processes each takes its share of the
-// pictures; S·v is then the mean over all, on all of them, and the loss that of the process's own (0 where it has none).
-Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v, const ProbeSettings& settings,
-                          Tensor& s_v, const Share& share = {});
+// x (N,size,size,channels) normalised; labels (N); v (P): the directions, each in its neuron's row
+// (network.neuron_rows()). Writes S·v into s_v (P), at the same places. Returns the batch's loss
+// (1). Of several processes each takes its share of the pictures; S·v is then the mean over all, on
+// all of them, and the loss that of the process's own (0 where it has none).
+Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v,
+                          const ProbeSettings& settings, Tensor& s_v, const Share& share = {});
 
 }  // namespace fission

@@ -4,12 +4,20 @@
 
 namespace fission {
 
-double RayleighSettings::lr_at(Index epoch) const { return lr * std::pow(factor, double(decay_every_epoch ? epoch : (epoch + 1) / 2)); }
+double RayleighSettings::lr_at(Index epoch) const {
+  return lr * std::pow(factor, double(decay_every_epoch ? epoch : (epoch + 1) / 2));
+}
 
-RayleighDescent::RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed, std::uint64_t round)
-    : network_(network), settings_(settings), v_(network.like_parameters()), s_v_(network.gradients()),
-      gradient_(network.like_parameters()), sum_v_(network.like_parameters()),
-      quotient_(ops::zeros(network.backend(), {network.neuron_rows().dim(0)}, network.dtype())), sum_r_(ops::zeros_like(quotient_)),
+RayleighDescent::RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed,
+                                 std::uint64_t round)
+    : network_(network),
+      settings_(settings),
+      v_(network.like_parameters()),
+      s_v_(network.gradients()),
+      gradient_(network.like_parameters()),
+      sum_v_(network.like_parameters()),
+      quotient_(ops::zeros(network.backend(), {network.neuron_rows().dim(0)}, network.dtype())),
+      sum_r_(ops::zeros_like(quotient_)),
       rmsprop_(v_, settings.rmsprop) {
   ops::fill(s_v_, 0);
   v_.copy_from(first_directions(network, seed, round));
@@ -21,13 +29,15 @@ void RayleighDescent::begin_epoch() {
   in_mean = 0;
 }
 
-Tensor RayleighDescent::step(const Tensor& x, const Tensor& labels, Index epoch, const Share& share) {
+Tensor RayleighDescent::step(const Tensor& x, const Tensor& labels, Index epoch,
+                             const Share& share) {
   Tensor loss = splitting_products(network_, x, labels, v_, settings_.probe, s_v_, share);
   update(epoch);
   return loss;
 }
 
-// E10, E11: R(v) = vᵀSv/vᵀv and its gradient, from this batch's S·v; the means take R and v before the update.
+// E10, E11: R(v) = vᵀSv/vᵀv and its gradient, from this batch's S·v; the means take R and v before
+// the update.
 void RayleighDescent::update(Index epoch) {
   ops::rayleigh(v_, s_v_, network_.neuron_rows(), quotient_, gradient_);
   ops::add_scaled(sum_r_, quotient_, 1);
@@ -45,7 +55,8 @@ SplittingIndex RayleighDescent::result() const {
   for (const Axis& axis : network_.axes()) {
     index.lambda.emplace_back();
     index.products.emplace_back(axis.width, in_mean);
-    for (Index o = 0; o < axis.width; o++) index.lambda.back().push_back(sum[row++] / double(in_mean));
+    for (Index o = 0; o < axis.width; o++)
+      index.lambda.back().push_back(sum[row++] / double(in_mean));
   }
   index.v = ops::zeros_like(sum_v_);
   ops::add_scaled(index.v, sum_v_, 1.0 / double(in_mean));
@@ -53,7 +64,11 @@ SplittingIndex RayleighDescent::result() const {
 }
 
 std::vector<std::pair<std::string, Tensor>> RayleighDescent::state() {
-  return {{"v", v_}, {"squares", rmsprop_.squares()}, {"buffer", rmsprop_.buffer()}, {"sum_v", sum_v_}, {"sum_r", sum_r_}};
+  return {{"v", v_},
+          {"squares", rmsprop_.squares()},
+          {"buffer", rmsprop_.buffer()},
+          {"sum_v", sum_v_},
+          {"sum_r", sum_r_}};
 }
 
 }  // namespace fission

@@ -1,7 +1,8 @@
-// RQ-SGD: the least eigenvalue and eigenvector of every neuron's splitting matrix, by stochastic gradient descent on
-// Rayleigh quotients (section 5 of arXiv 1910.03103): E10, E11, RMSprop, renormalise. All neurons at once; every step
-// costs one probe. The published recipe is kept to the letter: v₀ is not normalised, means are of the last epoch.
-// The network's buffer of gradients, idle meanwhile, holds S·v: beside a training step it takes v, E11, Σv and RMSprop's two.
+// RQ-SGD: the least eigenvalue and eigenvector of every neuron's splitting matrix, by stochastic
+// gradient descent on Rayleigh quotients (section 5 of arXiv 1910.03103): E10, E11, RMSprop,
+// renormalise. All neurons at once; every step costs one probe. The published recipe is kept to the
+// letter: v₀ is not normalised, means are of the last epoch. The network's buffer of gradients,
+// idle meanwhile, holds S·v: beside a training step it takes v, E11, Σv and RMSprop's two.
 #pragma once
 #include "nn/optimizer.h"
 #include "split/probe.h"
@@ -12,7 +13,8 @@ namespace fission {
 struct RayleighSettings {
   Index epochs = 10;
   double lr = 1e-3, factor = 0.2;
-  bool decay_every_epoch = false;  // false (CIFAR): × factor at every even epoch counted from 1; true (ImageNet): each after the first
+  bool decay_every_epoch = false;  // false (CIFAR): × factor at every even epoch counted from 1;
+                                   // true (ImageNet): each after the first
   RmsPropSettings rmsprop;
   ProbeSettings probe;
   double lr_at(Index epoch) const;  // epoch from 0
@@ -20,17 +22,23 @@ struct RayleighSettings {
 
 class RayleighDescent : public SplittingSolver {
  public:
-  RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed, std::uint64_t round);
-  void begin_epoch() override;                                                 // the means start anew
-  Tensor step(const Tensor& x, const Tensor& labels, Index epoch, const Share& share = {}) override;  // products() of this batch, then update()
+  RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed,
+                  std::uint64_t round);
+  void begin_epoch() override;  // the means start anew
+  Tensor step(const Tensor& x, const Tensor& labels, Index epoch,
+              const Share& share = {}) override;  // products() of this batch, then update()
   void update(Index epoch);
   void end_epoch(Index) override {}
-  SplittingIndex result() const override;                                      // of the in_mean steps since begin_epoch()
+  SplittingIndex result() const override;  // of the in_mean steps since begin_epoch()
   std::vector<std::pair<std::string, Tensor>> state() override;
   Tensor& v() { return v_; }
-  const Tensor& quotients() const { return quotient_; }  // (R): R(v) of the last step, before its update
-  const Tensor& gradient() const { return gradient_; }   // (P): E11 of the last step
-  Tensor& products() { return s_v_; }                    // (P): S·v of the last step, where the network has its gradients
+  const Tensor& quotients() const {
+    return quotient_;
+  }  // (R): R(v) of the last step, before its update
+  const Tensor& gradient() const { return gradient_; }  // (P): E11 of the last step
+  Tensor& products() {
+    return s_v_;
+  }  // (P): S·v of the last step, where the network has its gradients
 
  private:
   Network& network_;

@@ -12,7 +12,8 @@ namespace {
 struct Candidate {
   double key;
   std::size_t layer, neuron;
-  bool operator<(const Candidate& o) const {  // ties: by layer, then neuron, so that the choice is reproducible
+  bool operator<(const Candidate& o)
+      const {  // ties: by layer, then neuron, so that the choice is reproducible
     return key != o.key ? key < o.key : layer != o.layer ? layer < o.layer : neuron < o.neuron;
   }
 };
@@ -31,7 +32,8 @@ std::vector<Candidate> sorted(const SelectionProblem& p, bool negative_only, Key
   std::vector<Candidate> order;
   for (std::size_t l = 0; l < p.lambda.size(); l++)
     for (std::size_t i = 0; i < p.lambda[l].size(); i++) {
-      FISSION_CHECK(std::isfinite(p.lambda[l][i]), "[select] the splitting index of neuron ", i, " of layer ", l, " is not finite");
+      FISSION_CHECK(std::isfinite(p.lambda[l][i]), "[select] the splitting index of neuron ", i,
+                    " of layer ", l, " is not finite");
       if (!negative_only || p.lambda[l][i] < 0) order.push_back({key(l, i), l, i});
     }
   std::sort(order.begin(), order.end());
@@ -39,7 +41,8 @@ std::vector<Candidate> sorted(const SelectionProblem& p, bool negative_only, Key
 }
 
 // the first ⌊grow·n⌋ of `order` whose layers have room
-Selection take(const SelectionProblem& p, const std::vector<Candidate>& order, double grow, bool keep_caps) {
+Selection take(const SelectionProblem& p, const std::vector<Candidate>& order, double grow,
+               bool keep_caps) {
   Selection s = nothing(p);
   std::size_t n = 0;
   for (const auto& layer : p.lambda) n += layer.size();
@@ -57,11 +60,14 @@ Selection take(const SelectionProblem& p, const std::vector<Candidate>& order, d
 
 }  // namespace
 
-SelectionProblem make_problem(const std::vector<std::vector<double>>& lambda, const std::vector<double>& energy,
-                              const std::vector<int>& group, const std::vector<Index>& max_width) {
+SelectionProblem make_problem(const std::vector<std::vector<double>>& lambda,
+                              const std::vector<double>& energy, const std::vector<int>& group,
+                              const std::vector<Index>& max_width) {
   SelectionProblem p{lambda, energy, group, {}};
-  FISSION_CHECK(energy.size() == lambda.size() && group.size() == lambda.size() && max_width.size() == lambda.size(), "[select] ",
-                lambda.size(), " layers, ", energy.size(), " energies, ", group.size(), " groups, ", max_width.size(), " caps");
+  FISSION_CHECK(energy.size() == lambda.size() && group.size() == lambda.size() &&
+                    max_width.size() == lambda.size(),
+                "[select] ", lambda.size(), " layers, ", energy.size(), " energies, ", group.size(),
+                " groups, ", max_width.size(), " caps");
   for (std::size_t l = 0; l < lambda.size(); l++) {
     FISSION_CHECK(energy[l] > 0, "[select] layer ", l, " has energy ", energy[l]);
     p.cap.push_back(std::max<Index>(0, max_width[l] - Index(lambda[l].size())));
@@ -78,21 +84,26 @@ void Selection::take(const SelectionProblem& p, std::size_t layer, std::size_t n
 Index Selection::count() const { return Index(order.size()); }
 std::vector<Index> Selection::grown() const {
   std::vector<Index> n;
-  for (const auto& layer : split) n.push_back(Index(std::count(layer.begin(), layer.end(), char(1))));
+  for (const auto& layer : split)
+    n.push_back(Index(std::count(layer.begin(), layer.end(), char(1))));
   return n;
 }
 
-Selection select_by_energy(const SelectionProblem& p, double grow, Rounding rounding, double threshold) {
+Selection select_by_energy(const SelectionProblem& p, double grow, Rounding rounding,
+                           double threshold) {
   Selection s = nothing(p);
-  for (std::size_t l = 0; l < p.lambda.size(); l++) s.budget[p.group[l]] += grow * p.energy[l] * double(p.lambda[l].size());
+  for (std::size_t l = 0; l < p.lambda.size(); l++)
+    s.budget[p.group[l]] += grow * p.energy[l] * double(p.lambda[l].size());
   std::vector<double> left = s.budget;
   std::vector<char> closed(left.size(), 0);
   std::vector<Index> room = p.cap;
-  for (const Candidate& c : sorted(p, true, [&](std::size_t l, std::size_t i) { return p.lambda[l][i] / p.energy[l]; })) {
+  for (const Candidate& c : sorted(
+           p, true, [&](std::size_t l, std::size_t i) { return p.lambda[l][i] / p.energy[l]; })) {
     int g = p.group[c.layer];
     if (closed[g] || room[c.layer] == 0) continue;
     double e = p.energy[c.layer], lambda = p.lambda[c.layer][c.neuron];
-    double fits = left[g] * (1 + 1e-12);  // a budget that is an exact sum is not missed by a rounding error
+    double fits =
+        left[g] * (1 + 1e-12);  // a budget that is an exact sum is not missed by a rounding error
     double beta = e <= fits ? 1 : left[g] / e;
     s.relaxed_objective += beta * lambda;
     if (beta < 1) closed[g] = 1;
@@ -105,13 +116,18 @@ Selection select_by_energy(const SelectionProblem& p, double grow, Rounding roun
 }
 
 Selection select_vanilla(const SelectionProblem& p, double grow, bool as_published) {
-  return take(p, sorted(p, !as_published, [&](std::size_t l, std::size_t i) { return p.lambda[l][i]; }), grow, !as_published);
+  return take(
+      p, sorted(p, !as_published, [&](std::size_t l, std::size_t i) { return p.lambda[l][i]; }),
+      grow, !as_published);
 }
 
-Selection select_random(const SelectionProblem& p, double grow, std::uint64_t seed, std::uint64_t round) {
+Selection select_random(const SelectionProblem& p, double grow, std::uint64_t seed,
+                        std::uint64_t round) {
   Random random(seed, random_purpose::selection, round);
   std::uint64_t index = 0;
-  return take(p, sorted(p, false, [&](std::size_t, std::size_t) { return random.uniform(index++); }), grow, true);
+  return take(p,
+              sorted(p, false, [&](std::size_t, std::size_t) { return random.uniform(index++); }),
+              grow, true);
 }
 
 Selection in_multiples(const SelectionProblem& p, const Selection& chosen, Index multiple) {
@@ -125,14 +141,17 @@ Selection in_multiples(const SelectionProblem& p, const Selection& chosen, Index
   }
   std::vector<Index> kept(grown.size(), 0);
   for (const auto& taken : chosen.order)
-    if (kept[taken.first] < grown[taken.first]) s.take(p, taken.first, taken.second), kept[taken.first]++;
+    if (kept[taken.first] < grown[taken.first])
+      s.take(p, taken.first, taken.second), kept[taken.first]++;
   while (true) {
     Candidate best{0, 0, 0};
     std::vector<Candidate> step;
     for (std::size_t l = 0; l < grown.size(); l++) {
       Index width = Index(p.lambda[l].size()), more = multiple - (width + kept[l]) % multiple;
       double energy = double(more) * p.energy[l];
-      if (kept[l] + more > std::min(width, p.cap[l]) || s.spent[p.group[l]] + energy > s.budget[p.group[l]] * (1 + 1e-12)) continue;
+      if (kept[l] + more > std::min(width, p.cap[l]) ||
+          s.spent[p.group[l]] + energy > s.budget[p.group[l]] * (1 + 1e-12))
+        continue;
       std::vector<Candidate> left;
       for (std::size_t i = 0; i < p.lambda[l].size(); i++)
         if (!s.split[l][i] && p.lambda[l][i] < 0) left.push_back({p.lambda[l][i], l, i});
@@ -163,12 +182,15 @@ std::string why_nobody(const SelectionProblem& p, const Selection& s, const std:
       }
     why.push_back(!negative ? text("no splitting index is negative")
                   : !room   ? text("every layer with a negative splitting index is at its widest")
-                            : text("the budget of ", s.budget[g], " ", unit, " buys none: the first neuron costs ", cost));
+                            : text("the budget of ", s.budget[g], " ", unit,
+                                   " buys none: the first neuron costs ", cost));
   }
-  bool same = std::all_of(why.begin(), why.end(), [&](const std::string& w) { return w == why[0]; });
+  bool same =
+      std::all_of(why.begin(), why.end(), [&](const std::string& w) { return w == why[0]; });
   if (same) return why[0];
   std::string all;
-  for (std::size_t g = 0; g < why.size(); g++) all += text(g ? "; " : "", "group ", g, ": ", why[g]);
+  for (std::size_t g = 0; g < why.size(); g++)
+    all += text(g ? "; " : "", "group ", g, ": ", why[g]);
   return all;
 }
 

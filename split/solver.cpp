@@ -6,8 +6,11 @@
 
 namespace fission {
 
-std::unique_ptr<SplittingSolver> make_solver(Solver solver, Network& network, const RayleighSettings& settings, std::uint64_t seed, std::uint64_t round) {
-  if (solver == Solver::lanczos) return std::make_unique<Lanczos>(network, settings.probe, settings.epochs, seed, round);
+std::unique_ptr<SplittingSolver> make_solver(Solver solver, Network& network,
+                                             const RayleighSettings& settings, std::uint64_t seed,
+                                             std::uint64_t round) {
+  if (solver == Solver::lanczos)
+    return std::make_unique<Lanczos>(network, settings.probe, settings.epochs, seed, round);
   return std::make_unique<RayleighDescent>(network, settings, seed, round);
 }
 
@@ -16,7 +19,8 @@ Tensor first_directions(const Network& network, std::uint64_t seed, std::uint64_
   Random random(seed, random_purpose::direction, round);
   for (const Axis& axis : network.axes()) {
     const Stored& w = network.stored()[network.producer(axis).weight];
-    for (Index i = w.offset; i < w.offset + w.shape.numel(); i++) host[i] = 0.2 * random.uniform(i) - 0.1;
+    for (Index i = w.offset; i < w.offset + w.shape.numel(); i++)
+      host[i] = 0.2 * random.uniform(i) - 0.1;
   }
   return make_real(network.backend(), network.parameters().shape(), host, network.dtype());
 }

@@ -11,13 +11,16 @@ using Json = nlohmann::ordered_json;
 
 void check_finite(double loss, const State& state) {
   if (!std::isfinite(loss))
-    user_error("the loss is not finite in round ", state.round, ", epoch ", state.epoch + 1, ", step ", state.step,
+    user_error("the loss is not finite in round ", state.round, ", epoch ", state.epoch + 1,
+               ", step ", state.step,
                ": stopped; the last checkpoint, if there is one, is good (a lower --lr may help)");
 }
 
-constexpr Index finite_every = 50;  // steps between looks at the loss: reading it waits for the device
+constexpr Index finite_every =
+    50;  // steps between looks at the loss: reading it waits for the device
 
-// A step that does not fit: would a smaller one, of whole groups? Nothing of what is tried is kept, the run ends.
+// A step that does not fit: would a smaller one, of whole groups? Nothing of what is tried is kept,
+// the run ends.
 template <class Step>
 [[noreturn]] void out_of_memory(const OutOfMemory& e, const Batch& batch, Index group, Step step) {
   const Index whole = batch.labels.numel();
@@ -29,7 +32,8 @@ template <class Step>
     } catch (const OutOfMemory&) {
     }
   }
-  throw OutOfMemory(text(e.what(), "; of this step's ", whole, " pictures ", some[0], " would fit"));
+  throw OutOfMemory(
+      text(e.what(), "; of this step's ", whole, " pictures ", some[0], " would fit"));
 }
 
 template <class Step>
@@ -42,7 +46,8 @@ void run_epoch(State& state, Workshop& work, BatchSource& source, Index group, S
       out_of_memory(e, batch, group, step);
     }
     state.step++;
-    if (state.step % finite_every == 0 || state.step == source.steps()) check_finite(state.meter->read(work.comm()).loss, state);
+    if (state.step % finite_every == 0 || state.step == source.steps())
+      check_finite(state.meter->read(work.comm()).loss, state);
     work.after_step(state);
   }
 }
@@ -53,7 +58,9 @@ void next_epoch(State& state) {
   state.meter->clear();
 }
 
-const char* stage_name(const State& s) { return s.stage == Stage::rayleigh ? "rq" : s.round == 0 ? "train" : "tune"; }
+const char* stage_name(const State& s) {
+  return s.stage == Stage::rayleigh ? "rq" : s.round == 0 ? "train" : "tune";
+}
 
 }  // namespace
 
@@ -62,7 +69,8 @@ void State::enter(Stage next, const GrowSettings& how) {
   epoch = step = 0;
   meter = std::make_unique<Meter>(network->backend(), network->dtype());
   descent.reset();
-  if (next == Stage::train) optimizer = std::make_unique<Sgd>(*network, (round == 0 ? how.train : how.tune).sgd);
+  if (next == Stage::train)
+    optimizer = std::make_unique<Sgd>(*network, (round == 0 ? how.train : how.tune).sgd);
   if (next == Stage::rayleigh) {
     if (!how.carry_momentum) optimizer.reset();
     descent = make_solver(how.solver, *network, how.rayleigh, how.seed, std::uint64_t(round));
@@ -76,19 +84,28 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
     const Index steps = source.steps();
     run_epoch(state, work, source, std::max<Index>(1, settings.bn_batch), [&](const Batch& batch) {
       double lr = settings.schedule.at(state.epoch, state.step, steps);
-      train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr, *state.meter, {work.comm(), batch.whole});
+      train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr,
+                 *state.meter, {work.comm(), batch.whole});
     });
     Score seen = state.meter->read(work.comm());
     Score test = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
     check_finite(test.loss, state);
-    work.log(Json{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", settings.schedule.epochs},
-                  {"lr", settings.schedule.at(state.epoch, 0, steps)}, {"loss", seen.loss}, {"train_top1", seen.top1},
-                  {"test_loss", test.loss}, {"test_top1", test.top1}, {"test_top5", test.top5}});
+    work.log(Json{{"round", state.round},
+                  {"stage", stage_name(state)},
+                  {"epoch", state.epoch + 1},
+                  {"of", settings.schedule.epochs},
+                  {"lr", settings.schedule.at(state.epoch, 0, steps)},
+                  {"loss", seen.loss},
+                  {"train_top1", seen.top1},
+                  {"test_loss", test.loss},
+                  {"test_top1", test.top1},
+                  {"test_top5", test.top5}});
     next_epoch(state);
   }
   if (state.history.empty()) {
     const Network& n = *state.network;
-    state.history.push_back({0, 0, n.widths(), n.macs(), double(n.parameter_count()), {}, {}, 0, 0});
+    state.history.push_back(
+        {0, 0, n.widths(), n.macs(), double(n.parameter_count()), {}, {}, 0, 0});
   }
   state.history.back().tuned = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
 }
@@ -99,7 +116,8 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   while (state.epoch < how.rayleigh.epochs) {
     if (state.step == 0) descent.begin_epoch();
     run_epoch(state, work, source, 1, [&](const Batch& batch) {
-      Tensor loss = descent.step(work.input()(batch), batch.labels, state.epoch, {work.comm(), batch.whole});
+      Tensor loss =
+          descent.step(work.input()(batch), batch.labels, state.epoch, {work.comm(), batch.whole});
       state.meter->add_loss(loss, batch.labels.numel());
     });
     descent.end_epoch(state.epoch);
@@ -107,23 +125,34 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
     double least = 0, sum = 0;
     for (const auto& layer : now.lambda)
       for (double l : layer) least = std::min(least, l), sum += std::min(l, 0.0);
-    Json line{{"round", state.round}, {"stage", stage_name(state)}, {"epoch", state.epoch + 1}, {"of", how.rayleigh.epochs}};
+    Json line{{"round", state.round},
+              {"stage", stage_name(state)},
+              {"epoch", state.epoch + 1},
+              {"of", how.rayleigh.epochs}};
     if (how.solver == Solver::rq_sgd) line["lr"] = how.rayleigh.lr_at(state.epoch);
-    line["loss"] = state.meter->read(work.comm()).loss, line["least_lambda"] = least, line["sum_of_negative_lambdas"] = sum;
+    line["loss"] = state.meter->read(work.comm()).loss, line["least_lambda"] = least,
+    line["sum_of_negative_lambdas"] = sum;
     std::vector<double> residuals;
-    for (const auto& layer : now.residual) residuals.insert(residuals.end(), layer.begin(), layer.end());
+    for (const auto& layer : now.residual)
+      residuals.insert(residuals.end(), layer.begin(), layer.end());
     std::sort(residuals.begin(), residuals.end());
-    if (!residuals.empty()) line["largest_residual"] = residuals.back(), line["median_residual"] = residuals[residuals.size() / 2];
+    if (!residuals.empty())
+      line["largest_residual"] = residuals.back(),
+      line["median_residual"] = residuals[residuals.size() / 2];
     work.log(line);
-    // the means of the last epoch are the result, so the next begin_epoch() waits until there is a next epoch
+    // the means of the last epoch are the result, so the next begin_epoch() waits until there is a
+    // next epoch
     next_epoch(state);
   }
   SplittingIndex index = descent.result();
-  if (index.residual.empty()) state_residuals(index, *state.network, how.rayleigh.probe, work.check(), work.input(), work.comm());
+  if (index.residual.empty())
+    state_residuals(index, *state.network, how.rayleigh.probe, work.check(), work.input(),
+                    work.comm());
   return index;
 }
 
-Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm) {
+Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe,
+                     BatchSource& source, const PictureInput& input, Comm& comm) {
   Tensor s_v = network.like_parameters(), mean = ops::zeros_like(s_v);
   double pictures = 0;
   for (Index step = 0; step < source.steps(); step++) {
@@ -138,12 +167,14 @@ Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& pro
   return mean;
 }
 
-double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
-                      const PictureInput& input, Comm& comm) {
+double quadratic_form(Network& network, const Selection& chosen, const Tensor& v,
+                      const ProbeSettings& probe, BatchSource& source, const PictureInput& input,
+                      Comm& comm) {
   const Tensor& rows = network.neuron_rows();
   Tensor unit = v.clone();
   ops::normalise_rows(unit, rows);
-  Tensor s_v = mean_products(network, unit, probe, source, input, comm), gradient = s_v.like(), quotient(network.backend(), {rows.dim(0)}, network.dtype());
+  Tensor s_v = mean_products(network, unit, probe, source, input, comm), gradient = s_v.like(),
+         quotient(network.backend(), {rows.dim(0)}, network.dtype());
   ops::rayleigh(unit, s_v, rows, quotient, gradient);
   double total = 0;
   std::size_t row = 0;
@@ -153,23 +184,26 @@ double quadratic_form(Network& network, const Selection& chosen, const Tensor& v
   return total;
 }
 
-void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm) {
+void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe,
+                     BatchSource& source, const PictureInput& input, Comm& comm) {
   Tensor unit = index.v.clone();
   ops::normalise_rows(unit, network.neuron_rows());
   const Tensor s_v = mean_products(network, unit, probe, source, input, comm);
   for (std::size_t l = 0; l < network.axes().size(); l++) {
     const Stored& w = network.stored()[std::size_t(network.producer(network.axes()[l]).weight)];
-    const std::vector<double> u = network.view(w, unit).to_host(), su = network.view(w, s_v).to_host();
+    const std::vector<double> u = network.view(w, unit).to_host(),
+                              su = network.view(w, s_v).to_host();
     const std::size_t d = u.size() / std::size_t(network.axes()[l].width);
     std::vector<double> squares(u.size() / d, 0.0);
-    for (std::size_t i = 0; i < u.size(); i++) squares[i / d] += std::pow(su[i] - index.lambda[l][i / d] * u[i], 2);
+    for (std::size_t i = 0; i < u.size(); i++)
+      squares[i / d] += std::pow(su[i] - index.lambda[l][i / d] * u[i], 2);
     for (double& s : squares) s = std::sqrt(s);
     index.residual.push_back(squares);
   }
 }
 
-RoundRecord record_split(const State& state, Network& after, const Selection& chosen, const SplittingIndex& index,
-                         const GrowSettings& how, Workshop& work) {
+RoundRecord record_split(const State& state, Network& after, const Selection& chosen,
+                         const SplittingIndex& index, const GrowSettings& how, Workshop& work) {
   Network& before = *state.network;
   ProbeSettings truth = how.rayleigh.probe;
   truth.matrix = Matrix::chain, truth.curvature.linear = 0, truth.smoothing = how.tune.smoothing;
@@ -177,28 +211,47 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
   RoundRecord r;
   r.round = state.round;
   // E4: L_new − L = (ε²/2) Σ v̂ᵀS v̂ + O(ε⁴)
-  r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(), work.input(), work.comm());
+  r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(),
+                                             work.input(), work.comm());
   double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing, work.comm()).loss;
-  r.measured = evaluate(after, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
+  r.measured =
+      evaluate(after, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
   r.split = evaluate(after, work.test(), work.input(), 0, work.comm());
   check_finite(r.split.loss + r.measured, state);
-  r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()), r.neurons_split = chosen.count();
+  r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()),
+  r.neurons_split = chosen.count();
   double by_lambda = 0;
   for (std::size_t l = 0; l < chosen.split.size(); l++)
     for (std::size_t i = 0; i < chosen.split[l].size(); i++)
       if (chosen.split[l][i]) by_lambda += half_square * index.lambda[l][i];
-  work.log(Json{{"round", r.round}, {"stage", "split"}, {"neurons", r.neurons_split}, {"grown", chosen.grown()}, {"widths", r.widths}, {"macs", r.macs},
-                {"parameters", r.parameters}, {"budget", chosen.budget}, {"spent", chosen.spent},
-                {"energy_unit", scaled_unit(how.energy, how.scale)}, {"energy_source", how.energy.source}, {"sum_of_lambdas", chosen.objective},
-                {"bound_of_sum", chosen.relaxed_objective}, {"loss", old_loss},
-                {"predicted_loss_change", r.predicted}, {"measured_loss_change", r.measured}, {"loss_change_by_lambda", by_lambda},
-                {"test_loss", r.split.loss}, {"test_top1", r.split.top1}, {"test_top5", r.split.top5}});
+  work.log(Json{{"round", r.round},
+                {"stage", "split"},
+                {"neurons", r.neurons_split},
+                {"grown", chosen.grown()},
+                {"widths", r.widths},
+                {"macs", r.macs},
+                {"parameters", r.parameters},
+                {"budget", chosen.budget},
+                {"spent", chosen.spent},
+                {"energy_unit", scaled_unit(how.energy, how.scale)},
+                {"energy_source", how.energy.source},
+                {"sum_of_lambdas", chosen.objective},
+                {"bound_of_sum", chosen.relaxed_objective},
+                {"loss", old_loss},
+                {"predicted_loss_change", r.predicted},
+                {"measured_loss_change", r.measured},
+                {"loss_change_by_lambda", by_lambda},
+                {"test_loss", r.split.loss},
+                {"test_top1", r.split.top1},
+                {"test_top5", r.split.top5}});
   return r;
 }
 
-void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen, const GrowSettings& how) {
+void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen,
+                     const GrowSettings& how) {
   Tensor momentum;
-  if (how.carry_momentum) momentum = split_buffer(*state.network, *grown, chosen.split, state.optimizer->buffer());
+  if (how.carry_momentum)
+    momentum = split_buffer(*state.network, *grown, chosen.split, state.optimizer->buffer());
   state.optimizer.reset(), state.descent.reset();  // they refer to the old network
   state.network = std::move(grown);
   state.enter(Stage::train, how);
@@ -211,7 +264,8 @@ void finish(State& state, Workshop& work) {
 }
 
 void nothing_to_split(State& state, const Selection& nobody, Workshop& work) {
-  work.log(Json{{"round", state.round}, {"stage", "split"}, {"neurons", 0}, {"why", nobody.why_none}});
+  work.log(
+      Json{{"round", state.round}, {"stage", "split"}, {"neurons", 0}, {"why", nobody.why_none}});
   state.round--;
   finish(state, work);
 }

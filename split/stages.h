@@ -1,27 +1,39 @@
-// The stages of grow(): each goes on from state.epoch and state.step, takes steps, and tells the workshop after each.
+// The stages of grow(): each goes on from state.epoch and state.step, takes steps, and tells the
+// workshop after each.
 #pragma once
 #include "split/grow.h"
 
 namespace fission {
 
-void train(State& state, const GrowSettings& how, Workshop& work);               // ends with the test score in the round's record
+void train(State& state, const GrowSettings& how,
+           Workshop& work);  // ends with the test score in the round's record
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work);
-// E12 of a network's axes, with their groups and greatest widths; energy: of one more channel on each
-SelectionProblem selection_problem(const Network& network, const SplittingIndex& index, const std::vector<double>& energy);
-// E12 with the settings' energies, or a baseline; in multiples; under the round's target (select_stage.cpp). Nobody: says why.
-Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how, Index round);
-// Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's matrix, linear layers' truth 0
-RoundRecord record_split(const State& before, Network& after, const Selection& chosen, const SplittingIndex& index,
-                         const GrowSettings& how, Workshop& work);
-void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen, const GrowSettings& how);
+// E12 of a network's axes, with their groups and greatest widths; energy: of one more channel on
+// each
+SelectionProblem selection_problem(const Network& network, const SplittingIndex& index,
+                                   const std::vector<double>& energy);
+// E12 with the settings' energies, or a baseline; in multiples; under the round's target
+// (select_stage.cpp). Nobody: says why.
+Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how,
+                 Index round);
+// Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's
+// matrix, linear layers' truth 0
+RoundRecord record_split(const State& before, Network& after, const Selection& chosen,
+                         const SplittingIndex& index, const GrowSettings& how, Workshop& work);
+void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen,
+                     const GrowSettings& how);
 void finish(State& state, Workshop& work);
 void nothing_to_split(State& state, const Selection& nobody, Workshop& work);
 
-// Over one epoch of the source, all processes' shares of it: (P) the mean of S·v; Σ over the chosen neurons of v̂ᵀS v̂ (unit v̂); and of a
-// solver that states none the residuals ‖S v̂ − λ̂ v̂‖, of the S of these pictures
-Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm = alone());
-double quadratic_form(Network& network, const Selection& chosen, const Tensor& v, const ProbeSettings& probe, BatchSource& source,
-                      const PictureInput& input, Comm& comm = alone());
-void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe, BatchSource& source, const PictureInput& input, Comm& comm = alone());
+// Over one epoch of the source, all processes' shares of it: (P) the mean of S·v; Σ over the chosen
+// neurons of v̂ᵀS v̂ (unit v̂); and of a solver that states none the residuals ‖S v̂ − λ̂ v̂‖, of
+// the S of these pictures
+Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe,
+                     BatchSource& source, const PictureInput& input, Comm& comm = alone());
+double quadratic_form(Network& network, const Selection& chosen, const Tensor& v,
+                      const ProbeSettings& probe, BatchSource& source, const PictureInput& input,
+                      Comm& comm = alone());
+void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe,
+                     BatchSource& source, const PictureInput& input, Comm& comm = alone());
 
 }  // namespace fission

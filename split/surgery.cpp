@@ -8,7 +8,8 @@ struct Map {
   std::vector<std::int32_t> from;
   std::vector<double> scale;
   Map(Index n, const std::vector<char>* split, double unsplit, double kept, double appended) {
-    for (Index i = 0; i < n; i++) from.push_back(std::int32_t(i)), scale.push_back(split && (*split)[i] ? kept : unsplit);
+    for (Index i = 0; i < n; i++)
+      from.push_back(std::int32_t(i)), scale.push_back(split && (*split)[i] ? kept : unsplit);
     if (split)
       for (Index i = 0; i < n; i++)
         if ((*split)[i]) from.push_back(std::int32_t(i)), scale.push_back(appended);
@@ -18,7 +19,9 @@ struct Map {
 Tensor gather(const Tensor& in, const Map& rows, const Map& columns) {
   Backend& b = in.backend();
   auto indices = [&](const Map& m) { return Tensor::from(b, {Index(m.from.size())}, m.from); };
-  auto scales = [&](const Map& m) { return make_real(b, {Index(m.scale.size())}, m.scale, in.dtype()); };
+  auto scales = [&](const Map& m) {
+    return make_real(b, {Index(m.scale.size())}, m.scale, in.dtype());
+  };
   return ops::gather(in, indices(rows), scales(rows), indices(columns), scales(columns));
 }
 
@@ -34,9 +37,12 @@ Shape as_rows_and_columns(const Stored& s) {
 }
 
 using Masks = std::vector<std::vector<char>>;
-const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) { return use.use == Use::none ? nullptr : &split[use.axis]; }
+const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) {
+  return use.use == Use::none ? nullptr : &split[use.axis];
+}
 
-// The tensor after the split, ε apart: rows copied; columns copied, or halved where they are consumed.
+// The tensor after the split, ε apart: rows copied; columns copied, or halved where they are
+// consumed.
 Tensor carried(const Stored& s, const Tensor& values, const Masks& split) {
   Shape shape = as_rows_and_columns(s);
   double half = s.last.use == Use::consumed ? 0.5 : 1;
@@ -44,11 +50,13 @@ Tensor carried(const Stored& s, const Tensor& values, const Masks& split) {
                 Map(shape[2], mask_of(s.last, split), 1, half, half));
 }
 
-// The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns halved like W's (or not: the authors').
+// The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns halved like W's
+// (or not: the authors').
 Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgerySettings& settings) {
   Shape shape = as_rows_and_columns(s);
   double half = settings.step == SplitStep::exact ? 0.5 : 1;
-  return gather(v.reshape(shape), Map(shape[0], mask_of(s.first, split), 0, settings.epsilon, -settings.epsilon),
+  return gather(v.reshape(shape),
+                Map(shape[0], mask_of(s.first, split), 0, settings.epsilon, -settings.epsilon),
                 Map(shape[2], mask_of(s.last, split), 1, half, half));
 }
 
@@ -59,24 +67,29 @@ Tensor unit_directions(const Network& network, const Masks& split, const Tensor&
   std::size_t row = 0;
   for (const auto& axis : split)
     for (char chosen : axis) {
-      if (chosen) rows.push_back(std::int32_t(all[row])), rows.push_back(std::int32_t(all[row + 1]));
+      if (chosen)
+        rows.push_back(std::int32_t(all[row])), rows.push_back(std::int32_t(all[row + 1]));
       row += 2;
     }
   Tensor unit = v.clone();
-  if (!rows.empty()) ops::normalise_rows(unit, Tensor::from(v.backend(), {Index(rows.size() / 2), 2}, rows));
+  if (!rows.empty())
+    ops::normalise_rows(unit, Tensor::from(v.backend(), {Index(rows.size() / 2), 2}, rows));
   return unit;
 }
 
 void check_masks(const Network& network, const Masks& split) {
-  FISSION_CHECK(split.size() == network.axes().size(), "[surgery] ", split.size(), " masks, ", network.axes().size(), " axes");
+  FISSION_CHECK(split.size() == network.axes().size(), "[surgery] ", split.size(), " masks, ",
+                network.axes().size(), " axes");
   for (std::size_t a = 0; a < split.size(); a++)
-    FISSION_CHECK(Index(split[a].size()) == network.axes()[a].width, "[surgery] axis ", network.axes()[a].name, " has ",
-                  network.axes()[a].width, " channels, its mask ", split[a].size());
+    FISSION_CHECK(Index(split[a].size()) == network.axes()[a].width, "[surgery] axis ",
+                  network.axes()[a].name, " has ", network.axes()[a].width, " channels, its mask ",
+                  split[a].size());
 }
 
 }  // namespace
 
-std::unique_ptr<Network> split_network(const Network& network, const Masks& split, const Tensor& v, const SurgerySettings& settings) {
+std::unique_ptr<Network> split_network(const Network& network, const Masks& split, const Tensor& v,
+                                       const SurgerySettings& settings) {
   check_masks(network, split);
   NetworkConfig config = network.config();
   for (std::size_t a = 0; a < split.size(); a++)
@@ -86,14 +99,16 @@ std::unique_ptr<Network> split_network(const Network& network, const Masks& spli
   for (std::size_t i = 0; i < network.stored().size(); i++) {
     const Stored &old = network.stored()[i], &now = grown->stored()[i];
     Tensor values = carried(old, old.value, split);
-    if (old.first.use == Use::produced) ops::add_scaled(values, step(old, network.view(old, unit), split, settings), 1);
+    if (old.first.use == Use::produced)
+      ops::add_scaled(values, step(old, network.view(old, unit), split, settings), 1);
     Tensor place = now.value;
     place.copy_from(values.reshape(now.shape));
   }
   return grown;
 }
 
-Tensor split_buffer(const Network& before, const Network& after, const Masks& split, const Tensor& flat) {
+Tensor split_buffer(const Network& before, const Network& after, const Masks& split,
+                    const Tensor& flat) {
   check_masks(before, split);
   Tensor out = after.like_parameters();
   for (std::size_t i = 0; i < before.stored().size(); i++) {

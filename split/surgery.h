@@ -1,6 +1,7 @@
 // The split itself: function-preserving surgery over channel axes (section 7 of arXiv 1910.03103).
-// For a split neuron o: w_o ± ε v̂_o where it is produced, copies where it is copied, halves where it is consumed.
-// New channels come after the old ones, in the order of the old indices. One rule serves every stored tensor.
+// For a split neuron o: w_o ± ε v̂_o where it is produced, copies where it is copied, halves where
+// it is consumed. New channels come after the old ones, in the order of the old indices. One rule
+// serves every stored tensor.
 #pragma once
 #include "nn/network.h"
 
@@ -8,7 +9,8 @@ namespace fission {
 
 enum class SplitStep {
   exact,  // v̂'s columns are halved with W's, so that the step in function space is ε v̂ (E2 holds)
-  paper,  // v̂'s columns are copied whole, as the authors do: twice the step on inputs that split too
+  paper,  // v̂'s columns are copied whole, as the authors do: twice the step on inputs that split
+          // too
 };
 
 struct SurgerySettings {
@@ -16,10 +18,14 @@ struct SurgerySettings {
   SplitStep step = SplitStep::exact;
 };
 
-// split[axis][neuron]; v (P): directions, those of split neurons normalised here. The new network has the same statistics and no gradients.
-std::unique_ptr<Network> split_network(const Network& network, const std::vector<std::vector<char>>& split, const Tensor& v,
+// split[axis][neuron]; v (P): directions, those of split neurons normalised here. The new network
+// has the same statistics and no gradients.
+std::unique_ptr<Network> split_network(const Network& network,
+                                       const std::vector<std::vector<char>>& split, const Tensor& v,
                                        const SurgerySettings& settings);
-// Carries a buffer of the parameters' layout (momentum) through the same split: rows copied, columns halved, no ε.
-Tensor split_buffer(const Network& before, const Network& after, const std::vector<std::vector<char>>& split, const Tensor& flat);
+// Carries a buffer of the parameters' layout (momentum) through the same split: rows copied,
+// columns halved, no ε.
+Tensor split_buffer(const Network& before, const Network& after,
+                    const std::vector<std::vector<char>>& split, const Tensor& flat);
 
 }  // namespace fission

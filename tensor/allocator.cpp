@@ -19,7 +19,9 @@ constexpr bool caching = true;
 #endif
 constexpr std::size_t huge_page = std::size_t(2) << 20;
 std::size_t in_huge_pages(std::size_t bytes) {  // or as it is, where there is no such number
-  return bytes > std::numeric_limits<std::size_t>::max() - huge_page ? bytes : (bytes + huge_page - 1) / huge_page * huge_page;
+  return bytes > std::numeric_limits<std::size_t>::max() - huge_page
+             ? bytes
+             : (bytes + huge_page - 1) / huge_page * huge_page;
 }
 void* pages(std::size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -55,8 +57,10 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
   auto* p = static_cast<char*>(take_(want));
   if (!p) want = size, p = static_cast<char*>(take_(want));
   if (!p)
-    throw OutOfMemory(text("[memory] ", place_(), ": ", mib(size), " asked for, ", mib(statistics_.in_use), " in use, ", mib(statistics_.held),
-                           " held, and there is no more; expected a smaller batch (or network), or more memory"));
+    throw OutOfMemory(
+        text("[memory] ", place_(), ": ", mib(size), " asked for, ", mib(statistics_.in_use),
+             " in use, ", mib(statistics_.held),
+             " held, and there is no more; expected a smaller batch (or network), or more memory"));
   pieces_[p] = want;
   blocks_[p] = {want, false, true};
   statistics_.held += want;
@@ -66,7 +70,8 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
 
 void* Arena::allocate(std::size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::size_t size = std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
+  std::size_t size =
+      std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
   auto best = free_.lower_bound({size, nullptr});
   if (best == free_.end()) best = grow(size);
   char* p = best->second;
@@ -87,7 +92,8 @@ void Arena::free(void* pointer) {
   if (!pointer) return;
   std::lock_guard<std::mutex> lock(mutex_);
   auto at = blocks_.find(static_cast<char*>(pointer));
-  FISSION_CHECK(at != blocks_.end() && at->second.used, "[allocator] free of a pointer that is not in use");
+  FISSION_CHECK(at != blocks_.end() && at->second.used,
+                "[allocator] free of a pointer that is not in use");
   statistics_.in_use -= at->second.size;
   at->second.used = false;
   if (!caching) {
@@ -127,14 +133,18 @@ HostArena::HostArena()
     : Arena(
           [](std::size_t bytes) -> void* {
             if (!caching) return std::aligned_alloc(alignment, bytes);
-            // from the start of a huge page, if it is of whole ones: then all of it can be in such pages
+            // from the start of a huge page, if it is of whole ones: then all of it can be in such
+            // pages
             const bool whole = bytes % huge_page == 0;
             auto* p = static_cast<char*>(whole ? pages(bytes + huge_page) : nullptr);
             if (!p) return pages(bytes);
-            const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(p) % huge_page) % huge_page;
+            const std::size_t before =
+                (huge_page - reinterpret_cast<std::uintptr_t>(p) % huge_page) % huge_page;
             if (before > 0) munmap(p, before);
             if (before < huge_page) munmap(p + before + bytes, huge_page - before);
-            madvise(p + before, bytes, MADV_HUGEPAGE);  // where the system waits to be asked; a refusal costs speed alone
+            madvise(
+                p + before, bytes,
+                MADV_HUGEPAGE);  // where the system waits to be asked; a refusal costs speed alone
             return p + before;
           },
           [](void* p, std::size_t bytes) {

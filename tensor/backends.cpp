@@ -1,5 +1,5 @@
-// Which backends this build has. Each is made once, at first use, and never destroyed: tensors held in statics may
-// outlive main.
+// Which backends this build has. Each is made once, at first use, and never destroyed: tensors held
+// in statics may outlive main.
 #include <cstdio>
 #include <map>
 
@@ -27,7 +27,9 @@ Backend& cpu_backend() {
 #else
 constexpr bool have_cpu = false;
 Backend& cpu_backend() {
-  user_error("[device] this build has no cpu backend (it was built without oneDNN: make deps, then make); it has: reference");
+  user_error(
+      "[device] this build has no cpu backend (it was built without oneDNN: make deps, then make); "
+      "it has: reference");
 }
 #endif
 
@@ -45,11 +47,16 @@ Backend& best_backend(const DeviceSettings& settings) {
   return have_cpu ? cpu_backend() : reference_backend();
 }
 
-bool names_cuda(const std::string& device) { return device == "cuda" || device.rfind("cuda:", 0) == 0; }
+bool names_cuda(const std::string& device) {
+  return device == "cuda" || device.rfind("cuda:", 0) == 0;
+}
 
 }  // namespace
 
-std::string device_list() { return have_cpu ? "auto, cpu, cuda, cuda:K, reference, check, check:cuda" : "auto, cuda, cuda:K, reference, check:cuda"; }
+std::string device_list() {
+  return have_cpu ? "auto, cpu, cuda, cuda:K, reference, check, check:cuda"
+                  : "auto, cuda, cuda:K, reference, check:cuda";
+}
 
 const std::vector<std::string>& convolution_list() {
   static const std::vector<std::string> all{"own", "cudnn", "auto"};
@@ -62,7 +69,8 @@ Backend& open_backend(const std::string& device, const DeviceSettings& settings)
   if (device == "reference") return reference_backend();
   if (device == "check") return check_backend(cpu_backend());
   if (names_cuda(device)) return cuda::open(device, settings);
-  if (device.rfind("check:", 0) == 0 && names_cuda(device.substr(6))) return check_backend(cuda::open(device.substr(6), settings));
+  if (device.rfind("check:", 0) == 0 && names_cuda(device.substr(6)))
+    return check_backend(cuda::open(device.substr(6), settings));
   user_error("[device] unknown device \"", device, "\"; expected one of: ", device_list());
 }
 

@@ -1,6 +1,8 @@
 // The two kinds of error (DESIGN: "Errors").
-//   UserError      a mistake of the user's: one line, exit status 2 (runners print what() and exit).
-//   FISSION_CHECK  a broken invariant or a library's failure: expression, file:line, shapes, the library's text.
+//    UserError      a mistake of the user's: one line, exit status 2 (runners print what() and
+//   exit).
+//    FISSION_CHECK  a broken invariant or a library's failure: expression, file:line, shapes, the
+//   library's text.
 // Neither is ever swallowed, and there are no silent defaults.
 #pragma once
 #include <sstream>
@@ -35,7 +37,8 @@ inline std::string one_line(const std::string& s) {
   return line;
 }
 
-[[noreturn]] inline void fail_invariant(const char* expression, const char* file, int line, const std::string& what) {
+[[noreturn]] inline void fail_invariant(const char* expression, const char* file, int line,
+                                        const std::string& what) {
   throw InvariantError(text(what, "  (", expression, " is false at ", file, ":", line, ")"));
 }
 template <class... Parts>
@@ -45,7 +48,8 @@ template <class... Parts>
 
 }  // namespace fission
 
-#define FISSION_CHECK(condition, ...) \
-  do {                                \
-    if (!(condition)) ::fission::fail_invariant(#condition, __FILE__, __LINE__, ::fission::text(__VA_ARGS__)); \
+#define FISSION_CHECK(condition, ...)                                                          \
+  do {                                                                                         \
+    if (!(condition))                                                                          \
+      ::fission::fail_invariant(#condition, __FILE__, __LINE__, ::fission::text(__VA_ARGS__)); \
   } while (0)

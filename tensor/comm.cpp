@@ -29,7 +29,8 @@ class Alone : public Comm {
   void abort(int status) override { std::_Exit(status); }
 };
 
-// As how many processes mpirun (Open MPI; MPICH and Intel's) or srun say that they started this program; 1: neither did.
+// As how many processes mpirun (Open MPI; MPICH and Intel's) or srun say that they started this
+// program; 1: neither did.
 int launched() {
   int most = 1;
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
@@ -45,7 +46,9 @@ class Mpi : public Comm {
     int given = 0;
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &given);
     std::atexit([] { MPI_Finalize(); });
-    if (given < MPI_THREAD_FUNNELED) user_error("[mpi] this MPI allows no threads (level ", given, "); expected MPI_THREAD_FUNNELED");
+    if (given < MPI_THREAD_FUNNELED)
+      user_error("[mpi] this MPI allows no threads (level ", given,
+                 "); expected MPI_THREAD_FUNNELED");
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &size_);
     MPI_Comm_dup(MPI_COMM_WORLD, &ends_);
@@ -59,9 +62,15 @@ class Mpi : public Comm {
   int size() const override { return size_; }
   int neighbours() const override { return neighbours_; }
   int place() const override { return place_; }
-  void sum(float* x, Index n) override { MPI_Allreduce(MPI_IN_PLACE, x, int_of(n), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); }
-  void sum(double* x, Index n) override { MPI_Allreduce(MPI_IN_PLACE, x, int_of(n), MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD); }
-  void broadcast(void* x, std::size_t bytes, int from) override { MPI_Bcast(x, int_of(Index(bytes)), MPI_BYTE, from, MPI_COMM_WORLD); }
+  void sum(float* x, Index n) override {
+    MPI_Allreduce(MPI_IN_PLACE, x, int_of(n), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+  }
+  void sum(double* x, Index n) override {
+    MPI_Allreduce(MPI_IN_PLACE, x, int_of(n), MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+  }
+  void broadcast(void* x, std::size_t bytes, int from) override {
+    MPI_Bcast(x, int_of(Index(bytes)), MPI_BYTE, from, MPI_COMM_WORLD);
+  }
   void barrier() override { MPI_Barrier(MPI_COMM_WORLD); }
   bool all_here_within(double seconds) override {
     using Clock = std::chrono::steady_clock;
@@ -92,14 +101,18 @@ class Mpi : public Comm {
 Comm& start_mpi(int expected) {
   static Comm& mpi = *new Mpi;
   if (mpi.size() != expected)
-    user_error("[mpi] started as one of ", expected, " processes, but this program's MPI sees ", mpi.size(),
-               "; expected the mpirun of the MPI that it was built with (or srun --mpi=pmix, --mpi=pmi2)");
+    user_error(
+        "[mpi] started as one of ", expected, " processes, but this program's MPI sees ",
+        mpi.size(),
+        "; expected the mpirun of the MPI that it was built with (or srun --mpi=pmix, --mpi=pmi2)");
   return mpi;
 }
 #else
 Comm& start_mpi(int expected) {
-  user_error("[mpi] started as one of ", expected, " processes, but this program was built without MPI; expected one process ",
-             "(for more: install libopenmpi-dev and openmpi-bin, or give MPICC=..., and build again)");
+  user_error(
+      "[mpi] started as one of ", expected,
+      " processes, but this program was built without MPI; expected one process ",
+      "(for more: install libopenmpi-dev and openmpi-bin, or give MPICC=..., and build again)");
 }
 #endif
 
@@ -136,13 +149,17 @@ std::optional<Comm::Disagreement> Comm::disagreement(const std::string& mine) {
 
 void Comm::require_same(const std::string& what, const std::string& mine, const std::string& hint) {
   if (auto d = disagreement(mine))
-    user_error(what, " of process ", d->rank, ": ", d->other, "; expected what process 0 has: ", d->first, " (", hint, ")");
+    user_error(what, " of process ", d->rank, ": ", d->other,
+               "; expected what process 0 has: ", d->first, " (", hint, ")");
 }
 
 void Share::average(Tensor& x, Index mine) const {
-  FISSION_CHECK(mine >= 0 && (whole == 0 || mine <= whole), "[share] ", mine, " pictures of ", whole);
-  FISSION_CHECK(x.dtype() == DType::f32 || x.dtype() == DType::f64, "[share] a mean of ", name_of(x.dtype()));
-  if (comm.size() > 1 && whole > 0) x.backend().sum_over_processes(x, double(mine) / double(whole), comm);
+  FISSION_CHECK(mine >= 0 && (whole == 0 || mine <= whole), "[share] ", mine, " pictures of ",
+                whole);
+  FISSION_CHECK(x.dtype() == DType::f32 || x.dtype() == DType::f64, "[share] a mean of ",
+                name_of(x.dtype()));
+  if (comm.size() > 1 && whole > 0)
+    x.backend().sum_over_processes(x, double(mine) / double(whole), comm);
 }
 
 void sum_over_processes(View x, double weight, Comm& comm) {

@@ -17,9 +17,11 @@ SymmetricEigen symmetric_eigen(Index n, const double* matrix) {
   Eigen::Map<const RowMajor> map(matrix, n, n);
   FISSION_CHECK(map.allFinite(), "[eigen] a matrix of ", n, "x", n, " holds NaN or infinity");
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(map);
-  FISSION_CHECK(solver.info() == Eigen::Success, "[eigen] no convergence for a matrix of ", n, "x", n);
+  FISSION_CHECK(solver.info() == Eigen::Success, "[eigen] no convergence for a matrix of ", n, "x",
+                n);
   out.values.assign(solver.eigenvalues().data(), solver.eigenvalues().data() + n);
-  out.vectors.assign(solver.eigenvectors().data(), solver.eigenvectors().data() + n * n);  // columns, stored by columns
+  out.vectors.assign(solver.eigenvectors().data(),
+                     solver.eigenvectors().data() + n * n);  // columns, stored by columns
   return out;
 }
 #else
@@ -33,7 +35,9 @@ SymmetricEigen symmetric_eigen(Index, const double*) {
 
 void require_eigen(const char* who) {
   if (!have_eigen())
-    user_error(who, ": this build has no Eigen, which solves for eigenvalues; install libeigen3-dev, or give CPPFLAGS=-IDIR with ",
+    user_error(who,
+               ": this build has no Eigen, which solves for eigenvalues; install libeigen3-dev, or "
+               "give CPPFLAGS=-IDIR with ",
                "DIR/Eigen/Eigenvalues, and build again");
 }
 

@@ -1,5 +1,5 @@
-// Eigenvalues and eigenvectors of small symmetric matrices, by Eigen's SelfAdjointEigenSolver, in double.
-// Built without Eigen (FISSION_HAVE_EIGEN) it refuses (UserError) and says what to install.
+// Eigenvalues and eigenvectors of small symmetric matrices, by Eigen's SelfAdjointEigenSolver, in
+// double. Built without Eigen (FISSION_HAVE_EIGEN) it refuses (UserError) and says what to install.
 #pragma once
 #include <vector>
 

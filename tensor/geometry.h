@@ -10,7 +10,9 @@ using Index = std::int64_t;
 struct Conv2dGeometry {
   Index kernel = 1, stride = 1, padding = 0;
   Index out(Index in) const { return (in + 2 * padding - kernel) / stride + 1; }
-  bool operator==(const Conv2dGeometry& o) const { return kernel == o.kernel && stride == o.stride && padding == o.padding; }
+  bool operator==(const Conv2dGeometry& o) const {
+    return kernel == o.kernel && stride == o.stride && padding == o.padding;
+  }
 };
 
 struct PoolGeometry {

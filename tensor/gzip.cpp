@@ -18,13 +18,16 @@ using Bytes = std::vector<std::uint8_t>;
 
 Bytes read_file(const std::string& path) {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) user_error("[file] ", path, ": can't be opened: ", std::strerror(errno), "; expected a readable file");
+  if (!file)
+    user_error("[file] ", path, ": can't be opened: ", std::strerror(errno),
+               "; expected a readable file");
   Bytes bytes;
   for (std::size_t got = 0;;) {  // by what is read, not by a size asked beforehand: a pipe has none
     bytes.resize(std::max<std::size_t>(2 * got, 1 << 16));
     std::size_t n = std::fread(bytes.data() + got, 1, bytes.size() - got, file.get());
     got += n;
-    if (std::ferror(file.get())) user_error("[file] ", path, ": can't be read at byte ", got, ": ", std::strerror(errno));
+    if (std::ferror(file.get()))
+      user_error("[file] ", path, ": can't be read at byte ", got, ": ", std::strerror(errno));
     if (n == 0) return bytes.resize(got), bytes;
   }
 }
@@ -34,7 +37,10 @@ bool is_gzip(const Bytes& b) { return b.size() >= 2 && b[0] == 0x1f && b[1] == 0
 #if defined(FISSION_HAVE_ZLIB)
 struct Inflater {
   z_stream stream{};
-  Inflater() { FISSION_CHECK(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK, "[gzip] zlib ", zlibVersion(), " can't start"); }
+  Inflater() {
+    FISSION_CHECK(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK, "[gzip] zlib ", zlibVersion(),
+                  " can't start");
+  }
   ~Inflater() { inflateEnd(&stream); }
 };
 
@@ -46,7 +52,8 @@ Bytes unpack(const std::string& path, Bytes& packed) {
   for (;;) {
     if (out_at == out.size()) out.resize(2 * out.size());
     constexpr std::size_t most = 1u << 30;  // zlib counts in 32 bits
-    uInt in_now = uInt(std::min(packed.size() - in_at, most)), out_now = uInt(std::min(out.size() - out_at, most));
+    uInt in_now = uInt(std::min(packed.size() - in_at, most)),
+         out_now = uInt(std::min(out.size() - out_at, most));
     z.next_in = packed.data() + in_at, z.avail_in = in_now;
     z.next_out = out.data() + out_at, z.avail_out = out_now;
     int status = inflate(&z, Z_NO_FLUSH);
@@ -54,23 +61,28 @@ Bytes unpack(const std::string& path, Bytes& packed) {
     if (status == Z_STREAM_END) {
       if (in_at == packed.size()) return out.resize(out_at), out;
       if (packed[in_at] != 0x1f)
-        user_error("[gzip] ", path, ": ", packed.size() - in_at, " bytes follow the gzip stream, from byte ", in_at,
+        user_error("[gzip] ", path, ": ", packed.size() - in_at,
+                   " bytes follow the gzip stream, from byte ", in_at,
                    "; expected its end: fetch the file again");
       inflateReset(&z);  // several streams one after another are one file
-    } else if (status == Z_BUF_ERROR || (status == Z_OK && in_at == packed.size() && z.avail_out > 0)) {
-      user_error("[gzip] ", path, ": ends early, at byte ", packed.size(), ", in the middle of its gzip stream; expected more: ",
-                 "fetch the file again");
+    } else if (status == Z_BUF_ERROR ||
+               (status == Z_OK && in_at == packed.size() && z.avail_out > 0)) {
+      user_error("[gzip] ", path, ": ends early, at byte ", packed.size(),
+                 ", in the middle of its gzip stream; expected more: ", "fetch the file again");
     } else if (status == Z_MEM_ERROR) {
       throw std::bad_alloc();
     } else if (status != Z_OK) {
-      user_error("[gzip] ", path, ": damaged at byte ", in_at, ": ", z.msg ? z.msg : "unknown error", " after ", out_at,
+      user_error("[gzip] ", path, ": damaged at byte ", in_at, ": ",
+                 z.msg ? z.msg : "unknown error", " after ", out_at,
                  " bytes unpacked; expected a whole gzip stream: fetch the file again");
     }
   }
 }
 #else
 Bytes unpack(const std::string& path, Bytes&) {
-  user_error("[gzip] ", path, ": is gzip, and this program was built without zlib; expected an unpacked file: run `gunzip` on it, ",
+  user_error("[gzip] ", path,
+             ": is gzip, and this program was built without zlib; expected an unpacked file: run "
+             "`gunzip` on it, ",
              "or install zlib1g-dev and build again");
 }
 #endif

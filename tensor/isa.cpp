@@ -1,6 +1,7 @@
-// A program built for a newer processor than the one it is started on would die of SIGILL in the middle of something.
-// This ends it before anything else runs, with one line and status 2. Every function here is compiled for the oldest
-// x86-64 whatever -march says, and none is from a header, so that the check itself needs nothing it checks for.
+// A program built for a newer processor than the one it is started on would die of SIGILL in the
+// middle of something. This ends it before anything else runs, with one line and status 2. Every
+// function here is compiled for the oldest x86-64 whatever -march says, and none is from a header,
+// so that the check itself needs nothing it checks for.
 #if defined(__x86_64__)
 #include <unistd.h>
 
@@ -8,7 +9,8 @@ namespace {
 
 #define FISSION_PLAIN __attribute__((target("arch=x86-64"), noinline))
 
-// What the compiler was allowed to use (its macros), against what the processor and the kernel offer.
+// What the compiler was allowed to use (its macros), against what the processor and the kernel
+// offer.
 FISSION_PLAIN const char* first_lacking() {
   __builtin_cpu_init();
 #define FISSION_NEEDS(feature) \

@@ -1,5 +1,6 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC'11). A number is a function of
-// (key, stream, index) alone: no state, the same on every device and for every number of threads.
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC'11). A number is a
+// function of (key, stream, index) alone: no state, the same on every device and for every number
+// of threads.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -9,18 +10,21 @@
 
 namespace fission {
 
-std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
+                                    std::array<std::uint32_t, 2> key);
 
-// A stream of numbers addressed by index. `seed` is the run's; the two names say what the numbers are for
-// (purpose: a constant of random::…; item: epoch, parameter, picture …), so that no two uses share a number.
+// A stream of numbers addressed by index. `seed` is the run's; the two names say what the numbers
+// are for (purpose: a constant of random::…; item: epoch, parameter, picture …), so that no two
+// uses share a number.
 class Random {
  public:
-  Random(std::uint64_t seed, std::uint32_t purpose, std::uint64_t item = 0) : seed_(seed), purpose_(purpose), item_(item) {}
-  std::uint32_t bits(std::uint64_t index, int lane = 0) const;        // lane 0..3
-  double uniform(std::uint64_t index, int lane = 0) const;            // [0, 1)
-  double normal(std::uint64_t index) const;                           // Box–Muller of two lanes
+  Random(std::uint64_t seed, std::uint32_t purpose, std::uint64_t item = 0)
+      : seed_(seed), purpose_(purpose), item_(item) {}
+  std::uint32_t bits(std::uint64_t index, int lane = 0) const;  // lane 0..3
+  double uniform(std::uint64_t index, int lane = 0) const;      // [0, 1)
+  double normal(std::uint64_t index) const;                     // Box–Muller of two lanes
   std::uint32_t below(std::uint64_t index, std::uint32_t n, int lane = 0) const;  // 0 … n−1
-  std::vector<std::uint32_t> permutation(std::uint32_t n) const;      // Fisher–Yates
+  std::vector<std::uint32_t> permutation(std::uint32_t n) const;                  // Fisher–Yates
 
  private:
   std::uint64_t seed_;
@@ -29,7 +33,8 @@ class Random {
 };
 
 namespace random_purpose {  // never renumber: checkpoints rely on these
-constexpr std::uint32_t initialisation = 1, order = 2, augmentation = 3, direction = 4, selection = 5, test = 99;
+constexpr std::uint32_t initialisation = 1, order = 2, augmentation = 3, direction = 4,
+                        selection = 5, test = 99;
 }
 
 }  // namespace fission

@@ -82,7 +82,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
   return t;
 }
 Tensor Tensor::slice(Index first, const Shape& shape) const {
-  FISSION_CHECK(first >= 0 && first + shape.numel() <= numel(), "[slice] ", shape, " from element ", first, " of ", shape_);
+  FISSION_CHECK(first >= 0 && first + shape.numel() <= numel(), "[slice] ", shape, " from element ",
+                first, " of ", shape_);
   Tensor t = *this;
   t.offset_ += first * size_of(dtype_);
   t.shape_ = shape;
@@ -94,12 +95,14 @@ Tensor Tensor::clone() const {
   return t;
 }
 void Tensor::copy_from(const Tensor& other) {
-  FISSION_CHECK(shape_ == other.shape_ && dtype_ == other.dtype_, "[copy] ", name_of(dtype_), shape_, " from ",
-                name_of(other.dtype_), other.shape_);
+  FISSION_CHECK(shape_ == other.shape_ && dtype_ == other.dtype_, "[copy] ", name_of(dtype_),
+                shape_, " from ", name_of(other.dtype_), other.shape_);
   if (&backend() == &other.backend())
-    return backend().copy(data(), other.data(), bytes(), Backend::Direction::device_to_device, Queue::compute);
+    return backend().copy(data(), other.data(), bytes(), Backend::Direction::device_to_device,
+                          Queue::compute);
   std::vector<char> host(bytes());
-  other.backend().copy(host.data(), other.data(), bytes(), Backend::Direction::device_to_host, Queue::compute);
+  other.backend().copy(host.data(), other.data(), bytes(), Backend::Direction::device_to_host,
+                       Queue::compute);
   set(host.data(), bytes());
 }
 Tensor Tensor::to(Backend& b) const {
@@ -132,7 +135,8 @@ double Tensor::item() const {
   return to_host()[0];
 }
 
-Tensor make_real(Backend& backend, const Shape& shape, const std::vector<double>& values, DType real) {
+Tensor make_real(Backend& backend, const Shape& shape, const std::vector<double>& values,
+                 DType real) {
   if (real == DType::f64) return Tensor::from(backend, shape, values);
   FISSION_CHECK(real == DType::f32, "[make_real] ", name_of(real));
   return Tensor::from(backend, shape, std::vector<float>(values.begin(), values.end()));

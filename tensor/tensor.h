@@ -1,8 +1,9 @@
 // Tensor: contiguous numbers of one type in one backend's memory; copies share the storage.
 // It refuses strides, broadcasting and ranks over 4: the method needs none of them.
 //
-// Dimensions: N pictures, H height, W width, C channels (I in, O out), K kernel side, G batch-norm groups,
-// R rows (neurons), P parameters. Activations lie as (N,H,W,C), dense filters (O,K,K,I), depthwise (K,K,C).
+// Dimensions: N pictures, H height, W width, C channels (I in, O out), K kernel side, G batch-norm
+// groups, R rows (neurons), P parameters. Activations lie as (N,H,W,C), dense filters (O,K,K,I),
+// depthwise (K,K,C).
 #pragma once
 #include <array>
 #include <initializer_list>
@@ -40,7 +41,8 @@ class Shape {
 };
 std::ostream& operator<<(std::ostream& out, const Shape& shape);
 
-// What a backend sees: it neither owns nor counts references. data may be null (an output not wanted).
+// What a backend sees: it neither owns nor counts references. data may be null (an output not
+// wanted).
 struct View {
   void* data = nullptr;
   DType dtype = DType::f32;
@@ -55,10 +57,11 @@ struct View {
 
 class Tensor {
  public:
-  Tensor() = default;                                                     // null: "no tensor"
+  Tensor() = default;                                                      // null: "no tensor"
   Tensor(Backend& backend, const Shape& shape, DType dtype = DType::f32);  // not initialised
   template <class T>
-  static Tensor from(Backend& backend, const Shape& shape, const std::vector<T>& values);  // converts to f32 | i32 | u8 | f64 by T
+  static Tensor from(Backend& backend, const Shape& shape,
+                     const std::vector<T>& values);  // converts to f32 | i32 | u8 | f64 by T
 
   explicit operator bool() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -67,20 +70,22 @@ class Tensor {
   DType dtype() const { return dtype_; }
   std::size_t bytes() const { return numel() * size_of(dtype_); }
   Backend& backend() const;
-  void* data() const;                                              // the backend's memory: not to be read on the host
+  void* data() const;  // the backend's memory: not to be read on the host
   View view() const { return {*this ? data() : nullptr, dtype_, shape_}; }
   operator View() const { return view(); }
 
-  Tensor reshape(const Shape& shape) const;                        // same storage, same number of elements
-  Tensor slice(Index first, const Shape& shape) const;             // same storage, from element `first`
+  Tensor reshape(const Shape& shape) const;             // same storage, same number of elements
+  Tensor slice(Index first, const Shape& shape) const;  // same storage, from element `first`
   Tensor like() const { return Tensor(backend(), shape_, dtype_); }  // not initialised
   Tensor clone() const;
-  void copy_from(const Tensor& other);                             // same shape and dtype, any two backends
+  void copy_from(const Tensor& other);  // same shape and dtype, any two backends
   Tensor to(Backend& backend) const;
-  void set(const void* host, std::size_t bytes);                   // from host memory, waits
-  std::vector<double> to_host() const;                             // waits; any dtype, as double
-  double item() const;                                             // the one element of a tensor of one element
-  bool unique() const { return storage_.use_count() == 1; }          // nobody else sees this storage: it may be overwritten
+  void set(const void* host, std::size_t bytes);  // from host memory, waits
+  std::vector<double> to_host() const;            // waits; any dtype, as double
+  double item() const;                            // the one element of a tensor of one element
+  bool unique() const {
+    return storage_.use_count() == 1;
+  }  // nobody else sees this storage: it may be overwritten
   bool shares_storage(const Tensor& o) const { return storage_ == o.storage_; }
 
  private:
@@ -94,23 +99,33 @@ class Tensor {
 template <class T>
 struct DTypeOf;
 template <>
-struct DTypeOf<float> { static constexpr DType value = DType::f32; };
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
 template <>
-struct DTypeOf<double> { static constexpr DType value = DType::f64; };
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
 template <>
-struct DTypeOf<std::int32_t> { static constexpr DType value = DType::i32; };
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::i32;
+};
 template <>
-struct DTypeOf<std::uint8_t> { static constexpr DType value = DType::u8; };
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 
 template <class T>
 Tensor Tensor::from(Backend& backend, const Shape& shape, const std::vector<T>& values) {
-  FISSION_CHECK(Index(values.size()) == shape.numel(), "[tensor] ", values.size(), " values for shape ", shape);
+  FISSION_CHECK(Index(values.size()) == shape.numel(), "[tensor] ", values.size(),
+                " values for shape ", shape);
   Tensor t(backend, shape, DTypeOf<T>::value);
   t.set(values.data(), values.size() * sizeof(T));
   return t;
 }
 
 // numbers as `real` (f32 or f64): what tests and initialisations have are doubles
-Tensor make_real(Backend& backend, const Shape& shape, const std::vector<double>& values, DType real);
+Tensor make_real(Backend& backend, const Shape& shape, const std::vector<double>& values,
+                 DType real);
 
 }  // namespace fission

@@ -23,7 +23,8 @@ int compute_threads() { return 1; }
 #endif
 
 int threads_a_process(int neighbours) {
-  const int mine = int(std::thread::hardware_concurrency()), all = int(sysconf(_SC_NPROCESSORS_ONLN));  // the first: by this process's affinity
+  const int mine = int(std::thread::hardware_concurrency()),
+            all = int(sysconf(_SC_NPROCESSORS_ONLN));  // the first: by this process's affinity
   return std::max(1, std::min(mine, all / neighbours));
 }
 

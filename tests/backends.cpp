@@ -1,6 +1,7 @@
-// Every operation, on every backend of this build, against the reference: through the check backend, over many
-// shapes and all switches. It fails if backend.h names an operation that was never run here, and each operation is
-// shown to be guarded by planting a mistake in it. The tolerance is the check backend's (tensor/check_backend.cpp).
+// Every operation, on every backend of this build, against the reference: through the check
+// backend, over many shapes and all switches. It fails if backend.h names an operation that was
+// never run here, and each operation is shown to be guarded by planting a mistake in it. The
+// tolerance is the check backend's (tensor/check_backend.cpp).
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -20,12 +21,15 @@ namespace {
 
 constexpr Activation activations[] = {Activation::none, Activation::swish, Activation::relu};
 
-// Shapes are drawn: odd widths, because that is where vector code ends; sizes down to 1, where padding is most of it.
+// Shapes are drawn: odd widths, because that is where vector code ends; sizes down to 1, where
+// padding is most of it.
 struct Draw {
   Random random;
   std::uint64_t at = 0;
   Draw(std::uint64_t item) : random(2, random_purpose::test, item) {}
-  Index of(const std::vector<Index>& from) { return from[random.below(at++, std::uint32_t(from.size()))]; }
+  Index of(const std::vector<Index>& from) {
+    return from[random.below(at++, std::uint32_t(from.size()))];
+  }
   Index width() { return of({1, 3, 5, 7, 8, 9, 13, 16, 21, 24, 27, 37, 64, 69}); }
   Index batch() { return of({1, 2, 5, 8}); }
   Index size() { return of({1, 2, 3, 4, 5, 6, 7, 8, 9, 32}); }
@@ -35,14 +39,18 @@ struct Draw {
   }
 };
 
-// a tensor that begins between the places where vector loads may: as a layer's weights do in the network's one buffer
-Tensor amid(Backend& b, const Shape& shape, std::uint64_t item) { return random_tensor(b, {shape.numel() + 1}, item).slice(1, shape); }
+// a tensor that begins between the places where vector loads may: as a layer's weights do in the
+// network's one buffer
+Tensor amid(Backend& b, const Shape& shape, std::uint64_t item) {
+  return random_tensor(b, {shape.numel() + 1}, item).slice(1, shape);
+}
 
 void elementwise(Backend& b, int count) {
   Draw draw(1);
   for (int i = 0; i < count; i++) {
     Shape shape = {draw.batch(), draw.size(), draw.size(), draw.width()};
-    Tensor x = random_tensor(b, shape, 1), y = random_tensor(b, shape, 2), out = x.like(), bias = random_tensor(b, {shape[3]}, 3), sums = bias.like();
+    Tensor x = random_tensor(b, shape, 1), y = random_tensor(b, shape, 2), out = x.like(),
+           bias = random_tensor(b, {shape[3]}, 3), sums = bias.like();
     ops::fill(out, 0.1);
     ops::add(x, y, out);
     ops::add(out, y, out);
@@ -57,7 +65,8 @@ void elementwise(Backend& b, int count) {
     ops::sum_rows(matrix, sums);
     std::vector<std::uint8_t> bytes(x.numel());
     for (std::size_t k = 0; k < bytes.size(); k++) bytes[k] = std::uint8_t(draw.random.bits(k, 3));
-    ops::normalise_pictures(Tensor::from(b, shape, bytes), bias, random_tensor(b, {shape[3]}, 4, 0.01, 0.2));
+    ops::normalise_pictures(Tensor::from(b, shape, bytes), bias,
+                            random_tensor(b, {shape[3]}, 4, 0.01, 0.2));
   }
   for (DType type : {DType::i32, DType::u8}) {
     Tensor whole(b, {37}, type);
@@ -66,11 +75,13 @@ void elementwise(Backend& b, int count) {
 }
 
 void convolution(Backend& b, const Shape& shape, Index out, const Conv2dGeometry& g) {
-  Tensor x = random_tensor(b, shape, 1), w = random_tensor(b, {out, g.kernel, g.kernel, shape[3]}, 2), dw = w.like();
+  Tensor x = random_tensor(b, shape, 1),
+         w = random_tensor(b, {out, g.kernel, g.kernel, shape[3]}, 2), dw = w.like();
   Tensor y = ops::conv2d(x, w, g), dy = random_tensor(b, y.shape(), 3);
   ops::conv2d_backward_data(dy, w, g, x.shape());
   ops::conv2d_backward_filter(x, dy, g, dw);
-  ops::conv2d(x, w, g);  // plans and blocked copies are cached: a second call, and one with other weights
+  ops::conv2d(x, w,
+              g);  // plans and blocked copies are cached: a second call, and one with other weights
   ops::add_scaled(w, random_tensor(b, w.shape(), 4), 1);
   ops::conv2d(x, w, g);
   ops::conv2d_backward_data(dy, w, g, x.shape());
@@ -79,7 +90,8 @@ void convolution(Backend& b, const Shape& shape, Index out, const Conv2dGeometry
 void convolutions(Backend& b, int count) {
   Draw draw(2);
   for (int i = 0; i < count; i++) {
-    const Index h = draw.size(), v = draw.of({h, draw.size()}), in = draw.width(), out = draw.width();
+    const Index h = draw.size(), v = draw.of({h, draw.size()}), in = draw.width(),
+                out = draw.width();
     const Conv2dGeometry g = draw.geometry(std::min(h, v));
     convolution(b, {draw.batch(), h, v, in}, out, g);
   }
@@ -90,8 +102,10 @@ void depthwise(Backend& b, int count) {
   for (int i = 0; i < count; i++) {
     Index h = draw.size(), v = draw.of({h, draw.size()});
     Conv2dGeometry g = draw.geometry(std::min(h, v));
-    Tensor y = random_tensor(b, {draw.batch(), h, v, draw.width()}, 1, 2, 3), w = random_tensor(b, {g.kernel, g.kernel, y.dim(3)}, 2);
-    Tensor dout = random_tensor(b, ops::depthwise(y, nullptr, w, g).shape(), 3), da = y.like(), dw = w.like(), u = random_tensor(b, y.shape(), 5);
+    Tensor y = random_tensor(b, {draw.batch(), h, v, draw.width()}, 1, 2, 3),
+           w = random_tensor(b, {g.kernel, g.kernel, y.dim(3)}, 2);
+    Tensor dout = random_tensor(b, ops::depthwise(y, nullptr, w, g).shape(), 3), da = y.like(),
+           dw = w.like(), u = random_tensor(b, y.shape(), 5);
     ops::depthwise_backward(y, nullptr, w, dout, g, &da, &dw);
     for (Activation f : activations) {
       NormTensors norm = random_norm(y, y.dim(0) % 2 ? 1 : draw.of({1, 2}), f, 4);
@@ -113,8 +127,11 @@ void norms(Backend& b, int count) {
   Draw draw(4);
   for (int i = 0; i < count; i++) {
     Shape shape = {draw.batch(), draw.size(), draw.size(), draw.width()};
-    if (i == 0) shape = {2, 5, 5, 149};  // so many and odd: the cpu backend's runs of pixels are no whole vectors
-    Tensor y = random_tensor(b, shape, 1, 2, 3), da = random_tensor(b, shape, 2), u = random_tensor(b, shape, 3), dy = y.like();
+    if (i == 0)
+      shape = {2, 5, 5,
+               149};  // so many and odd: the cpu backend's runs of pixels are no whole vectors
+    Tensor y = random_tensor(b, shape, 1, 2, 3), da = random_tensor(b, shape, 2),
+           u = random_tensor(b, shape, 3), dy = y.like();
     for (Activation f : activations)
       for (Index groups : {1, 2}) {
         if (shape[0] % groups) continue;
@@ -141,17 +158,20 @@ void norms(Backend& b, int count) {
         in_place.copy_from(da);
         ops::norm_act_backward(in_place, y, norm, true, in_place, &dgamma, &dbeta);
         if (Index values = y.numel() / shape[3]; values > 1)
-          ops::update_running(norm.beta, norm.gamma, norm.mean, norm.var, 0.1, std::max<Index>(values / groups, 2));
+          ops::update_running(norm.beta, norm.gamma, norm.mean, norm.var, 0.1,
+                              std::max<Index>(values / groups, 2));
       }
   }
-  Tensor far = random_tensor(b, {8, 9, 9, 21}, 9, 0.5, 100), mean, var;  // a variance found as E[y²] − mean² is lost here
+  Tensor far = random_tensor(b, {8, 9, 9, 21}, 9, 0.5, 100), mean,
+         var;  // a variance found as E[y²] − mean² is lost here
   ops::moments(far, 2, mean, var);
 }
 
 void pooling(Backend& b, int count) {
   Draw draw(5);
   for (int i = 0; i < count; i++) {
-    Index h = draw.size(), v = draw.of({h, draw.size()}), window = draw.of({1, 2, 3, std::min(h, v)});
+    Index h = draw.size(), v = draw.of({h, draw.size()}),
+          window = draw.of({1, 2, 3, std::min(h, v)});
     PoolGeometry g = {std::min({window, h, v}), draw.of({1, 2, 3, window})};
     Shape shape = {draw.batch(), h, v, draw.width()};
     Tensor x = draw.of({0, 1}) ? random_tensor(b, shape, 1) : amid(b, shape, 1);
@@ -170,14 +190,18 @@ void losses(Backend& b, int count) {
       logits = make_real(b, logits.shape(), values, DType::f32);
     }
     std::vector<std::int32_t> label(n);
-    for (Index k = 0; k < n; k++) label[k] = std::int32_t(draw.random.below(k, std::uint32_t(classes), 2));
-    Tensor labels = Tensor::from(b, {n}, label), hits = Tensor::from(b, {2}, std::vector<std::int32_t>{3, 5});
-    for (double smoothing : {0.0, 0.1}) ops::softmax_cross_entropy(logits, labels, smoothing, loss, dlogits);
+    for (Index k = 0; k < n; k++)
+      label[k] = std::int32_t(draw.random.below(k, std::uint32_t(classes), 2));
+    Tensor labels = Tensor::from(b, {n}, label),
+           hits = Tensor::from(b, {2}, std::vector<std::int32_t>{3, 5});
+    for (double smoothing : {0.0, 0.1})
+      ops::softmax_cross_entropy(logits, labels, smoothing, loss, dlogits);
     b.softmax_cross_entropy(logits, labels, 0.1, loss, View());
     b.softmax_cross_entropy(logits, labels, 0.1, View(), dlogits);
     ops::count_hits(logits, labels, hits);
     if (i % 3 != 2) continue;
-    std::vector<double> values = logits.to_host();  // some NaN, on a label and beside it, and a picture of nothing else
+    std::vector<double> values =
+        logits.to_host();  // some NaN, on a label and beside it, and a picture of nothing else
     for (std::size_t k = 0; k < values.size(); k++)
       if (draw.random.below(k, 7, 1) == 0 || Index(k) < classes) values[k] = NAN;
     ops::count_hits(make_real(b, logits.shape(), values, DType::f32), labels, hits);
@@ -188,7 +212,8 @@ void optimisers(Backend& b, int count) {
   Draw draw(7);
   for (int i = 0; i < count; i++) {
     Index n = draw.width() * draw.of({1, 16, 113}), decayed = draw.of({0, n / 2, n});
-    Tensor p = i % 2 ? random_tensor(b, {n}, 1) : amid(b, {n}, 1), g = random_tensor(b, {n}, 2), buffer = random_tensor(b, {n}, 3), lr = make_real(b, {1}, {0.05}, DType::f32);
+    Tensor p = i % 2 ? random_tensor(b, {n}, 1) : amid(b, {n}, 1), g = random_tensor(b, {n}, 2),
+           buffer = random_tensor(b, {n}, 3), lr = make_real(b, {1}, {0.05}, DType::f32);
     Tensor s = ops::zeros_like(p);
     for (int step = 0; step < 2; step++) {
       for (bool nesterov : {true, false}) {
@@ -207,10 +232,12 @@ void rows(Backend& b, int count) {
     Index at = draw.of({0, 3}), n = draw.width();
     for (Index r = 0; r < n; r++) {
       Index length = draw.of({1, 9, 27, 64, 69, 333});
-      bounds.insert(draw.of({0, 1}) ? bounds.begin() : bounds.end(), {std::int32_t(at), std::int32_t(length)});
+      bounds.insert(draw.of({0, 1}) ? bounds.begin() : bounds.end(),
+                    {std::int32_t(at), std::int32_t(length)});
       at += length + draw.of({0, 0, 5});
     }
-    Tensor v = random_tensor(b, {at + 2}, 1), s_v = random_tensor(b, v.shape(), 2), table = Tensor::from(b, {n, 2}, bounds);
+    Tensor v = random_tensor(b, {at + 2}, 1), s_v = random_tensor(b, v.shape(), 2),
+           table = Tensor::from(b, {n, 2}, bounds);
     Tensor quotient(b, {n}), gradient = random_tensor(b, v.shape(), 3);
     ops::rayleigh(v, s_v, table, quotient, gradient);
     b.rayleigh(v, s_v, table, View(), gradient);
@@ -222,17 +249,21 @@ void rows(Backend& b, int count) {
 void surgery(Backend& b, int count) {
   Draw draw(9);
   for (int i = 0; i < count; i++) {
-    Index r = draw.width(), k = draw.of({1, 9, 25}), c = draw.width(), r2 = r + draw.of({0, 1, 5}), c2 = c + draw.of({0, 2, 7});
+    Index r = draw.width(), k = draw.of({1, 9, 25}), c = draw.width(), r2 = r + draw.of({0, 1, 5}),
+          c2 = c + draw.of({0, 2, 7});
     auto picks = [&](Index many, Index from, int lane) {
       std::vector<std::int32_t> p(many);
-      for (Index at = 0; at < many; at++) p[at] = std::int32_t(draw.random.below(at, std::uint32_t(from), lane));
+      for (Index at = 0; at < many; at++)
+        p[at] = std::int32_t(draw.random.below(at, std::uint32_t(from), lane));
       return Tensor::from(b, {many}, p);
     };
-    ops::gather(random_tensor(b, {r, k, c}, 1), picks(r2, r, 1), random_tensor(b, {r2}, 2), picks(c2, c, 2), random_tensor(b, {c2}, 3));
+    ops::gather(random_tensor(b, {r, k, c}, 1), picks(r2, r, 1), random_tensor(b, {r2}, 2),
+                picks(c2, c, 2), random_tensor(b, {c2}, 3));
   }
 }
 
-const std::vector<void (*)(Backend&, int)> families = {elementwise, convolutions, depthwise, norms, pooling, losses, optimisers, rows, surgery};
+const std::vector<void (*)(Backend&, int)> families = {
+    elementwise, convolutions, depthwise, norms, pooling, losses, optimisers, rows, surgery};
 
 // the operations of backend.h: all that is virtual and pure from "Elementwise" on
 std::set<std::string> operations() {
@@ -242,16 +273,20 @@ std::set<std::string> operations() {
   bool memory = true;
   for (std::string line; std::getline(file, line);) {
     if (line.find("// Elementwise") != std::string::npos) memory = false;
-    if (memory || line.find("virtual ") == std::string::npos || line.find(" = 0;") == std::string::npos) continue;
+    if (memory || line.find("virtual ") == std::string::npos ||
+        line.find(" = 0;") == std::string::npos)
+      continue;
     std::string before = line.substr(0, line.find('('));
     names.insert(before.substr(before.rfind(' ') + 1));
   }
   return names;
 }
 
-// FISSION_TEST_DEVICE: a device to test in place of those that every machine has; how `make gpu-check` runs this on a GPU
+// FISSION_TEST_DEVICE: a device to test in place of those that every machine has; how `make
+// gpu-check` runs this on a GPU
 std::vector<Backend*> backends() {
-  if (const char* device = std::getenv("FISSION_TEST_DEVICE")) return {&open_backend(device, testing::device_settings())};
+  if (const char* device = std::getenv("FISSION_TEST_DEVICE"))
+    return {&open_backend(device, testing::device_settings())};
   std::vector<Backend*> all = {&open_backend("reference")};
   if (device_list().find("cpu") != std::string::npos) all.push_back(&open_backend("cpu"));
   return all;
@@ -267,9 +302,12 @@ TEST_CASE("backends: every operation agrees with the reference") {
     }
 }
 
-// Such a convolution is a product of matrices, of which a filter's gradient is cut into parts of the pixels or of the channels, as the
+// Such a convolution is a product of matrices, of which a filter's gradient is cut into parts of
+// the pixels or of the channels, as the
 // threads and both sizes have it: several of each.
-TEST_CASE("backends: pointwise convolutions agree with the reference, whatever the threads make of them") {
+TEST_CASE(
+    "backends: pointwise convolutions agree with the reference, whatever the threads make of "
+    "them") {
   const int before = compute_threads();
   for (Backend* inner : backends())
     for (int threads : {before, 3, 8}) {
@@ -277,24 +315,29 @@ TEST_CASE("backends: pointwise convolutions agree with the reference, whatever t
       set_compute_threads(threads);
       CHECK_NOTHROW(convolution(check, {8, 25, 25, 62}, 37, {1, 1, 0}));
       CHECK_NOTHROW(convolution(check, {8, 16, 16, 37}, 69, {1, 1, 0}));
-      CHECK_NOTHROW(convolution(check, {2, 3, 3, 133}, 69, {1, 1, 0}));  // few pixels for the weights
+      CHECK_NOTHROW(
+          convolution(check, {2, 3, 3, 133}, 69, {1, 1, 0}));  // few pixels for the weights
       CHECK_NOTHROW(convolution(check, {8, 16, 16, 21}, 37, {1, 1, 0}));  // few weights
       CHECK_NOTHROW(convolution(check, {6, 26, 26, 3}, 133, {1, 2, 0}));  // pixels are left out
-      CHECK_NOTHROW(convolution(check, {7, 9, 9, 131}, 17, {1, 1, 0}));   // more channels in than out
+      CHECK_NOTHROW(
+          convolution(check, {7, 9, 9, 131}, 17, {1, 1, 0}));  // more channels in than out
       CHECK_NOTHROW(convolution(check, {5, 16, 16, 64}, 96, {1, 1, 0}));  // whole vectors
       CHECK_NOTHROW(convolution(check, {2, 8, 8, 213}, 197, {1, 1, 0}));  // sums in sections
       CHECK_NOTHROW(convolution(check, {2, 1, 1, 512}, 10, {1, 1, 0}));
-      CHECK_NOTHROW(convolution(check, {1, 1, 1, 5}, 70, {1, 1, 0}));     // one pixel
-      CHECK_NOTHROW(convolution(check, {3, 40, 40, 1}, 1, {1, 1, 0}));    // one channel
+      CHECK_NOTHROW(convolution(check, {1, 1, 1, 5}, 70, {1, 1, 0}));   // one pixel
+      CHECK_NOTHROW(convolution(check, {3, 40, 40, 1}, 1, {1, 1, 0}));  // one channel
     }
   set_compute_threads(before);
 }
 
-TEST_CASE("backends: squares of gradients too small for a normal float are right as 0, and only the optimisers take them so") {
+TEST_CASE(
+    "backends: squares of gradients too small for a normal float are right as 0, and only the "
+    "optimisers take them so") {
   for (Backend* inner : backends()) {
     CheckBackend check(*inner);
     Tensor p(check, {20000}), g = p.like(), squares = p.like(), buffer = p.like(), lr(check, {1});
-    ops::fill(p, 1), ops::fill(g, 1e-20), ops::fill(squares, 0), ops::fill(buffer, 0), ops::fill(lr, 0.1);
+    ops::fill(p, 1), ops::fill(g, 1e-20), ops::fill(squares, 0), ops::fill(buffer, 0),
+        ops::fill(lr, 0.1);
     CHECK_NOTHROW(ops::rmsprop(p, g, squares, buffer, lr, 0.99, 0.9, 1e-8));
     volatile float small = 1e-40f;
     CHECK(small * 2 > 0);  // this thread counts as before
@@ -315,11 +358,15 @@ TEST_CASE("backends: empty convolutions are refused") {
   }
 }
 
-// Where the processor has AVX-512, the tests before this one never run the cpu backend's loops for 8 floats; this one does.
+// Where the processor has AVX-512, the tests before this one never run the cpu backend's loops for
+// 8 floats; this one does.
 TEST_CASE("backends: every operation agrees with the reference without AVX-512 too") {
-  if (device_list().find("cpu") == std::string::npos || std::getenv("ONEDNN_MAX_CPU_ISA") || std::getenv("FISSION_TEST_DEVICE")) return;
+  if (device_list().find("cpu") == std::string::npos || std::getenv("ONEDNN_MAX_CPU_ISA") ||
+      std::getenv("FISSION_TEST_DEVICE"))
+    return;
   ::setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1);
-  test::Ended narrow = test::launch("tests", {"-tc=backends: every operation agrees with the reference,backends: pointwise convolutions*"});
+  test::Ended narrow = test::launch("tests", {"-tc=backends: every operation agrees with the "
+                                              "reference,backends: pointwise convolutions*"});
   ::unsetenv("ONEDNN_MAX_CPU_ISA");
   INFO(narrow.out);
   CHECK(narrow.status == 0);
@@ -366,11 +413,13 @@ TEST_CASE("backends: copies arrive on both queues, behind an event") {
 
 TEST_CASE("backends: the same operation twice gives the same bits") {
   for (Backend* b : backends()) {
-    Tensor x = random_tensor(*b, {8, 9, 9, 37}, 1), w = random_tensor(*b, {21, 3, 3, 37}, 2), mean, var, mean2, var2;
+    Tensor x = random_tensor(*b, {8, 9, 9, 37}, 1), w = random_tensor(*b, {21, 3, 3, 37}, 2), mean,
+           var, mean2, var2;
     Conv2dGeometry g{3, 1, 1};
     Tensor y = ops::conv2d(x, w, g), dw = w.like(), dw2 = w.like();
     CHECK(y.to_host() == ops::conv2d(x, w, g).to_host());
-    CHECK(ops::conv2d_backward_data(y, w, g, x.shape()).to_host() == ops::conv2d_backward_data(y, w, g, x.shape()).to_host());
+    CHECK(ops::conv2d_backward_data(y, w, g, x.shape()).to_host() ==
+          ops::conv2d_backward_data(y, w, g, x.shape()).to_host());
     ops::conv2d_backward_filter(x, y, g, dw);
     ops::conv2d_backward_filter(x, y, g, dw2);
     CHECK(dw.to_host() == dw2.to_host());

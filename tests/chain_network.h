@@ -1,5 +1,6 @@
-// A test's own network, whose first axis has a chain of one, two or three activations: dense 3×3 with stride 2 →
-// 0, 1 or 2 depthwise 3×3 (the second with stride 2) → dense 1×1 → pool → linear. And a split of it that shares
+// A test's own network, whose first axis has a chain of one, two or three activations: dense 3×3
+// with stride 2 → 0, 1 or 2 depthwise 3×3 (the second with stride 2) → dense 1×1 → pool → linear.
+// And a split of it that shares
 // nothing with split/surgery: one neuron, tensor by tensor.
 #pragma once
 #include "tests/small_network.h"
@@ -9,12 +10,14 @@ namespace fission::testing {
 class ChainNetwork : public Network {
  public:
   ChainNetwork(int activations, std::vector<Index> widths, const Machine& m, Activation activation)
-      : Network(config_of(std::move(widths), activation), m.backend, m.type), activations(activations) {
+      : Network(config_of(std::move(widths), activation), m.backend, m.type),
+        activations(activations) {
     Index side = config().size;
     int first = add_axis("first", 64, 0), second = add_axis("second", 64, 0);
     add_block("a", "a.bn", -1, first, false, {3, 2, 1}, activation, side);
     for (int k = 1; k < activations; k++)
-      add_block("dw" + std::to_string(k), "dw.bn" + std::to_string(k), first, first, true, {3, k == 2 ? 2 : 1, 1}, activation, side);
+      add_block("dw" + std::to_string(k), "dw.bn" + std::to_string(k), first, first, true,
+                {3, k == 2 ? 2 : 1, 1}, activation, side);
     add_block("b", "b.bn", first, second, false, {1, 1, 0}, activation, side);
     classifier_ = add_linear("linear", second, config().classes);
     allocate();
@@ -56,7 +59,8 @@ struct ChainCase {
     n.set_training(false);
     return cross_entropy(n.forward(Variable(x)), y, 0).value().item();
   }
-  // The loss after neuron `o` of the first axis became w + ε u and w − ε u, entries (d) as its row lies
+  // The loss after neuron `o` of the first axis became w + ε u and w − ε u, entries (d) as its row
+  // lies
   double split_loss(std::size_t o, const std::vector<double>& u, double epsilon) const {
     std::vector<Index> widths = network.widths();
     widths[0]++;
@@ -69,7 +73,8 @@ struct ChainCase {
         out = in;
         out.insert(out.end(), in.begin() + o * row, in.begin() + (o + 1) * row);
         if (old.first.use == Use::produced)
-          for (std::size_t j = 0; j < row; j++) out[o * row + j] += epsilon * u[j], out[in.size() + j] -= epsilon * u[j];
+          for (std::size_t j = 0; j < row; j++)
+            out[o * row + j] += epsilon * u[j], out[in.size() + j] -= epsilon * u[j];
       } else if (old.last.axis == 0) {  // a column more; where it is consumed, both are half
         std::size_t c = std::size_t(old.shape[old.shape.rank() - 1]);
         double share = old.last.use == Use::consumed ? 0.5 : 1;

@@ -1,4 +1,5 @@
-// FISSION_TEST_SETTINGS: how the device under test is to be used, for a test that runs others anew: words of own, cudnn, autotune, workspace=BYTES.
+// FISSION_TEST_SETTINGS: how the device under test is to be used, for a test that runs others anew:
+// words of own, cudnn, autotune, workspace=BYTES.
 #pragma once
 #include <cstdlib>
 #include <sstream>
@@ -15,7 +16,9 @@ inline DeviceSettings device_settings() {
     if (word == "own" || word == "cudnn") s.convolution = word;
     else if (word == "autotune") s.autotune = true;
     else if (word.rfind("workspace=", 0) == 0) s.workspace_limit = std::stoul(word.substr(10));
-    else user_error("FISSION_TEST_SETTINGS: '", word, "'; expected own, cudnn, autotune or workspace=BYTES");
+    else
+      user_error("FISSION_TEST_SETTINGS: '", word,
+                 "'; expected own, cudnn, autotune or workspace=BYTES");
   }
   return s;
 }

@@ -40,21 +40,33 @@ Components components_of(const BlockPicture& p, FileKind kind) {
 
 class JpegWriter {
  public:
-  JpegWriter(const BlockPicture& p, FileKind kind) : picture_(p), components_(components_of(p, kind)) {
+  JpegWriter(const BlockPicture& p, FileKind kind)
+      : picture_(p), components_(components_of(p, kind)) {
     const int n = int(components_.size());
     bytes_ = {0xff, 0xd8};
-    if (kind == FileKind::broken_exif)  // an orientation (6: turn right) whose directory says 200 entries and ends after one
-      segment(0xe1, {'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0, 0, 8, 0, 200, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6});
-    if (n == 4) segment(0xee, {'A', 'd', 'o', 'b', 'e', 0, 100, 0, 0, 0, 0, std::uint8_t(kind == FileKind::ycck ? 2 : 0)});
+    if (kind == FileKind::broken_exif)  // an orientation (6: turn right) whose directory says 200
+                                        // entries and ends after one
+      segment(0xe1, {'E', 'x', 'i', 'f', 0,    0, 'M', 'M', 0, 42, 0, 0, 0,
+                     8,   0,   200, 1,   0x12, 0, 3,   0,   0, 0,  1, 0, 6});
+    if (n == 4)
+      segment(0xee, {'A', 'd', 'o', 'b', 'e', 0, 100, 0, 0, 0, 0,
+                     std::uint8_t(kind == FileKind::ycck ? 2 : 0)});
     Bytes quantisation(65, 8);  // 8 for DC: a block of one value v has the coefficient v − 128
     quantisation[0] = 0;
     segment(0xdb, quantisation);
     const int height = p.down * 8, width = p.across * 8;
-    Bytes frame{8, std::uint8_t(height >> 8), std::uint8_t(height), std::uint8_t(width >> 8), std::uint8_t(width), std::uint8_t(n)};
+    Bytes frame{8,
+                std::uint8_t(height >> 8),
+                std::uint8_t(height),
+                std::uint8_t(width >> 8),
+                std::uint8_t(width),
+                std::uint8_t(n)};
     for (int c = 0; c < n; c++) frame.insert(frame.end(), {std::uint8_t(c + 1), 0x11, 0});
     segment(kind == FileKind::progressive ? 0xc2 : 0xc0, frame);
-    segment(0xc4, {0x00, 0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});  // T.81, table K.3
-    segment(0xc4, {0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});                                      // end of block: one bit, 0
+    segment(0xc4, {0x00, 0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0,  0, 0,
+                   0,    0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});  // T.81, table K.3
+    segment(0xc4,
+            {0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});  // end of block: one bit, 0
     if (kind != FileKind::progressive) scan(0, n, 0, 63);
     else {
       scan(0, n, 0, 0);
@@ -90,7 +102,8 @@ class JpegWriter {
   // The coefficients from `from` to `to` of `count` components; all but the first of a block are 0
   void scan(int first, int count, int from, int to) {
     Bytes header{std::uint8_t(count)};
-    for (int c = first; c < first + count; c++) header.insert(header.end(), {std::uint8_t(c + 1), 0});
+    for (int c = first; c < first + count; c++)
+      header.insert(header.end(), {std::uint8_t(c + 1), 0});
     header.insert(header.end(), {std::uint8_t(from), std::uint8_t(to), 0});
     segment(0xda, header);
     std::vector<int> last(components_.size(), 128);
@@ -109,14 +122,16 @@ class JpegWriter {
   int filled_ = 0;
 };
 
-// PNG (RFC 2083) with its pixels in one stored block of deflate (RFC 1951): no compression, no library
+// PNG (RFC 2083) with its pixels in one stored block of deflate (RFC 1951): no compression, no
+// library
 Bytes png(const BlockPicture& p) {
   const std::uint32_t width = std::uint32_t(p.across * 8), height = std::uint32_t(p.down * 8);
   Bytes pixels;
   for (std::uint32_t y = 0; y < height; y++) {
     pixels.push_back(0);  // no filter
     for (std::uint32_t x = 0; x < width; x++)
-      for (std::uint8_t value : p.colour[y / 8 * std::uint32_t(p.across) + x / 8]) pixels.push_back(value);
+      for (std::uint8_t value : p.colour[y / 8 * std::uint32_t(p.across) + x / 8])
+        pixels.push_back(value);
   }
   auto big_endian = [](Bytes& to, std::uint32_t v) {
     for (int shift = 24; shift >= 0; shift -= 8) to.push_back(std::uint8_t(v >> shift));
@@ -141,8 +156,10 @@ Bytes png(const BlockPicture& p) {
   std::uint32_t a = 1, b = 0;  // Adler-32
   for (std::size_t at = 0; at < pixels.size(); at += 65535) {
     const std::size_t n = std::min<std::size_t>(65535, pixels.size() - at);
-    data.insert(data.end(), {std::uint8_t(at + n == pixels.size()), std::uint8_t(n), std::uint8_t(n >> 8), std::uint8_t(~n), std::uint8_t(~n >> 8)});
-    for (std::size_t i = at; i < at + n; i++) data.push_back(pixels[i]), a = (a + pixels[i]) % 65521, b = (b + a) % 65521;
+    data.insert(data.end(), {std::uint8_t(at + n == pixels.size()), std::uint8_t(n),
+                             std::uint8_t(n >> 8), std::uint8_t(~n), std::uint8_t(~n >> 8)});
+    for (std::size_t i = at; i < at + n; i++)
+      data.push_back(pixels[i]), a = (a + pixels[i]) % 65521, b = (b + a) % 65521;
   }
   big_endian(data, b << 16 | a);
   chunk("IHDR", header), chunk("IDAT", data), chunk("IEND", {});
@@ -158,24 +175,29 @@ void write(const std::string& path, const Bytes& bytes) {
 
 // Each seventh picture is of an odd kind, one after the other
 FileKind kind_of(int number) {
-  static const FileKind odd[] = {FileKind::grey, FileKind::cmyk, FileKind::progressive, FileKind::png, FileKind::broken_exif, FileKind::ycck};
+  static const FileKind odd[] = {FileKind::grey, FileKind::cmyk,        FileKind::progressive,
+                                 FileKind::png,  FileKind::broken_exif, FileKind::ycck};
   return number % 7 == 3 ? odd[number / 7 % 6] : FileKind::colour;
 }
 
 }  // namespace
 
-// A class has one of six hues, and stripes of one of two directions; a picture its own brightness, size, phase and noise.
+// A class has one of six hues, and stripes of one of two directions; a picture its own brightness,
+// size, phase and noise.
 BlockPicture draw_picture(int label, int number) {
   Random random(11, random_purpose::test, std::uint64_t(number));
   BlockPicture p{8 + int(random.below(0, 11)), 8 + int(random.below(1, 11)), {}};
-  static const int hues[6][3] = {{200, 40, 40}, {40, 180, 60}, {50, 70, 210}, {200, 190, 40}, {180, 50, 190}, {110, 110, 110}};
+  static const int hues[6][3] = {{200, 40, 40},  {40, 180, 60},  {50, 70, 210},
+                                 {200, 190, 40}, {180, 50, 190}, {110, 110, 110}};
   const int light = int(random.below(2, 41)) - 20, phase = int(random.below(3, 4));
   for (int y = 0; y < p.down; y++)
     for (int x = 0; x < p.across; x++) {
       const bool stripe = ((label / 6 % 2 ? x : y) + phase) % 4 < 2;
       const int noise = int(random.below(std::uint64_t(100 + y * p.across + x), 31)) - 15;
       std::array<std::uint8_t, 3> rgb;
-      for (int c = 0; c < 3; c++) rgb[c] = std::uint8_t(std::clamp(hues[label % 6][c] + light + noise + (stripe ? 20 : -20), 0, 255));
+      for (int c = 0; c < 3; c++)
+        rgb[c] = std::uint8_t(
+            std::clamp(hues[label % 6][c] + light + noise + (stripe ? 20 : -20), 0, 255));
       p.colour.push_back(rgb);
     }
   return p;
@@ -194,17 +216,21 @@ void write_image_tree(const std::string& directory, const ImageTree& tree) {
   for (int label = 0; label < tree.classes; label++) {
     for (int i = 0; i < tree.train; i++) {
       const int number = label * tree.train + i;
-      write(text(directory, "/train/", synset(label), "/", synset(label), "_", i, ".JPEG"), encode(draw_picture(label, number), kind_of(number)));
+      write(text(directory, "/train/", synset(label), "/", synset(label), "_", i, ".JPEG"),
+            encode(draw_picture(label, number), kind_of(number)));
     }
     for (int i = 0; i < tree.val; i++) {
       const int number = label * tree.val + i;
       const Bytes file = encode(draw_picture(label, 100000 + number), kind_of(number));
-      write(text(directory, "/val/", tree.flat_val ? "" : synset(label) + "/", "val_", 1000 + number, ".JPEG"), file);
+      write(text(directory, "/val/", tree.flat_val ? "" : synset(label) + "/", "val_",
+                 1000 + number, ".JPEG"),
+            file);
       labels += synset(label) + "\n";
     }
   }
   for (int i = 0; i < tree.no_pictures; i++)
-    write(text(directory, "/train/", synset(0), "/", synset(0), "_bad", i, ".JPEG"), encode({}, FileKind::no_picture));
+    write(text(directory, "/train/", synset(0), "/", synset(0), "_bad", i, ".JPEG"),
+          encode({}, FileKind::no_picture));
   if (tree.flat_val) write(directory + "/val-labels.txt", Bytes(labels.begin(), labels.end()));
 }
 

@@ -1,6 +1,7 @@
-// A tree like raw ImageNet's, in small: train/SYNSET/*.JPEG and val/, of classes that a network tells apart (colour and
-// texture), with every odd kind of file that the real one has. The pictures are flat blocks of 8x8, so that a JPEG file needs
-// its DC coefficients only (ITU T.81): grey, CMYK, YCCK and progressive ones are written without any library.
+// A tree like raw ImageNet's, in small: train/SYNSET/*.JPEG and val/, of classes that a network
+// tells apart (colour and texture), with every odd kind of file that the real one has. The pictures
+// are flat blocks of 8x8, so that a JPEG file needs its DC coefficients only (ITU T.81): grey,
+// CMYK, YCCK and progressive ones are written without any library.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace fission {
 namespace test {
 
 struct BlockPicture {
-  int across, down;                                // in blocks of 8x8
+  int across, down;                                 // in blocks of 8x8
   std::vector<std::array<std::uint8_t, 3>> colour;  // (down, across) RGB
 };
 enum class FileKind { colour, grey, cmyk, ycck, progressive, broken_exif, png, no_picture };

@@ -4,5 +4,7 @@
 
 #include <cstdlib>
 
-// What `--device auto` finds must not depend on whether the CUDA module was built beside the tests; those that want one name it.
-static const int no_module = std::getenv("FISSION_TEST_DEVICE") ? 0 : setenv("FISSION_CUDA_MODULE", "none", 0);
+// What `--device auto` finds must not depend on whether the CUDA module was built beside the tests;
+// those that want one name it.
+static const int no_module =
+    std::getenv("FISSION_TEST_DEVICE") ? 0 : setenv("FISSION_CUDA_MODULE", "none", 0);

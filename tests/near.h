@@ -1,4 +1,5 @@
-// x within a relative ε. doctest's Approx adds 1 to the size of what it compares, so that a wrong small number passes.
+// x within a relative ε. doctest's Approx adds 1 to the size of what it compares, so that a wrong
+// small number passes.
 #pragma once
 #include <doctest/doctest.h>
 

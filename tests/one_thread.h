@@ -1,4 +1,5 @@
-// For the life of this object one thread computes: in networks too small for two each would wait for the other.
+// For the life of this object one thread computes: in networks too small for two each would wait
+// for the other.
 #pragma once
 #include "tensor/threads.h"
 

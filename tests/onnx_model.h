@@ -1,5 +1,6 @@
-// An ONNX file read back by the wire format's own rules, and run in plain loops (N,C,H,W) in double: what the operators
-// mean by ONNX's text, written without a look at what wrote the file. It takes the operators that are exported, no others.
+// An ONNX file read back by the wire format's own rules, and run in plain loops (N,C,H,W) in
+// double: what the operators mean by ONNX's text, written without a look at what wrote the file. It
+// takes the operators that are exported, no others.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -64,8 +65,13 @@ struct Proto {
       for (const std::string& s : strings.at(field)) all.emplace_back(s);
     return all;
   }
-  std::vector<std::string> list(int field) const { return strings.count(field) ? strings.at(field) : std::vector<std::string>(); }
-  Sizes sizes(int field) const { return numbers.count(field) ? Sizes(numbers.at(field).begin(), numbers.at(field).end()) : Sizes(); }
+  std::vector<std::string> list(int field) const {
+    return strings.count(field) ? strings.at(field) : std::vector<std::string>();
+  }
+  Sizes sizes(int field) const {
+    return numbers.count(field) ? Sizes(numbers.at(field).begin(), numbers.at(field).end())
+                                : Sizes();
+  }
 };
 
 struct OnnxTensor {
@@ -100,11 +106,14 @@ struct OnnxModel {
 
   explicit OnnxModel(const std::string& bytes) {
     const Proto model(bytes), opset_id(model.string(8)), graph(model.string(7));
-    ir_version = model.number(1), producer = model.string(2), domain = opset_id.string(1), opset = opset_id.number(2);
-    for (const Proto& m : model.messages(14)) CHECK(metadata.emplace(m.string(1), m.string(2)).second);
+    ir_version = model.number(1), producer = model.string(2), domain = opset_id.string(1),
+    opset = opset_id.number(2);
+    for (const Proto& m : model.messages(14))
+      CHECK(metadata.emplace(m.string(1), m.string(2)).second);
     name = graph.string(2);
     for (const Proto& m : graph.messages(1)) nodes.push_back(node_of(m));
-    for (const Proto& m : graph.messages(5)) CHECK(initialisers.emplace(m.string(8), tensor_of(m)).second);
+    for (const Proto& m : graph.messages(5))
+      CHECK(initialisers.emplace(m.string(8), tensor_of(m)).second);
     for (const Proto& m : graph.messages(11)) inputs.push_back(value_of(m));
     for (const Proto& m : graph.messages(12)) outputs.push_back(value_of(m));
   }
@@ -145,18 +154,21 @@ struct OnnxModel {
   static Value value_of(const Proto& m) {
     const Proto type = Proto(m.string(2)), tensor(type.string(1)), shape(tensor.string(2));
     Value v{m.string(1), tensor.number(1), {}};
-    for (const Proto& d : shape.messages(1)) v.dims.push_back(d.numbers.count(1) ? std::to_string(d.number(1)) : d.string(2));
+    for (const Proto& d : shape.messages(1))
+      v.dims.push_back(d.numbers.count(1) ? std::to_string(d.number(1)) : d.string(2));
     return v;
   }
 };
 
 // x (N,C,H,W), w (O,C/group,K,K)
 inline OnnxTensor convolve(const OnnxTensor& x, const OnnxTensor& w, const OnnxNode& node) {
-  const std::int64_t k = w.dims[2], stride = node.sizes.at("strides")[0], pad = node.sizes.at("pads")[0], group = node.sizes.at("group")[0];
+  const std::int64_t k = w.dims[2], stride = node.sizes.at("strides")[0],
+                     pad = node.sizes.at("pads")[0], group = node.sizes.at("group")[0];
   CHECK(node.sizes.at("kernel_shape") == Sizes{k, k});
   CHECK(node.sizes.at("strides") == Sizes(2, stride));
   CHECK(node.sizes.at("pads") == Sizes(4, pad));
-  const std::int64_t n = x.dims[0], c = x.dims[1], h = x.dims[2], wide = x.dims[3], o = w.dims[0], in = w.dims[1];
+  const std::int64_t n = x.dims[0], c = x.dims[1], h = x.dims[2], wide = x.dims[3], o = w.dims[0],
+                     in = w.dims[1];
   REQUIRE(in * group == c);
   REQUIRE(o % group == 0);
   OnnxTensor y{{n, o, (h + 2 * pad - k) / stride + 1, (wide + 2 * pad - k) / stride + 1}, {}};
@@ -168,9 +180,11 @@ inline OnnxTensor convolve(const OnnxTensor& x, const OnnxTensor& w, const OnnxN
           for (std::int64_t l = 0; l < in; l++)
             for (std::int64_t p = 0; p < k; p++)
               for (std::int64_t q = 0; q < k; q++) {
-                const std::int64_t row = i * stride - pad + p, column = j * stride - pad + q, from = f / (o / group) * in + l;
+                const std::int64_t row = i * stride - pad + p, column = j * stride - pad + q,
+                                   from = f / (o / group) * in + l;
                 if (row < 0 || row >= h || column < 0 || column >= wide) continue;
-                sum += w.values[std::size_t(((f * in + l) * k + p) * k + q)] * x.values[std::size_t(((b * c + from) * h + row) * wide + column)];
+                sum += w.values[std::size_t(((f * in + l) * k + p) * k + q)] *
+                       x.values[std::size_t(((b * c + from) * h + row) * wide + column)];
               }
           y.values.push_back(sum);
         }
@@ -182,7 +196,8 @@ template <class F>
 OnnxTensor each(OnnxTensor x, F f) {
   std::int64_t plane = 1;
   for (std::size_t d = 2; d < x.dims.size(); d++) plane *= x.dims[d];
-  for (std::size_t i = 0; i < x.values.size(); i++) x.values[i] = f(x.values[i], std::size_t(std::int64_t(i) / plane % x.dims[1]), i);
+  for (std::size_t i = 0; i < x.values.size(); i++)
+    x.values[i] = f(x.values[i], std::size_t(std::int64_t(i) / plane % x.dims[1]), i);
   return x;
 }
 
@@ -195,19 +210,28 @@ inline OnnxTensor applied(const OnnxNode& n, const std::vector<const OnnxTensor*
     arguments(5);
     for (std::size_t i = 1; i < 5; i++) REQUIRE(in[i]->dims == Sizes{x.dims[1]});
     const double epsilon = n.reals.at("epsilon");
-    return each(x, [&](double v, std::size_t c, std::size_t) { return all(1)[c] * (v - all(3)[c]) / std::sqrt(all(4)[c] + epsilon) + all(2)[c]; });
+    return each(x, [&](double v, std::size_t c, std::size_t) {
+      return all(1)[c] * (v - all(3)[c]) / std::sqrt(all(4)[c] + epsilon) + all(2)[c];
+    });
   }
-  if (n.operation == "Sigmoid") return arguments(1), each(x, [](double v, std::size_t, std::size_t) { return 1 / (1 + std::exp(-v)); });
-  if (n.operation == "Relu") return arguments(1), each(x, [](double v, std::size_t, std::size_t) { return v > 0 ? v : 0; });
+  if (n.operation == "Sigmoid")
+    return arguments(1),
+           each(x, [](double v, std::size_t, std::size_t) { return 1 / (1 + std::exp(-v)); });
+  if (n.operation == "Relu")
+    return arguments(1), each(x, [](double v, std::size_t, std::size_t) { return v > 0 ? v : 0; });
   if (n.operation == "Mul" || n.operation == "Add") {
     arguments(2);
     REQUIRE(in[1]->dims == x.dims);
-    return each(x, [&](double v, std::size_t, std::size_t i) { return n.operation == "Mul" ? v * all(1)[i] : v + all(1)[i]; });
+    return each(x, [&](double v, std::size_t, std::size_t i) {
+      return n.operation == "Mul" ? v * all(1)[i] : v + all(1)[i];
+    });
   }
   if (n.operation == "Sub" || n.operation == "Div") {  // a colour
     arguments(2);
     REQUIRE(in[1]->dims == Sizes{1, x.dims[1], 1, 1});
-    return each(x, [&](double v, std::size_t c, std::size_t) { return n.operation == "Sub" ? v - all(1)[c] : v / all(1)[c]; });
+    return each(x, [&](double v, std::size_t c, std::size_t) {
+      return n.operation == "Sub" ? v - all(1)[c] : v / all(1)[c];
+    });
   }
   if (n.operation == "GlobalAveragePool") {
     arguments(1);
@@ -220,7 +244,8 @@ inline OnnxTensor applied(const OnnxNode& n, const std::vector<const OnnxTensor*
     }
     return y;
   }
-  if (n.operation == "Flatten") return arguments(1), OnnxTensor{{x.dims[0], product(x.dims) / x.dims[0]}, x.values};
+  if (n.operation == "Flatten")
+    return arguments(1), OnnxTensor{{x.dims[0], product(x.dims) / x.dims[0]}, x.values};
   REQUIRE(n.operation == "Gemm");
   arguments(3);
   REQUIRE(n.sizes.at("transB") == Sizes{1});
@@ -231,7 +256,8 @@ inline OnnxTensor applied(const OnnxNode& n, const std::vector<const OnnxTensor*
   for (std::int64_t b = 0; b < x.dims[0]; b++)
     for (std::int64_t o = 0; o < w.dims[0]; o++) {
       double sum = all(2)[std::size_t(o)];
-      for (std::int64_t i = 0; i < x.dims[1]; i++) sum += x.values[std::size_t(b * x.dims[1] + i)] * w.values[std::size_t(o * x.dims[1] + i)];
+      for (std::int64_t i = 0; i < x.dims[1]; i++)
+        sum += x.values[std::size_t(b * x.dims[1] + i)] * w.values[std::size_t(o * x.dims[1] + i)];
       y.values.push_back(sum);
     }
   return y;
@@ -241,7 +267,8 @@ inline OnnxTensor OnnxModel::run(const OnnxTensor& input) const {
   REQUIRE(inputs.size() == 1);
   REQUIRE(outputs.size() == 1);
   REQUIRE(inputs[0].dims.size() == input.dims.size());
-  for (std::size_t d = 0; d < input.dims.size(); d++) CHECK((inputs[0].dims[d] == "N" || inputs[0].dims[d] == std::to_string(input.dims[d])));
+  for (std::size_t d = 0; d < input.dims.size(); d++)
+    CHECK((inputs[0].dims[d] == "N" || inputs[0].dims[d] == std::to_string(input.dims[d])));
   std::map<std::string, OnnxTensor> values = initialisers;
   REQUIRE(values.emplace(inputs[0].name, input).second);
   std::map<std::string, int> used;
@@ -256,11 +283,13 @@ inline OnnxTensor OnnxModel::run(const OnnxTensor& input) const {
     REQUIRE(n.outputs.size() == 1);
     REQUIRE(values.emplace(n.outputs[0], applied(n, arguments)).second);
   }
-  for (const auto& v : values) CHECK_MESSAGE((used[v.first] > 0 || v.first == outputs[0].name), v.first, " is used by nobody");
+  for (const auto& v : values)
+    CHECK_MESSAGE((used[v.first] > 0 || v.first == outputs[0].name), v.first, " is used by nobody");
   REQUIRE(values.count(outputs[0].name) == 1);
   const OnnxTensor& y = values.at(outputs[0].name);
   REQUIRE(outputs[0].dims.size() == y.dims.size());
-  for (std::size_t d = 0; d < y.dims.size(); d++) CHECK((outputs[0].dims[d] == "N" || outputs[0].dims[d] == std::to_string(y.dims[d])));
+  for (std::size_t d = 0; d < y.dims.size(); d++)
+    CHECK((outputs[0].dims[d] == "N" || outputs[0].dims[d] == std::to_string(y.dims[d])));
   return y;
 }
 

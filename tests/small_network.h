@@ -1,4 +1,5 @@
-// Small networks with everything in it drawn at random (batch norms too), for tests of the method's theory.
+// Small networks with everything in it drawn at random (batch norms too), for tests of the method's
+// theory.
 #pragma once
 #include "split/probe.h"
 #include "split/surgery.h"
@@ -21,20 +22,24 @@ inline void randomise_norms(Network& network) {
     if (s.kind != Stored::vector) continue;
     Random random(11, random_purpose::test, i);
     std::vector<double> values(s.shape.numel());
-    bool variance = s.name.find("running_var") != std::string::npos, gamma = !variance && s.name.find(".weight") != std::string::npos;
+    bool variance = s.name.find("running_var") != std::string::npos,
+         gamma = !variance && s.name.find(".weight") != std::string::npos;
     for (std::size_t j = 0; j < values.size(); j++)
-      values[j] = variance ? 0.3 + 0.4 * random.uniform(j) : (gamma ? 1.3 : 0) + 0.3 * random.normal(j);
+      values[j] =
+          variance ? 0.3 + 0.4 * random.uniform(j) : (gamma ? 1.3 : 0) + 0.3 * random.normal(j);
     Tensor place = s.value;
     place.copy_from(make_real(network.backend(), s.shape, values, network.dtype()));
   }
 }
 
 inline const std::vector<Index> small_v1{3, 4, 3, 5, 4, 3, 4, 3, 3, 4, 3, 3, 4, 5};
-inline const std::vector<Index> small_v2{3, 2, 4, 3, 5, 2, 4, 3, 3, 4, 5, 3, 4, 3, 3, 2, 5, 3, 4, 3, 3, 4, 5, 3, 4, 3, 3, 2, 4, 3, 5, 3, 4, 3, 5};
+inline const std::vector<Index> small_v2{3, 2, 4, 3, 5, 2, 4, 3, 3, 4, 5, 3, 4, 3, 3, 2, 5, 3,
+                                         4, 3, 3, 4, 5, 3, 4, 3, 3, 2, 4, 3, 5, 3, 4, 3, 5};
 inline const std::vector<std::vector<Index>> small_models{small_v1, small_v2};
 
 using Masks = std::vector<std::vector<char>>;
-inline Masks random_masks(const Network& network, std::uint64_t item) {  // about half of all neurons
+inline Masks random_masks(const Network& network,
+                          std::uint64_t item) {  // about half of all neurons
   Masks m;
   Random random(19, random_purpose::test, item);
   std::size_t i = 0;
@@ -67,7 +72,8 @@ struct Small {
     x = make_real(m.backend, {3, 16, 16, 3}, pictures, m.type);
     y = Tensor::from(m.backend, {3}, std::vector<std::int32_t>{0, 3, 1});
     if (!v2) return;
-    // 52 layers and ten sums deep, drawn statistics would let signals grow 10⁶-fold: they go 0.9 of the way to the pictures' own
+    // 52 layers and ten sums deep, drawn statistics would let signals grow 10⁶-fold: they go 0.9 of
+    // the way to the pictures' own
     GradientMode none(Gradients::none);
     network->set_training(true);
     for (int i = 0; i < 20; i++) network->forward(Variable(x));
@@ -113,7 +119,8 @@ struct Small {
     return sum;
   }
   // the loss change of a real split over what E2 and E4 predict
-  double ratio(const Tensor& v, const Masks& split, double epsilon, Matrix matrix = Matrix::chain, SplitStep step = SplitStep::exact) {
+  double ratio(const Tensor& v, const Masks& split, double epsilon, Matrix matrix = Matrix::chain,
+               SplitStep step = SplitStep::exact) {
     double change = loss(*split_network(*network, split, v, {epsilon, step})) - loss(*network);
     return change / (epsilon * epsilon / 2 * form(v, split, matrix));
   }

@@ -13,7 +13,10 @@ struct Steps {
   Meter meter;
   RayleighDescent descent;
   explicit Steps(const Machine& m, const std::vector<Index>& widths = small_v1)
-      : s(m, Activation::swish, widths), sgd(*s.network, settings.sgd), meter(m.backend, m.type), descent(*s.network, {}, 1, 1) {}
+      : s(m, Activation::swish, widths),
+        sgd(*s.network, settings.sgd),
+        meter(m.backend, m.type),
+        descent(*s.network, {}, 1, 1) {}
   void train() { train_step(*s.network, sgd, s.x, s.y, settings, 0.01, meter); }
   void rayleigh() { descent.step(s.x, s.y, 0); }
   std::vector<double> parameters() const { return s.network->parameters().to_host(); }

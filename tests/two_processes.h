@@ -1,4 +1,5 @@
-// Two processes played by one, for tests without MPI: what one adds is kept, then the other runs and gets it added to its own.
+// Two processes played by one, for tests without MPI: what one adds is kept, then the other runs
+// and gets it added to its own.
 #pragma once
 #include <vector>
 
@@ -8,7 +9,8 @@ namespace fission::testing {
 
 class Played : public Comm {
  public:
-  Played(int rank, std::vector<std::vector<double>> theirs = {}) : rank_(rank), theirs_(std::move(theirs)) {}
+  Played(int rank, std::vector<std::vector<double>> theirs = {})
+      : rank_(rank), theirs_(std::move(theirs)) {}
   int rank() const override { return rank_; }
   int size() const override { return 2; }
   int neighbours() const override { return 2; }
@@ -32,7 +34,8 @@ class Played : public Comm {
   std::vector<std::vector<double>> theirs_;
 };
 
-// f(comm) as process 1 whom nobody answers, then as process 0, who hears process 1: right for one sum, its last.
+// f(comm) as process 1 whom nobody answers, then as process 0, who hears process 1: right for one
+// sum, its last.
 template <class F>
 void play(F f) {
   Played second(1);

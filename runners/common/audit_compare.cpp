@@ -22,7 +22,8 @@ Layers weights(const Network& n, const Tensor& flat) {
 }
 Layers singles(const ReferenceFile& file, const Network& n, const std::string& prefix) {
   Layers all;
-  for (std::size_t l = 0; l < n.axes().size(); l++) all.push_back(file.of_layer(prefix, l, {n.axes()[l].width}));
+  for (std::size_t l = 0; l < n.axes().size(); l++)
+    all.push_back(file.of_layer(prefix, l, {n.axes()[l].width}));
   return all;
 }
 Layers singles(const Network& n, const Numbers& numbers) {
@@ -38,9 +39,13 @@ Numbers neurons_off(const Network& n, const Layers& got, const Layers& want, Ove
   Numbers off;
   for (std::size_t l = 0; l < want.size(); l++) {
     const long d = long(want[l].size()) / long(n.axes()[l].width);
-    const double scale = over == Over::one ? 1 : over == Over::layer ? largest(want[l]) : std::max(largest(want[l]), may_cancel * most);
+    const double scale = over == Over::one     ? 1
+                         : over == Over::layer ? largest(want[l])
+                                               : std::max(largest(want[l]), may_cancel * most);
     for (long i = 0; i < long(want[l].size()); i += d)
-      off.push_back(share(distance(Numbers(got[l].begin() + i, got[l].begin() + i + d), Numbers(want[l].begin() + i, want[l].begin() + i + d)), scale));
+      off.push_back(share(distance(Numbers(got[l].begin() + i, got[l].begin() + i + d),
+                                   Numbers(want[l].begin() + i, want[l].begin() + i + d)),
+                          scale));
   }
   return off;
 }
@@ -55,19 +60,25 @@ double Tensors::off(const Tensors& want) const {
   double most = 0, scale = 0;
   for (const Numbers& w : want.all_) scale = std::max(scale, largest(w));
   for (std::size_t i = 0; i < want.all_.size(); i++)
-    most = std::max(most, share(distance(all_[i], want.all_[i]), std::max(largest(want.all_[i]), may_cancel * scale)));
+    most = std::max(most, share(distance(all_[i], want.all_[i]),
+                                std::max(largest(want.all_[i]), may_cancel * scale)));
   return most;
 }
-Tensors own_tensors(const Network& n, const Tensor& flat, bool parameters, const std::function<bool(const std::string&)>& wanted) {
+Tensors own_tensors(const Network& n, const Tensor& flat, bool parameters,
+                    const std::function<bool(const std::string&)>& wanted) {
   Tensors t;
   for (const Stored& s : n.stored())
-    if (s.parameter == parameters && wanted(s.name)) t.add(to_pytorch(s, n.view(s, flat).to_host()));
+    if (s.parameter == parameters && wanted(s.name))
+      t.add(to_pytorch(s, n.view(s, flat).to_host()));
   return t;
 }
-Tensors file_tensors(const ReferenceFile& file, const Network& n, bool parameters, const std::string& prefix, const std::function<bool(const std::string&)>& wanted) {
+Tensors file_tensors(const ReferenceFile& file, const Network& n, bool parameters,
+                     const std::string& prefix,
+                     const std::function<bool(const std::string&)>& wanted) {
   Tensors t;
   for (const Stored& s : n.stored())
-    if (s.parameter == parameters && wanted(s.name)) t.add(file.numbers(prefix + s.name, pytorch_shape(s)));
+    if (s.parameter == parameters && wanted(s.name))
+      t.add(file.numbers(prefix + s.name, pytorch_shape(s)));
   return t;
 }
 
@@ -78,8 +89,10 @@ void jitter(Network& n, double relative) {
   n.parameters().copy_from(make_real(n.backend(), n.parameters().shape(), p, n.dtype()));
 }
 
-void hold(Findings& f, const Machine& m, const std::string& equation, const std::string& what, double figure, double bound, const std::function<double()>& spread) {
-  if (std::isfinite(figure) && figure > bound) bound = std::max(bound, std::min((m.exact() ? 100 : 10) * spread(), m.tolerance(0.1, 1e-4)));
+void hold(Findings& f, const Machine& m, const std::string& equation, const std::string& what,
+          double figure, double bound, const std::function<double()>& spread) {
+  if (std::isfinite(figure) && figure > bound)
+    bound = std::max(bound, std::min((m.exact() ? 100 : 10) * spread(), m.tolerance(0.1, 1e-4)));
   f.at_most(equation, what, figure, bound);
 }
 

@@ -1,8 +1,9 @@
-// The audit of a network on its data: each statement of the method that can be checked on it, with the figure that was
-// found. In float64 on the reference backend where loss differences are compared, in float32 on the device where the
-// method runs. All of it is over the same pictures under one fixed augmentation key: otherwise S changes from pass to pass.
-// Statements about real losses are judged where they can be: for a smooth activation (ReLU's matrix is a surrogate's, so that
-// its figures are told), and where float64 can tell a loss change from rounding.
+// The audit of a network on its data: each statement of the method that can be checked on it, with
+// the figure that was found. In float64 on the reference backend where loss differences are
+// compared, in float32 on the device where the method runs. All of it is over the same pictures
+// under one fixed augmentation key: otherwise S changes from pass to pass. Statements about real
+// losses are judged where they can be: for a smooth activation (ReLU's matrix is a surrogate's, so
+// that its figures are told), and where float64 can tell a loss change from rounding.
 #pragma once
 #include <functional>
 #include "data/loader.h"
@@ -14,21 +15,22 @@
 namespace fission {
 
 struct AuditSettings {
-  Index few = 16;                  // pictures where float64 and loss differences are wanted
-  Index batches = 10, batch = 128; // what the solvers and the oracle see
+  Index few = 16;                   // pictures where float64 and loss differences are wanted
+  Index batches = 10, batch = 128;  // what the solvers and the oracle see
   Index passes = 10, rq_batch = 64;
-  Index neurons = 6;               // layers of which one neuron is really split
+  Index neurons = 6;  // layers of which one neuron is really split
   double epsilon = 1e-2, grow = 0.3;
-  double work = 2e11;              // products that the oracle may take; layers beyond it are named and left out
-  double memory = 4e9;             // bytes of its matrices
-  Curvature curvature;             // surrogates; in statements about real losses linear layers have 0
+  double work = 2e11;  // products that the oracle may take; layers beyond it are named and left out
+  double memory = 4e9;  // bytes of its matrices
+  Curvature curvature;  // surrogates; in statements about real losses linear layers have 0
   std::uint64_t seed = 1;
   bool augment = true;
 };
 
 class NetworkAudit {
  public:
-  NetworkAudit(Findings& findings, const TensorFile& checkpoint, const data::Dataset& pictures, Backend& device, AuditSettings settings);
+  NetworkAudit(Findings& findings, const TensorFile& checkpoint, const data::Dataset& pictures,
+               Backend& device, AuditSettings settings);
   void all();
 
  private:
@@ -42,12 +44,16 @@ class NetworkAudit {
   double rounding_of_products(const ProbeSettings& p) const;
   double rounding(double loss, double predicted) const;  // of a loss change, over it
   struct Limit {
-    double epsilon, coarse, fine, noise;  // the ratio there and at a third of it, and rounding's part of the latter
+    double epsilon, coarse, fine,
+        noise;  // the ratio there and at a third of it, and rounding's part of the latter
   };
-  Limit limit(const std::function<double(double)>& ratio, const std::function<double(double)>& noise) const;
+  Limit limit(const std::function<double(double)>& ratio,
+              const std::function<double(double)>& noise) const;
   void judge(const std::string& equation, const std::string& who, const Limit& l);
-  void real_at_most(const std::string& equation, const std::string& what, double figure, double bound);  // judged for a smooth activation
-  std::unique_ptr<data::Loader> loader(const data::Dataset& pictures, Backend& backend, Index batch) const;
+  void real_at_most(const std::string& equation, const std::string& what, double figure,
+                    double bound);  // judged for a smooth activation
+  std::unique_ptr<data::Loader> loader(const data::Dataset& pictures, Backend& backend,
+                                       Index batch) const;
   std::vector<int> affordable(Index pictures, const char* what);
   std::vector<ExactAxis> oracle(Side& s, Matrix matrix, double linear) const;
   void preservation();
@@ -56,7 +62,8 @@ class NetworkAudit {
   void one_neuron();
   void many_neurons();
   void solvers();
-  void selection(const SplittingIndex& truth, const SplittingIndex& found, const std::string& solver);
+  void selection(const SplittingIndex& truth, const SplittingIndex& found,
+                 const std::string& solver);
   void real_split(const SplittingIndex& found);
 
   Findings& findings_;
@@ -64,8 +71,8 @@ class NetworkAudit {
   data::Dataset many_;
   AuditSettings settings_;
   Side f32_, f64_;
-  std::vector<int> axes_;            // that the oracle can afford for the few pictures
-  std::vector<ExactAxis> truth_;     // of the few pictures, chain's matrix, float64
+  std::vector<int> axes_;         // that the oracle can afford for the few pictures
+  std::vector<ExactAxis> truth_;  // of the few pictures, chain's matrix, float64
 };
 
 }  // namespace fission

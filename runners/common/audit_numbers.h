@@ -1,4 +1,5 @@
-// What the audit's two halves share: numbers of a network's layers. They are compared by runners/common/reference_file.h.
+// What the audit's two halves share: numbers of a network's layers. They are compared by
+// runners/common/reference_file.h.
 #pragma once
 #include <cstdio>
 #include <string>
@@ -12,7 +13,9 @@ namespace fission::audit {
 using Numbers = std::vector<double>;
 using Masks = std::vector<std::vector<char>>;
 
-inline Numbers rows(const Network& n, int axis, const Tensor& flat) { return n.view(neurons(n, std::size_t(axis)), flat).to_host(); }  // (neurons,d)
+inline Numbers rows(const Network& n, int axis, const Tensor& flat) {
+  return n.view(neurons(n, std::size_t(axis)), flat).to_host();
+}  // (neurons,d)
 
 inline Tensor random_directions(const Network& n, std::uint64_t seed, std::uint64_t item) {
   Random random(seed, random_purpose::test, item);

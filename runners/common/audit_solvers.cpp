@@ -1,5 +1,5 @@
-// The audit's second half: what the solvers find against the exact eigenvalues, whether it changes the selection, and the
-// split that is made of it.
+// The audit's second half: what the solvers find against the exact eigenvalues, whether it changes
+// the selection, and the split that is made of it.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -34,18 +34,24 @@ Numbers ranks(const Numbers& x) {
 double rank_correlation(const Numbers& a, const Numbers& b) {
   Numbers x = ranks(a), y = ranks(b);
   double mean = double(x.size() - 1) / 2, xy = 0, xx = 0, yy = 0;
-  for (std::size_t i = 0; i < x.size(); i++) xy += (x[i] - mean) * (y[i] - mean), xx += (x[i] - mean) * (x[i] - mean), yy += (y[i] - mean) * (y[i] - mean);
+  for (std::size_t i = 0; i < x.size(); i++)
+    xy += (x[i] - mean) * (y[i] - mean), xx += (x[i] - mean) * (x[i] - mean),
+        yy += (y[i] - mean) * (y[i] - mean);
   return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 1;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 }  // namespace
 
 void NetworkAudit::solvers() {
   Network& n = *f32_.network;
   std::vector<int> axes = affordable(many_.count, "the solvers");
-  findings_.section(text("λ̂ against the exact λ_min: ", many_.count, " pictures, augmentation key (seed ", settings_.seed, ", stage 1000000), float32, chain's matrix, ", axes.size(), " layers"));
+  findings_.section(text("λ̂ against the exact λ_min: ", many_.count,
+                         " pictures, augmentation key (seed ", settings_.seed,
+                         ", stage 1000000), float32, chain's matrix, ", axes.size(), " layers"));
   PictureInput input(n.backend(), DType::f32, many_.mean, many_.std);
   ExactSettings e;
   e.probe.curvature = settings_.curvature, e.axes = axes, e.memory = settings_.memory;
@@ -59,7 +65,8 @@ void NetworkAudit::solvers() {
   RayleighDescent descent(n, published, settings_.seed, 1);
   Lanczos lanczos(n, e.probe, settings_.passes, settings_.seed, 1);
   SplittingIndex last;
-  for (SplittingSolver* solver : {static_cast<SplittingSolver*>(&descent), static_cast<SplittingSolver*>(&lanczos)}) {
+  for (SplittingSolver* solver :
+       {static_cast<SplittingSolver*>(&descent), static_cast<SplittingSolver*>(&lanczos)}) {
     bool rq = solver == &descent;
     std::string name = rq ? "RQ-SGD" : "Lanczos";
     auto batches = loader(many_, n.backend(), rq ? settings_.rq_batch : settings_.batch);
@@ -79,62 +86,95 @@ void NetworkAudit::solvers() {
     double worst = 0;
     for (int l : axes) {
       const Numbers &got = found.lambda[std::size_t(l)], &want = truth.lambda[std::size_t(l)];
-      all.insert(all.end(), got.begin(), got.end()), all_true.insert(all_true.end(), want.begin(), want.end());
+      all.insert(all.end(), got.begin(), got.end()),
+          all_true.insert(all_true.end(), want.begin(), want.end());
       double r = rank_correlation(got, want);
       char s[40];
-      std::snprintf(s, sizeof s, "%s%s %.3f", layers.empty() ? "" : ", ", n.axes()[std::size_t(l)].name.c_str(), r);
+      std::snprintf(s, sizeof s, "%s%s %.3f", layers.empty() ? "" : ", ",
+                    n.axes()[std::size_t(l)].name.c_str(), r);
       layers += s;
       double off = relative(got, want);
       if (off > worst) worst = off, worst_layer = n.axes()[std::size_t(l)].name;
     }
-    std::string recipe = text(name, ", ", settings_.passes, " passes", rq ? text(" of ", batches->steps(), " batches (published recipe)") : "");
+    std::string recipe =
+        text(name, ", ", settings_.passes, " passes",
+             rq ? text(" of ", batches->steps(), " batches (published recipe)") : "");
     findings_.told("E10", recipe + ": seconds", seconds);
     findings_.told("E10", name + ": rank correlation a layer", layers);
     double overall = rank_correlation(all, all_true);
-    if (rq || settings_.passes < 10) findings_.told("E10", name + ": rank correlation overall", overall);  // 10: the published recipe's passes
+    if (rq || settings_.passes < 10)
+      findings_.told("E10", name + ": rank correlation overall",
+                     overall);  // 10: the published recipe's passes
     else findings_.at_least("E10", name + ": rank correlation overall", overall, 0.99);
-    findings_.told("E10", name + ": worst neuron, |λ̂ − λ_min| over the layer's largest |λ_min|, in " + worst_layer, worst);
+    findings_.told(
+        "E10",
+        name + ": worst neuron, |λ̂ − λ_min| over the layer's largest |λ_min|, in " + worst_layer,
+        worst);
     double residual = 0;
     for (int l : axes)
-      if (!found.residual.empty()) residual = std::max(residual, largest(found.residual[std::size_t(l)]) / largest(truth.lambda[std::size_t(l)]));
-    if (!found.residual.empty()) findings_.told("E10", name + ": worst neuron's own residual ‖Sv̂ − λ̂v̂‖ over the layer's largest |λ_min|", residual);
+      if (!found.residual.empty())
+        residual = std::max(residual, largest(found.residual[std::size_t(l)]) /
+                                          largest(truth.lambda[std::size_t(l)]));
+    if (!found.residual.empty())
+      findings_.told(
+          "E10", name + ": worst neuron's own residual ‖Sv̂ − λ̂v̂‖ over the layer's largest |λ_min|",
+          residual);
     selection(truth, found, name);
     last = found;
   }
   real_split(last);
 }
 
-void NetworkAudit::selection(const SplittingIndex& truth, const SplittingIndex& found, const std::string& solver) {
+void NetworkAudit::selection(const SplittingIndex& truth, const SplittingIndex& found,
+                             const std::string& solver) {
   const Network& n = *f32_.network;
   Numbers energy = marginal_energies(n, parse_energy("exact"));
-  auto choose = [&](const SplittingIndex& index) { return select_by_energy(selection_problem(n, index, energy), settings_.grow, Rounding::drop); };
+  auto choose = [&](const SplittingIndex& index) {
+    return select_by_energy(selection_problem(n, index, energy), settings_.grow, Rounding::drop);
+  };
   Selection by_truth = choose(truth), by_found = choose(found);
   Index same = 0;
   double worth = 0;
   for (std::size_t l = 0; l < n.axes().size(); l++)
     for (std::size_t o = 0; o < by_truth.split[l].size(); o++)
-      same += by_truth.split[l][o] && by_found.split[l][o], worth += by_found.split[l][o] ? truth.lambda[l][o] : 0;
-  findings_.told("E12", solver + ": of the neurons that the exact λ_min selects, it selects", text(same, " of ", by_truth.count()));
-  findings_.told("E12", solver + ": share of the exact selection's Σ λ_min that its own is worth", percent(by_truth.objective < 0 ? worth / by_truth.objective : 1));
+      same += by_truth.split[l][o] && by_found.split[l][o],
+          worth += by_found.split[l][o] ? truth.lambda[l][o] : 0;
+  findings_.told("E12", solver + ": of the neurons that the exact λ_min selects, it selects",
+                 text(same, " of ", by_truth.count()));
+  findings_.told("E12", solver + ": share of the exact selection's Σ λ_min that its own is worth",
+                 percent(by_truth.objective < 0 ? worth / by_truth.objective : 1));
 }
 
 void NetworkAudit::real_split(const SplittingIndex& found) {
   Network& n = *f64_.network;
-  findings_.section(text("The split that the selection makes (E12, grow ", settings_.grow, ", ε = ", settings_.epsilon, "), float64"));
-  SelectionProblem problem = selection_problem(n, found, marginal_energies(n, parse_energy("exact")));
-  Selection chosen = select_by_energy(problem, settings_.grow, Rounding::drop), best = select_optimal(problem, settings_.grow).chosen;
+  findings_.section(text("The split that the selection makes (E12, grow ", settings_.grow,
+                         ", ε = ", settings_.epsilon, "), float64"));
+  SelectionProblem problem =
+      selection_problem(n, found, marginal_energies(n, parse_energy("exact")));
+  Selection chosen = select_by_energy(problem, settings_.grow, Rounding::drop),
+            best = select_optimal(problem, settings_.grow).chosen;
   const double scale = std::max(std::abs(best.objective), std::abs(chosen.relaxed_objective));
-  findings_.at_most("E12", "the relaxation is a lower bound of the 0/1 optimum: (relaxed − optimum)/|relaxed|", scale > 0 ? (chosen.relaxed_objective - best.objective) / scale : 0, 1e-9);
-  std::vector<double> one(chosen.budget.size());  // the fraction that rounding drops: of one neuron a group
+  findings_.at_most(
+      "E12", "the relaxation is a lower bound of the 0/1 optimum: (relaxed − optimum)/|relaxed|",
+      scale > 0 ? (chosen.relaxed_objective - best.objective) / scale : 0, 1e-9);
+  std::vector<double> one(
+      chosen.budget.size());  // the fraction that rounding drops: of one neuron a group
   for (std::size_t l = 0; l < problem.lambda.size(); l++)
-    for (double lambda : problem.lambda[l]) one[std::size_t(problem.group[l])] = std::max(one[std::size_t(problem.group[l])], -lambda);
+    for (double lambda : problem.lambda[l])
+      one[std::size_t(problem.group[l])] = std::max(one[std::size_t(problem.group[l])], -lambda);
   double neuron = 0;
   for (double lambda : one) neuron += lambda;
   const double lost = chosen.objective - chosen.relaxed_objective;
-  findings_.at_most("E12", "what rounding loses of the relaxation, over one neuron a group", neuron > 0 ? lost / neuron : lost, 1 + 1e-9);
-  findings_.told("E12", "what rounding loses against the 0/1 optimum, share", best.objective < 0 ? std::max(0.0, 1 - chosen.objective / best.objective) : 0);
-  if (chosen.count() == 0) return findings_.told("E12", "nothing is selected", chosen.why_none.empty() ? why_nobody(problem, chosen, "MACs") : chosen.why_none);
-  Tensor v = make_real(n.backend(), {n.parameter_count()}, found.v.to_host(), n.dtype()), s_v = n.like_parameters();
+  findings_.at_most("E12", "what rounding loses of the relaxation, over one neuron a group",
+                    neuron > 0 ? lost / neuron : lost, 1 + 1e-9);
+  findings_.told("E12", "what rounding loses against the 0/1 optimum, share",
+                 best.objective < 0 ? std::max(0.0, 1 - chosen.objective / best.objective) : 0);
+  if (chosen.count() == 0)
+    return findings_.told(
+        "E12", "nothing is selected",
+        chosen.why_none.empty() ? why_nobody(problem, chosen, "MACs") : chosen.why_none);
+  Tensor v = make_real(n.backend(), {n.parameter_count()}, found.v.to_host(), n.dtype()),
+         s_v = n.like_parameters();
   ops::normalise_rows(v, n.neuron_rows());
   ProbeSettings truth;
   truth.curvature = settings_.curvature, truth.curvature.linear = 0;
@@ -150,11 +190,17 @@ void NetworkAudit::real_split(const SplittingIndex& found) {
     }
   }
   const double half = settings_.epsilon * settings_.epsilon / 2, before = f64_.loss(n);
-  const double measured = f64_.loss(*split_network(n, chosen.split, v, {settings_.epsilon, SplitStep::exact})) - before;
-  findings_.told("E4", text("loss change of ", chosen.count(), " neurons on ", settings_.few, " pictures, predicted and measured"), plain(half * form) + ", " + plain(measured));
-  // λ̂ is of other pictures, so that some of these neurons may raise this loss: the error is over the sum of the sizes
+  const double measured =
+      f64_.loss(*split_network(n, chosen.split, v, {settings_.epsilon, SplitStep::exact})) - before;
+  findings_.told("E4",
+                 text("loss change of ", chosen.count(), " neurons on ", settings_.few,
+                      " pictures, predicted and measured"),
+                 plain(half * form) + ", " + plain(measured));
+  // λ̂ is of other pictures, so that some of these neurons may raise this loss: the error is over
+  // the sum of the sizes
   const std::string what = "measured − predicted over ½ε² Σ|v̂ᵀSv̂|";
-  if (!(half * sizes > 0) || rounding(before, half * sizes) > 0.01) return findings_.told("E4", what, "too little for a loss change beyond rounding");
+  if (!(half * sizes > 0) || rounding(before, half * sizes) > 0.01)
+    return findings_.told("E4", what, "too little for a loss change beyond rounding");
   const double off = std::abs(measured - half * form) / (half * sizes);
   if (settings_.epsilon <= 1e-2) real_at_most("E4", what, off, 0.1);
   else findings_.told("E4", what + " (ε above 0.01: not judged)", off);

@@ -21,7 +21,8 @@ std::string in_quotes(const std::string& argument) {
   return s + "'";
 }
 std::string beside(const std::string& program) {
-  return in_quotes(std::filesystem::read_symlink("/proc/self/exe").replace_filename(program).string());
+  return in_quotes(
+      std::filesystem::read_symlink("/proc/self/exe").replace_filename(program).string());
 }
 int run(const std::string& command) { return status_of(std::system(command.c_str())); }
 

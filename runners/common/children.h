@@ -1,4 +1,5 @@
-// Other programs of this build, run as children: their status, what they say, and a copy of it all in a file.
+// Other programs of this build, run as children: their status, what they say, and a copy of it all
+// in a file.
 #pragma once
 #include <cstdio>
 #include <string>
@@ -6,9 +7,10 @@
 
 namespace fission {
 
-std::string in_quotes(const std::string& argument);      // for the shell
-std::string beside(const std::string& program);          // the program of that name that lies where this one does, quoted
-int run(const std::string& command);                     // its exit status; −1: it was killed
+std::string in_quotes(const std::string& argument);  // for the shell
+std::string beside(
+    const std::string& program);  // the program of that name that lies where this one does, quoted
+int run(const std::string& command);  // its exit status; −1: it was killed
 
 struct Said {
   int status;

@@ -13,9 +13,12 @@ namespace {
 
 // A few steps of each kind from the same start
 struct Steps {
-  std::vector<double> losses, quotients[2];  // of training; R(v) of every neuron by both matrices, after some steps
-  std::vector<double> gradient;              // of the first training step's loss, all parameters
-  double slope = 0, slope_found = 0;         // along that gradient: its square norm, and central differences of the loss
+  std::vector<double> losses,
+      quotients[2];  // of training; R(v) of every neuron by both matrices, after some steps
+  std::vector<double> gradient;  // of the first training step's loss, all parameters
+  double slope = 0,
+         slope_found =
+             0;  // along that gradient: its square norm, and central differences of the loss
 };
 Steps steps_on(Backend& backend, bool quick) {
   NetworkConfig c;
@@ -26,8 +29,10 @@ Steps steps_on(Backend& backend, bool quick) {
   std::vector<float> pictures(std::size_t(batch * c.size * c.size * c.channels));
   std::vector<std::int32_t> classes(static_cast<std::size_t>(batch));
   for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = float(random.normal(i));
-  for (std::size_t i = 0; i < classes.size(); i++) classes[i] = std::int32_t(random.below(i, std::uint32_t(c.classes), 1));
-  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, pictures), labels = Tensor::from(backend, {batch}, classes);
+  for (std::size_t i = 0; i < classes.size(); i++)
+    classes[i] = std::int32_t(random.below(i, std::uint32_t(c.classes), 1));
+  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, pictures),
+         labels = Tensor::from(backend, {batch}, classes);
 
   Steps s;
   for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
@@ -51,7 +56,9 @@ Steps steps_on(Backend& backend, bool quick) {
   for (double g : s.gradient) s.slope += g * g;
   const Tensor gradient = network->gradients().clone(), start = network->parameters().clone();
   Tensor parameters = network->parameters();
-  const double h = 0.005 / s.slope;  // the loss changes by 0.005 to either side: 10,000 times what float rounds of it
+  const double h =
+      0.005 /
+      s.slope;  // the loss changes by 0.005 to either side: 10,000 times what float rounds of it
   for (double sign : {1.0, -1.0}) {
     ops::add_scaled(parameters, gradient, sign * h);
     s.slope_found += sign * loss() / (2 * h);
@@ -68,7 +75,8 @@ Steps steps_on(Backend& backend, bool quick) {
   return s;
 }
 
-double distance(const std::vector<double>& a, const std::vector<double>& b) {  // max|a − b| / max|b|
+double distance(const std::vector<double>& a,
+                const std::vector<double>& b) {  // max|a − b| / max|b|
   double most = 0, size = 0;
   for (std::size_t i = 0; i < b.size(); i++) {
     if (!std::isfinite(a[i])) return NAN;
@@ -79,20 +87,24 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {  /
 
 }  // namespace
 
-// Bounds: the CPU's two backends, which add in other orders, were found 5e-7 (losses), 2e-6 (quotients) and 8e-6 (gradient) apart, and the
-// differences, over which the loss bends, 8e-4 off; some ten times that.
+// Bounds: the CPU's two backends, which add in other orders, were found 5e-7 (losses), 2e-6
+// (quotients) and 8e-6 (gradient) apart, and the differences, over which the loss bends, 8e-4 off;
+// some ten times that.
 void against_cpu(Findings& f, Backend& device, bool quick) {
   Backend& cpu = open_backend(device_list().find("cpu") == std::string::npos ? "reference" : "cpu");
   f.section("The same steps on " + device.name() + " and on " + cpu.name());
   Steps here = steps_on(device, quick), there = steps_on(cpu, quick);
   for (std::size_t i = 0; i < here.losses.size(); i++)
-    f.told("", text("loss of training step ", i + 1), compact(here.losses[i]) + " and " + compact(there.losses[i]));
+    f.told("", text("loss of training step ", i + 1),
+           compact(here.losses[i]) + " and " + compact(there.losses[i]));
   f.at_most("", "gradient of all parameters", distance(here.gradient, there.gradient), 1e-4);
   f.at_most("", "its square norm and central differences along it: |x − y| / |y|",
             std::abs(here.slope - here.slope_found) / std::abs(here.slope_found), 5e-3);
   f.at_most("", "training: losses, max|x − y| / max|y|", distance(here.losses, there.losses), 1e-5);
-  f.at_most("", "RQ-SGD, paper's matrix: all quotients after 3 steps", distance(here.quotients[0], there.quotients[0]), 5e-5);
-  f.at_most("", "RQ-SGD, chain's matrix: all quotients after 3 steps", distance(here.quotients[1], there.quotients[1]), 5e-5);
+  f.at_most("", "RQ-SGD, paper's matrix: all quotients after 3 steps",
+            distance(here.quotients[0], there.quotients[0]), 5e-5);
+  f.at_most("", "RQ-SGD, chain's matrix: all quotients after 3 steps",
+            distance(here.quotients[1], there.quotients[1]), 5e-5);
 }
 
 }  // namespace fission

@@ -8,10 +8,14 @@
 namespace fission {
 namespace {
 CLI::Validator at_least(double least) {
-  return CLI::Validator([least](std::string& s) {
-    double v = 0;
-    return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15 ? std::string() : text("'", s, "': expected a number from ", least, " to 1e15");
-  }, "", "");
+  return CLI::Validator(
+      [least](std::string& s) {
+        double v = 0;
+        return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15
+                   ? std::string()
+                   : text("'", s, "': expected a number from ", least, " to 1e15");
+      },
+      "", "");
 }
 }  // namespace
 
@@ -21,75 +25,222 @@ GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
   epochs = 120, warmup = 5, smoothing = 0.1, bn_batch = 64, lr_per = 256, decay = "weights";
   run.batch = 256, run.network.size = 224, run.network.stem_stride = 2;
   run.loader_threads = 0;
-  how.grow = 1, how.threshold = 0.9, how.rayleigh.decay_every_epoch = true, how.rayleigh.probe.curvature.relu_beta = 1;
+  how.grow = 1, how.threshold = 0.9, how.rayleigh.decay_every_epoch = true,
+  how.rayleigh.probe.curvature.relu_beta = 1;
 }
 
 void GrowthOptions::add_to(CLI::App& app) {
-  auto option = [&](const char* name, auto& value, const std::string& text) { return app.add_option(name, value, text)->capture_default_str(); };
-  auto paper = [&](const char* cifar, const char* imagenet) { return std::string("; the paper: ") + (kind == Pictures::imagenet ? imagenet : cifar); };
+  auto option = [&](const char* name, auto& value, const std::string& text) {
+    return app.add_option(name, value, text)->capture_default_str();
+  };
+  auto paper = [&](const char* cifar, const char* imagenet) {
+    return std::string("; the paper: ") + (kind == Pictures::imagenet ? imagenet : cifar);
+  };
   app.option_defaults()->always_capture_default();
   if (kind == Pictures::small) add_small_pictures(app);
-  app.add_flag("--no-augment", no_augment, kind == Pictures::imagenet ? "no random crop, no flip; the paper augments" : "no pad-crop-flip; the paper augments")->group("Data");
+  app.add_flag("--no-augment", no_augment,
+               kind == Pictures::imagenet ? "no random crop, no flip; the paper augments"
+                                          : "no pad-crop-flip; the paper augments")
+      ->group("Data");
 
-  option("--widths", widths, "seed, imagenet-seed, a factor of the full widths (0.5), or 14 (V2: 35) widths (8,8,16,…)" + paper("its seed", "its seed; MobileNetV1's is not published, imagenet-seed is this project's choice"))->group("Network");
-  app.add_option("--start", start, "a trained network's file in place of --model, --widths and --activation: its growth begins with the first split; default: none, a seed is trained, as in the paper")->excludes("--widths")->excludes("--model")->group("Network");
-  option("--activation", activation, "swish, relu; the paper: swish")->excludes("--start")->group("Network");
+  option(
+      "--widths", widths,
+      "seed, imagenet-seed, a factor of the full widths (0.5), or 14 (V2: 35) widths (8,8,16,…)" +
+          paper("its seed",
+                "its seed; MobileNetV1's is not published, imagenet-seed is this project's choice"))
+      ->group("Network");
+  app.add_option(
+         "--start", start,
+         "a trained network's file in place of --model, --widths and --activation: its growth "
+         "begins with the first split; default: none, a seed is trained, as in the paper")
+      ->excludes("--widths")
+      ->excludes("--model")
+      ->group("Network");
+  option("--activation", activation, "swish, relu; the paper: swish")
+      ->excludes("--start")
+      ->group("Network");
 
-  option("--epochs", epochs, "of training the seed" + paper("160", "120"))->check(at_least(0))->group("Training");
-  option("--tune-epochs", tune_epochs, "of fine-tuning after a split; -1: as --epochs" + paper("160", "120"))->check(at_least(-1))->group("Training");
-  option("--batch", run.batch, "pictures a step, of all processes together" + paper("128", "256"))->check(at_least(1))->group("Training");
-  option("--lr", lr, lr_per ? text("learning rate at ", lr_per, " pictures a step: times --batch/", lr_per, "; the paper: 0.1") : "learning rate; the paper: 0.1")->check(at_least(0))->group("Training");
-  option("--tune-lr", tune_lr, "of fine-tuning; -1: as --lr; the paper: 0.1")->check(at_least(-1))->group("Training");
-  option("--schedule", schedule, "step (x 0.1 at 50 % and 75 % of the epochs) or cosine" + paper("step", "cosine"))->group("Training");
-  option("--warmup", warmup, "epochs of linear warm-up from 0" + paper("0", "5; the authors' code by default: 0"))->check(at_least(0))->group("Training");
-  option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")->check(CLI::Range(0.0, 1.0))->group("Training");
-  app.add_flag("--nesterov", nesterov, "Nesterov momentum" + paper("not on CIFAR", "MobileNetV1 only, and so is the default here (--nesterov, --nesterov=false)"))->group("Training");
-  option("--weight-decay", weight_decay, "of what --decay names; the paper: 1e-4")->check(at_least(0))->group("Training");
-  option("--decay", decay, "what weight decay reaches: all; weights (not batch norms and biases); weights+depthwise (and the depthwise convolutions' scales)" +
-                               paper("all", "weights; the authors' code of MobileNetV2: weights+depthwise, and so is the default here"))->group("Training");
-  option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))->check(CLI::Range(0.0, 1.0))->group("Training");
-  option("--bn-batch", bn_batch, "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end is left out; 0: the whole batch (one process only)" + paper("the whole batch", "64, its batch a GPU"))->check(at_least(0))->group("Training");
+  option("--epochs", epochs, "of training the seed" + paper("160", "120"))
+      ->check(at_least(0))
+      ->group("Training");
+  option("--tune-epochs", tune_epochs,
+         "of fine-tuning after a split; -1: as --epochs" + paper("160", "120"))
+      ->check(at_least(-1))
+      ->group("Training");
+  option("--batch", run.batch, "pictures a step, of all processes together" + paper("128", "256"))
+      ->check(at_least(1))
+      ->group("Training");
+  option("--lr", lr,
+         lr_per ? text("learning rate at ", lr_per, " pictures a step: times --batch/", lr_per,
+                       "; the paper: 0.1")
+                : "learning rate; the paper: 0.1")
+      ->check(at_least(0))
+      ->group("Training");
+  option("--tune-lr", tune_lr, "of fine-tuning; -1: as --lr; the paper: 0.1")
+      ->check(at_least(-1))
+      ->group("Training");
+  option("--schedule", schedule,
+         "step (x 0.1 at 50 % and 75 % of the epochs) or cosine" + paper("step", "cosine"))
+      ->group("Training");
+  option("--warmup", warmup,
+         "epochs of linear warm-up from 0" + paper("0", "5; the authors' code by default: 0"))
+      ->check(at_least(0))
+      ->group("Training");
+  option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group("Training");
+  app.add_flag(
+         "--nesterov", nesterov,
+         "Nesterov momentum" +
+             paper("not on CIFAR",
+                   "MobileNetV1 only, and so is the default here (--nesterov, --nesterov=false)"))
+      ->group("Training");
+  option("--weight-decay", weight_decay, "of what --decay names; the paper: 1e-4")
+      ->check(at_least(0))
+      ->group("Training");
+  option("--decay", decay,
+         "what weight decay reaches: all; weights (not batch norms and biases); weights+depthwise "
+         "(and the depthwise convolutions' scales)" +
+             paper("all",
+                   "weights; the authors' code of MobileNetV2: weights+depthwise, and so is the "
+                   "default here"))
+      ->group("Training");
+  option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))
+      ->check(CLI::Range(0.0, 1.0))
+      ->group("Training");
+  option("--bn-batch", bn_batch,
+         "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end "
+         "is left out; 0: the whole batch (one process only)" +
+             paper("the whole batch", "64, its batch a GPU"))
+      ->check(at_least(0))
+      ->group("Training");
 
-  option("--rounds", how.rounds, "of splitting" + paper("4 (ImageNet, MobileNetV1)", "4 (MobileNetV1), 3 (MobileNetV2)"))->check(at_least(0))->group("Growth");
-  option("--grow", how.grow, "budget of a round: this share of what splitting every neuron would cost; the paper: no one value")->check(CLI::Range(0.0, 1.0))->group("Growth");
-  app.add_option("--target-macs", how.target_macs, "stay just under so many MACs a picture; several, comma-separated: one a round; default, as the paper: no target")->delimiter(',')->check(at_least(kind == Pictures::imagenet ? 0 : 1))->group("Growth");
-  option("--selection", selection, "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= 0 and caps ignored), random; the paper: energy")->group("Growth");
-  option("--energy", energy, "of a neuron, what one more channel adds: exact (MACs), paper (the authors' count), parameters, picojoules (45 nm, Horowitz 2014), table:FILE (split/energy_table.h); the paper: paper")->group("Growth");
-  option("--energy-scale", energy_scale, "none, sqrt or log of the energy" + paper("sqrt on CIFAR", "log"))->group("Growth");
-  option("--round", rounding, "the neuron that fits in part: drop, or paper (kept from " + compact(how.threshold) + " of it on)")->group("Growth");
-  option("--multiple", how.multiple, "new widths are multiples of 1, 4 or 8: rounded down, and what that frees buys whole steps; the paper: 1")->check(CLI::IsMember({1, 4, 8}))->group("Growth");
-  option("--epsilon", how.surgery.epsilon, "the copies' distance from the neuron; the paper: 0.01 (MobileNetV2: 0.1)")->check(at_least(0))->group("Growth");
-  option("--split-step", split_step, "exact (a step of epsilon in function space) or paper (columns of v copied whole)")->group("Growth");
-  option("--momentum", momentum, "after a split: zero, or split (carried through the surgery); the paper: zero")->group("Growth");
+  option("--rounds", how.rounds,
+         "of splitting" + paper("4 (ImageNet, MobileNetV1)", "4 (MobileNetV1), 3 (MobileNetV2)"))
+      ->check(at_least(0))
+      ->group("Growth");
+  option("--grow", how.grow,
+         "budget of a round: this share of what splitting every neuron would cost; the paper: no "
+         "one value")
+      ->check(CLI::Range(0.0, 1.0))
+      ->group("Growth");
+  app.add_option("--target-macs", how.target_macs,
+                 "stay just under so many MACs a picture; several, comma-separated: one a round; "
+                 "default, as the paper: no target")
+      ->delimiter(',')
+      ->check(at_least(kind == Pictures::imagenet ? 0 : 1))
+      ->group("Growth");
+  option("--selection", selection,
+         "energy (E12), vanilla (no energy: the least splitting indices), vanilla-paper (those >= "
+         "0 and caps ignored), random; the paper: energy")
+      ->group("Growth");
+  option("--energy", energy,
+         "of a neuron, what one more channel adds: exact (MACs), paper (the authors' count), "
+         "parameters, picojoules (45 nm, Horowitz 2014), table:FILE (split/energy_table.h); the "
+         "paper: paper")
+      ->group("Growth");
+  option("--energy-scale", energy_scale,
+         "none, sqrt or log of the energy" + paper("sqrt on CIFAR", "log"))
+      ->group("Growth");
+  option("--round", rounding,
+         "the neuron that fits in part: drop, or paper (kept from " + compact(how.threshold) +
+             " of it on)")
+      ->group("Growth");
+  option("--multiple", how.multiple,
+         "new widths are multiples of 1, 4 or 8: rounded down, and what that frees buys whole "
+         "steps; the paper: 1")
+      ->check(CLI::IsMember({1, 4, 8}))
+      ->group("Growth");
+  option("--epsilon", how.surgery.epsilon,
+         "the copies' distance from the neuron; the paper: 0.01 (MobileNetV2: 0.1)")
+      ->check(at_least(0))
+      ->group("Growth");
+  option("--split-step", split_step,
+         "exact (a step of epsilon in function space) or paper (columns of v copied whole)")
+      ->group("Growth");
+  option("--momentum", momentum,
+         "after a split: zero, or split (carried through the surgery); the paper: zero")
+      ->group("Growth");
 
-  option("--curvature", curvature, "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")->group("RQ-SGD");
-  option("--linear-curvature", linear_curvature, "second derivative of no activation (MobileNetV2's linear projections): one, so that they can be chosen at all, or zero, the truth; the paper: one")->group("RQ-SGD");
-  option("--solver", solver, "rq-sgd, or lanczos (whole passes over one fixed augmentation; needs Eigen); the paper: rq-sgd")->group("RQ-SGD");
-  option("--rq-epochs", how.rayleigh.epochs, "of the descent, or Lanczos's passes" + paper("10", "4 (MobileNetV1), 2 (MobileNetV2)"))->check(at_least(1))->group("RQ-SGD");
-  option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")->check(at_least(1))->group("RQ-SGD");
-  option("--rq-lr", how.rayleigh.lr, std::string("learning rate, x 0.2 at every ") + (how.rayleigh.decay_every_epoch ? "epoch after the first" : "even epoch") + "; the paper: 0.001")->check(at_least(0))->group("RQ-SGD");
-  option("--rq-loss", rq_loss, "training (label smoothing included) or ce (plain cross-entropy, as the authors)")->group("RQ-SGD");
-  option("--relu-beta", how.rayleigh.probe.curvature.relu_beta, "sharpness of the softplus surrogate of ReLU's curvature" + paper("3 on CIFAR", "1"))->check(at_least(0))->group("RQ-SGD");
+  option("--curvature", curvature,
+         "the splitting matrix: chain (E6c, exact) or paper (E6, as published)")
+      ->group("RQ-SGD");
+  option("--linear-curvature", linear_curvature,
+         "second derivative of no activation (MobileNetV2's linear projections): one, so that they "
+         "can be chosen at all, or zero, the truth; the paper: one")
+      ->group("RQ-SGD");
+  option("--solver", solver,
+         "rq-sgd, or lanczos (whole passes over one fixed augmentation; needs Eigen); the paper: "
+         "rq-sgd")
+      ->group("RQ-SGD");
+  option("--rq-epochs", how.rayleigh.epochs,
+         "of the descent, or Lanczos's passes" + paper("10", "4 (MobileNetV1), 2 (MobileNetV2)"))
+      ->check(at_least(1))
+      ->group("RQ-SGD");
+  option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")
+      ->check(at_least(1))
+      ->group("RQ-SGD");
+  option("--rq-lr", how.rayleigh.lr,
+         std::string("learning rate, x 0.2 at every ") +
+             (how.rayleigh.decay_every_epoch ? "epoch after the first" : "even epoch") +
+             "; the paper: 0.001")
+      ->check(at_least(0))
+      ->group("RQ-SGD");
+  option("--rq-loss", rq_loss,
+         "training (label smoothing included) or ce (plain cross-entropy, as the authors)")
+      ->group("RQ-SGD");
+  option("--relu-beta", how.rayleigh.probe.curvature.relu_beta,
+         "sharpness of the softplus surrogate of ReLU's curvature" + paper("3 on CIFAR", "1"))
+      ->check(at_least(0))
+      ->group("RQ-SGD");
 
-  option("--seed", how.seed, "of initialisation, order, augmentation and directions")->check(at_least(0))->group("Run");
-  option("--out", run.directory, std::string("the run's folder, default: ") + (kind == Pictures::imagenet ? "runs/imagenet-v1, or -v2; baselines stand beside it" : "runs/ and the data set's name") + "; the same command goes on with the run it finds there")->group("Run");
-  option("--checkpoint-minutes", run.checkpoint_minutes, "a killed run repeats at most so much")->check(at_least(0))->group("Run");
-  option("--check-pictures", run.check_pictures, "training pictures on which a split's loss change is predicted and measured")->check(at_least(1))->group("Run");
-  option("--loader-threads", run.loader_threads, "that prepare batches ahead; 0: all processors, shared by the processes of a machine")->check(CLI::Range(0, 256))->group("Run");
+  option("--seed", how.seed, "of initialisation, order, augmentation and directions")
+      ->check(at_least(0))
+      ->group("Run");
+  option("--out", run.directory,
+         std::string("the run's folder, default: ") +
+             (kind == Pictures::imagenet ? "runs/imagenet-v1, or -v2; baselines stand beside it"
+                                         : "runs/ and the data set's name") +
+             "; the same command goes on with the run it finds there")
+      ->group("Run");
+  option("--checkpoint-minutes", run.checkpoint_minutes, "a killed run repeats at most so much")
+      ->check(at_least(0))
+      ->group("Run");
+  option("--check-pictures", run.check_pictures,
+         "training pictures on which a split's loss change is predicted and measured")
+      ->check(at_least(1))
+      ->group("Run");
+  option("--loader-threads", run.loader_threads,
+         "that prepare batches ahead; 0: all processors, shared by the processes of a machine")
+      ->check(CLI::Range(0, 256))
+      ->group("Run");
   device.add_to(app);
 }
 
 void GrowthOptions::add_small_pictures(CLI::App& app) {
-  auto option = [&](const char* name, auto& value, const std::string& text) { return app.add_option(name, value, text)->capture_default_str(); };
-  option("--dataset", dataset, "cifar10, cifar100, fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")->group("Data");
-  option("--data", data, "folder of its published binary files; default: where the system's package puts it, if there is one")->group("Data");
-  option("--first", first, "use only the first so many training pictures; 0: all")->check(at_least(0))->group("Data");
-  option("--model", run.network.model, "mobilenet_v1 or mobilenet_v2 (here with stride 1 in the first convolution); the paper on CIFAR: mobilenet_v1")->group("Network");
+  auto option = [&](const char* name, auto& value, const std::string& text) {
+    return app.add_option(name, value, text)->capture_default_str();
+  };
+  option("--dataset", dataset,
+         "cifar10, cifar100, fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")
+      ->group("Data");
+  option("--data", data,
+         "folder of its published binary files; default: where the system's package puts it, if "
+         "there is one")
+      ->group("Data");
+  option("--first", first, "use only the first so many training pictures; 0: all")
+      ->check(at_least(0))
+      ->group("Data");
+  option("--model", run.network.model,
+         "mobilenet_v1 or mobilenet_v2 (here with stride 1 in the first convolution); the paper on "
+         "CIFAR: mobilenet_v1")
+      ->group("Network");
 }
 
 namespace {
 template <class T>
-T one_of(const char* option, const std::string& value, std::initializer_list<std::pair<const char*, T>> known) {
+T one_of(const char* option, const std::string& value,
+         std::initializer_list<std::pair<const char*, T>> known) {
   std::string names;
   for (const auto& k : known) {
     if (value == k.first) return k.second;
@@ -101,61 +252,113 @@ T one_of(const char* option, const std::string& value, std::initializer_list<std
 
 void GrowthOptions::settle() {
   if (bn_batch > 0 && run.batch % bn_batch != 0)
-    user_error("--batch ", run.batch, ": expected a multiple of --bn-batch ", bn_batch, ", so that every batch falls into whole groups");
-  if (Index(how.target_macs.size()) > std::max<Index>(1, how.rounds)) user_error("--target-macs: ", how.target_macs.size(), " numbers, expected at most one a round, of --rounds ", how.rounds);
+    user_error("--batch ", run.batch, ": expected a multiple of --bn-batch ", bn_batch,
+               ", so that every batch falls into whole groups");
+  if (Index(how.target_macs.size()) > std::max<Index>(1, how.rounds))
+    user_error("--target-macs: ", how.target_macs.size(),
+               " numbers, expected at most one a round, of --rounds ", how.rounds);
   how.energy = parse_energy(energy), how.scale = parse_energy_scale(energy_scale);
-  how.rounding = one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});
-  how.choice = one_of<Choice>("--selection", selection, {{"energy", Choice::energy}, {"vanilla", Choice::vanilla}, {"vanilla-paper", Choice::vanilla_paper}, {"random", Choice::random}});
-  how.surgery.step = one_of<SplitStep>("--split-step", split_step, {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
+  how.rounding =
+      one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});
+  how.choice = one_of<Choice>("--selection", selection,
+                              {{"energy", Choice::energy},
+                               {"vanilla", Choice::vanilla},
+                               {"vanilla-paper", Choice::vanilla_paper},
+                               {"random", Choice::random}});
+  how.surgery.step = one_of<SplitStep>("--split-step", split_step,
+                                       {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
   how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
-  how.solver = one_of<Solver>("--solver", solver, {{"rq-sgd", Solver::rq_sgd}, {"lanczos", Solver::lanczos}});
+  how.solver = one_of<Solver>("--solver", solver,
+                              {{"rq-sgd", Solver::rq_sgd}, {"lanczos", Solver::lanczos}});
   if (how.solver == Solver::lanczos) require_eigen("--solver lanczos");
   how.rayleigh.probe.matrix = parse_matrix(curvature);
-  how.rayleigh.probe.curvature.linear = one_of<double>("--linear-curvature", linear_curvature, {{"one", 1}, {"zero", 0}});
-  how.rayleigh.probe.smoothing = one_of<bool>("--rq-loss", rq_loss, {{"training", true}, {"ce", false}}) ? smoothing : 0;
+  how.rayleigh.probe.curvature.linear =
+      one_of<double>("--linear-curvature", linear_curvature, {{"one", 1}, {"zero", 0}});
+  how.rayleigh.probe.smoothing =
+      one_of<bool>("--rq-loss", rq_loss, {{"training", true}, {"ce", false}}) ? smoothing : 0;
   const double scale = lr_per ? double(run.batch) / double(lr_per) : 1;
   TrainingSettings t;
-  t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr * scale, t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
+  t.schedule.kind = parse_schedule(schedule), t.schedule.lr = lr * scale,
+  t.schedule.warmup_epochs = warmup, t.schedule.epochs = epochs;
   t.sgd = {momentum_factor, weight_decay, nesterov,
-           one_of<Decay>("--decay", decay, {{"all", Decay::all}, {"weights", Decay::weights}, {"weights+depthwise", Decay::weights_and_depthwise}})};
+           one_of<Decay>("--decay", decay,
+                         {{"all", Decay::all},
+                          {"weights", Decay::weights},
+                          {"weights+depthwise", Decay::weights_and_depthwise}})};
   t.smoothing = smoothing, t.bn_batch = bn_batch;
   how.train = how.tune = t;
   if (tune_epochs >= 0) how.tune.schedule.epochs = tune_epochs;
   if (tune_lr >= 0) how.tune.schedule.lr = tune_lr * scale;
   run.network.widths = parse_widths(run.network.model, widths);
   run.network.activation = parse_activation(activation);
-  if (!start.empty()) run.start = start, run.network = read_config(read_safetensors(start)), activation = name_of(run.network.activation);
+  if (!start.empty())
+    run.start = start, run.network = read_config(read_safetensors(start)),
+    activation = name_of(run.network.activation);
   run.augment = !no_augment;
   if (run.loader_threads == 0) run.loader_threads = threads_a_process(processes().neighbours());
   if (run.directory.empty()) run.directory = "runs/" + dataset;
-  while (run.directory.size() > 1 && run.directory.back() == '/') run.directory.pop_back();  // others' names begin with it
+  while (run.directory.size() > 1 && run.directory.back() == '/')
+    run.directory.pop_back();  // others' names begin with it
 }
 
 void GrowthOptions::fit(const data::PictureSets& pictures) {
   NetworkConfig& n = run.network;
   const Shape p = pictures.train->shape();
   if (!start.empty() && (n.classes != pictures.classes || n.size != p[1] || n.channels != p[3]))
-    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ", n.classes, " classes; expected ", p[1], "x", p[2], "x",
-               p[3], " and ", pictures.classes, ", as ", pictures.name, " has");
+    user_error(start, ": a network for ", n.size, "x", n.size, "x", n.channels, " pictures of ",
+               n.classes, " classes; expected ", p[1], "x", p[2], "x", p[3], " and ",
+               pictures.classes, ", as ", pictures.name, " has");
   n.classes = pictures.classes, n.size = p[1], n.channels = p[3];
 }
 
 nlohmann::ordered_json GrowthOptions::training_config() const {
-  return {{"dataset", dataset}, {"first", first}, {"no-augment", no_augment}, {"model", run.network.model}, {"widths", run.network.widths}, {"start", start},
-          {"activation", activation}, {"epochs", how.train.schedule.epochs}, {"batch", run.batch}, {"lr", lr}, {"schedule", schedule}, {"warmup", warmup},
-          {"momentum-factor", momentum_factor}, {"nesterov", nesterov}, {"weight-decay", weight_decay}, {"decay", decay}, {"smoothing", smoothing},
-          {"bn-batch", bn_batch}, {"seed", how.seed}};
+  return {{"dataset", dataset},
+          {"first", first},
+          {"no-augment", no_augment},
+          {"model", run.network.model},
+          {"widths", run.network.widths},
+          {"start", start},
+          {"activation", activation},
+          {"epochs", how.train.schedule.epochs},
+          {"batch", run.batch},
+          {"lr", lr},
+          {"schedule", schedule},
+          {"warmup", warmup},
+          {"momentum-factor", momentum_factor},
+          {"nesterov", nesterov},
+          {"weight-decay", weight_decay},
+          {"decay", decay},
+          {"smoothing", smoothing},
+          {"bn-batch", bn_batch},
+          {"seed", how.seed}};
 }
 
 nlohmann::ordered_json GrowthOptions::config() const {
   nlohmann::ordered_json c = training_config();
-  c.update({{"tune-epochs", how.tune.schedule.epochs}, {"tune-lr", tune_lr < 0 ? lr : tune_lr}, {"rounds", how.rounds}, {"grow", how.grow},
-            {"target-macs", how.target_macs}, {"selection", selection}, {"energy", energy}, {"energy-scale", energy_scale}, {"round", rounding},
-            {"multiple", how.multiple}, {"epsilon", how.surgery.epsilon}, {"split-step", split_step}, {"momentum", momentum}, {"curvature", curvature},
-            {"solver", solver}, {"linear-curvature", linear_curvature}, {"rq-epochs", how.rayleigh.epochs}, {"rq-batch", run.rq_batch},
-            {"rq-lr", how.rayleigh.lr}, {"rq-loss", rq_loss}, {"relu-beta", how.rayleigh.probe.curvature.relu_beta},
+  c.update({{"tune-epochs", how.tune.schedule.epochs},
+            {"tune-lr", tune_lr < 0 ? lr : tune_lr},
+            {"rounds", how.rounds},
+            {"grow", how.grow},
+            {"target-macs", how.target_macs},
+            {"selection", selection},
+            {"energy", energy},
+            {"energy-scale", energy_scale},
+            {"round", rounding},
+            {"multiple", how.multiple},
+            {"epsilon", how.surgery.epsilon},
+            {"split-step", split_step},
+            {"momentum", momentum},
+            {"curvature", curvature},
+            {"solver", solver},
+            {"linear-curvature", linear_curvature},
+            {"rq-epochs", how.rayleigh.epochs},
+            {"rq-batch", run.rq_batch},
+            {"rq-lr", how.rayleigh.lr},
+            {"rq-loss", rq_loss},
+            {"relu-beta", how.rayleigh.probe.curvature.relu_beta},
             {"check-pictures", run.check_pictures}});
-  if (!how.energy.fingerprint.empty()) c["energy-table"] = how.energy.fingerprint;  // the same file, not only its name
+  if (!how.energy.fingerprint.empty())
+    c["energy-table"] = how.energy.fingerprint;  // the same file, not only its name
   return c;
 }
 
@@ -164,18 +367,23 @@ void warn_of_narrow_table(const GrowSettings& how, const Network& network) {
   std::vector<Index> most;
   for (const Axis& axis : network.axes()) {
     Index width = axis.width;
-    for (Index round = 0; round < how.rounds && width < axis.max_width; round++) width = std::min(2 * width, axis.max_width);
+    for (Index round = 0; round < how.rounds && width < axis.max_width; round++)
+      width = std::min(2 * width, axis.max_width);
     most.push_back(std::max(width, axis.width));
   }
   try {
     how.energy.cost(network, most);
-    for (std::size_t a = 0; a < most.size() && how.rounds > 1; a++) {  // and of one more, as long as there is a round to come
+    for (std::size_t a = 0; a < most.size() && how.rounds > 1;
+         a++) {  // and of one more, as long as there is a round to come
       std::vector<Index> more = most;
       more[a]++;
       how.energy.cost(network, more);
     }
   } catch (const UserError& e) {
-    std::fprintf(stderr, "warning: the cost table ends before the widths that --rounds %ld could reach, and a growth that gets there stops: %s\n", long(how.rounds), e.what());
+    std::fprintf(stderr,
+                 "warning: the cost table ends before the widths that --rounds %ld could reach, "
+                 "and a growth that gets there stops: %s\n",
+                 long(how.rounds), e.what());
   }
 }
 

@@ -1,4 +1,5 @@
-// The options of a growth, with this project's defaults and the paper's values beside them; and the configuration they make.
+// The options of a growth, with this project's defaults and the paper's values beside them; and the
+// configuration they make.
 #pragma once
 #include <nlohmann/json.hpp>
 
@@ -7,35 +8,44 @@
 
 namespace fission {
 
-enum class Pictures { small, imagenet };  // whose defaults, and which of the paper's settings --help names
+enum class Pictures {
+  small,
+  imagenet
+};  // whose defaults, and which of the paper's settings --help names
 
 struct GrowthOptions {
   explicit GrowthOptions(Pictures kind = Pictures::small);
   Pictures kind;
   std::string dataset = "cifar10", data, widths = "seed", start, activation = "swish";
   Index first = 0;
-  std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy", curvature = "chain", linear_curvature = "one", split_step = "exact";
+  std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy",
+              curvature = "chain", linear_curvature = "one", split_step = "exact";
   std::string schedule = "step", solver = "rq-sgd", rq_loss = "training", momentum = "zero";
   Index epochs = 160, tune_epochs = -1;
-  double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0, smoothing = 0;
+  double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0,
+         smoothing = 0;
   std::string decay = "all";
   bool nesterov = false, no_augment = false;
-  Index bn_batch = 0, lr_per = 0;  // lr_per: learning rates are of steps of so many pictures, and scaled to --batch; 0: of any step
+  Index bn_batch = 0, lr_per = 0;  // lr_per: learning rates are of steps of so many pictures, and
+                                   // scaled to --batch; 0: of any step
   GrowSettings how;
   RunOptions run;
   DeviceOptions device;
 
   void add_to(CLI::App& app);
-  void settle();                          // checks names, fills `how` and `run`; UserError
-  void fit(const data::PictureSets& pictures);  // the network's classes, size and channels; UserError if --start's has others
-  nlohmann::ordered_json config() const;           // everything that the result depends on, by option name
-  nlohmann::ordered_json training_config() const;  // the part of it that a network's training alone depends on
+  void settle();                                // checks names, fills `how` and `run`; UserError
+  void fit(const data::PictureSets& pictures);  // the network's classes, size and channels;
+                                                // UserError if --start's has others
+  nlohmann::ordered_json config() const;  // everything that the result depends on, by option name
+  nlohmann::ordered_json training_config()
+      const;  // the part of it that a network's training alone depends on
 
  private:
   void add_small_pictures(CLI::App& app);
 };
 
-// A cost table need not reach as far as doubling every layer in every round would; where a growth comes to its end, it stops in that round. So it only says so, on stderr.
+// A cost table need not reach as far as doubling every layer in every round would; where a growth
+// comes to its end, it stops in that round. So it only says so, on stderr.
 void warn_of_narrow_table(const GrowSettings& how, const Network& network);
 
 }  // namespace fission

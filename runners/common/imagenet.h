@@ -1,5 +1,6 @@
-// ImageNet's own side of a growth: the authors' recipe of either network, the published rows (section 8 of the method), the
-// widths that are trained beside it, the table of both, and what to say where there are no pictures yet.
+// ImageNet's own side of a growth: the authors' recipe of either network, the published rows
+// (section 8 of the method), the widths that are trained beside it, the table of both, and what to
+// say where there are no pictures yet.
 #pragma once
 #include <map>
 
@@ -35,8 +36,10 @@ struct ImagenetOptions {
   // What stands in no configuration, but leads processes that were told otherwise apart: UserError
   void check_processes(Comm& comm) const;
   const Recipe& recipe() const { return recipe_of(model); }
-  nlohmann::ordered_json with_data(nlohmann::ordered_json config, const data::PictureSets& pictures) const;
-  // The same training of a network that is not grown, in a folder of its own: --out with "-baseline-0.5" after it
+  nlohmann::ordered_json with_data(nlohmann::ordered_json config,
+                                   const data::PictureSets& pictures) const;
+  // The same training of a network that is not grown, in a folder of its own: --out with
+  // "-baseline-0.5" after it
   GrowthOptions baseline(const std::string& factor) const;
 };
 
@@ -44,12 +47,13 @@ data::PictureSets open_pictures(const ImagenetOptions& options);
 // Decodes every file and prints the paths of those that can't be; UserError if there are any
 void check_pictures(const ImagenetOptions& options);
 
-// Ours beside the published ones, each cell marked measured, published or not run. baselines: by their factor. What --start
-// grew stands in rows of its own.
+// Ours beside the published ones, each cell marked measured, published or not run. baselines: by
+// their factor. What --start grew stands in rows of its own.
 std::string imagenet_table(const ImagenetOptions& options, const std::vector<RoundRecord>& growth,
                            const std::map<std::string, RoundRecord>& baselines);
 
-// What to download, the layout, the disk it takes, and how long an epoch takes on this device (measured, some seconds)
+// What to download, the layout, the disk it takes, and how long an epoch takes on this device
+// (measured, some seconds)
 std::string imagenet_guide(const ImagenetOptions& options, Backend& backend);
 
 }  // namespace fission

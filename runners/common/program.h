@@ -1,4 +1,5 @@
-// What every program does alike: options by CLI11, one line and status 2 for a user's mistake, threads and device.
+// What every program does alike: options by CLI11, one line and status 2 for a user's mistake,
+// threads and device.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cctype>
@@ -14,29 +15,36 @@ namespace fission {
 
 constexpr int status_user_error = 2, status_broken = 1;
 
-// Parses, runs body, and turns what it throws into the two kinds of error text (DESIGN: Errors). Of several processes the
-// first alone writes to stdout; an error that all came to is its to tell, and one that a process came to alone ends all of them.
+// Parses, runs body, and turns what it throws into the two kinds of error text (DESIGN: Errors). Of
+// several processes the first alone writes to stdout; an error that all came to is its to tell, and
+// one that a process came to alone ends all of them.
 template <class Body>
 int run_program(CLI::App& app, int argc, char** argv, Body body) {
   Comm* comm = &alone();
   auto fail = [&](const std::string& what, int status) {
     std::fflush(stdout);
     const bool all = comm->all_here_within(3);  // seconds
-    if (!all) std::cerr << text(app.get_name(), ": process ", comm->rank(), " of ", comm->size(), ": ", what, "\n") << std::flush;
+    if (!all)
+      std::cerr << text(app.get_name(), ": process ", comm->rank(), " of ", comm->size(), ": ",
+                        what, "\n")
+                << std::flush;
     else if (comm->rank() == 0) std::cerr << app.get_name() << ": " << what << std::endl;
     if (!all) comm->abort(status);
     return status;
   };
-  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // into a file too a line is there when it is said, and stays when the program is killed
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // into a file too a line is there when it is
+                                                  // said, and stays when the program is killed
   try {
     comm = &processes();
-    if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout)) return fail("/dev/null can't be opened", status_broken);
+    if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout))
+      return fail("/dev/null can't be opened", status_broken);
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     app.exit(help);
     return 0;
   } catch (const CLI::ParseError& e) {
-    return fail(std::string(e.what()) + " (" + app.get_name() + " --help shows the options)", status_user_error);
+    return fail(std::string(e.what()) + " (" + app.get_name() + " --help shows the options)",
+                status_user_error);
   } catch (const UserError& e) {
     return fail(e.what(), status_user_error);
   }
@@ -52,15 +60,23 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
 
 // "20G" → "21474836480": what an option of so many bytes is given
 inline CLI::Validator memory_size() {
-  return CLI::Validator([](std::string& s) {
-    const std::string digits = s.substr(0, s.find_first_not_of("0123456789")), unit = s.substr(digits.size());
-    const std::size_t power = unit.empty() ? 0 : std::string("KMGT").find(char(std::toupper(unit[0]))) + 1;  // 0: no unit of these
-    const bool known = !digits.empty() && digits.size() <= 15 && unit.size() <= 1 && (unit.empty() || power > 0);
-    const double bytes = known ? std::stod(digits) * std::pow(1024.0, double(power)) : 0;
-    if (!known || bytes > 1e15) return text("'", s, "': expected bytes up to 1e15, or 500M, 20G (of 1024)");
-    s = std::to_string(std::size_t(bytes));
-    return std::string();
-  }, "", "");
+  return CLI::Validator(
+      [](std::string& s) {
+        const std::string digits = s.substr(0, s.find_first_not_of("0123456789")),
+                          unit = s.substr(digits.size());
+        const std::size_t power =
+            unit.empty()
+                ? 0
+                : std::string("KMGT").find(char(std::toupper(unit[0]))) + 1;  // 0: no unit of these
+        const bool known = !digits.empty() && digits.size() <= 15 && unit.size() <= 1 &&
+                           (unit.empty() || power > 0);
+        const double bytes = known ? std::stod(digits) * std::pow(1024.0, double(power)) : 0;
+        if (!known || bytes > 1e15)
+          return text("'", s, "': expected bytes up to 1e15, or 500M, 20G (of 1024)");
+        s = std::to_string(std::size_t(bytes));
+        return std::string();
+      },
+      "", "");
 }
 
 struct DeviceOptions {
@@ -68,17 +84,35 @@ struct DeviceOptions {
   int threads = 0;
   DeviceSettings settings;  // of a GPU; a device that is none has no use for them
   void add_to(CLI::App& app) {
-    app.add_option("--device", device, "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")->capture_default_str();
-    app.add_option("--threads", threads, "threads to compute with; 0: all processors, shared by the processes of a machine. The same number gives the same bits")
-        ->capture_default_str()->check(CLI::Range(0, 4096));
-    app.add_option("--conv", settings.convolution, "depthwise convolutions by own kernels, by the library; auto: own, or with --autotune the faster")
-        ->capture_default_str()->check(CLI::IsMember(convolution_list()))->group("GPU");
-    app.add_flag("--autotune", settings.autotune, "choose convolution algorithms by timing them, so not the same in each run")->group("GPU");
-    app.add_flag("--tf32", settings.tf32, "let products round their inputs to TF32's 10 bits")->group("GPU");
-    app.add_flag_callback("--no-deterministic", [this] { settings.deterministic = false; },
-                          "allow algorithms that do not give the same bits in each run")->group("GPU");
-    app.add_option("--memory-limit", settings.memory_limit, "take at most so much of its memory: bytes, or 500M, 20G (of 1024); 0: all there is")
-        ->capture_default_str()->transform(memory_size())->group("GPU");
+    app.add_option("--device", device,
+                   "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")
+        ->capture_default_str();
+    app.add_option("--threads", threads,
+                   "threads to compute with; 0: all processors, shared by the processes of a "
+                   "machine. The same number gives the same bits")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 4096));
+    app.add_option("--conv", settings.convolution,
+                   "depthwise convolutions by own kernels, by the library; auto: own, or with "
+                   "--autotune the faster")
+        ->capture_default_str()
+        ->check(CLI::IsMember(convolution_list()))
+        ->group("GPU");
+    app.add_flag("--autotune", settings.autotune,
+                 "choose convolution algorithms by timing them, so not the same in each run")
+        ->group("GPU");
+    app.add_flag("--tf32", settings.tf32, "let products round their inputs to TF32's 10 bits")
+        ->group("GPU");
+    app.add_flag_callback(
+           "--no-deterministic", [this] { settings.deterministic = false; },
+           "allow algorithms that do not give the same bits in each run")
+        ->group("GPU");
+    app.add_option(
+           "--memory-limit", settings.memory_limit,
+           "take at most so much of its memory: bytes, or 500M, 20G (of 1024); 0: all there is")
+        ->capture_default_str()
+        ->transform(memory_size())
+        ->group("GPU");
   }
   Backend& open() const {
     set_compute_threads(threads > 0 ? threads : threads_a_process(processes().neighbours()));

@@ -16,7 +16,8 @@ std::string formatted(const char* format, double value) {
 }
 // width on screen: UTF-8 continuation bytes take none
 std::size_t columns(const std::string& s) {
-  return std::size_t(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return std::size_t(std::count_if(
+      s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 }  // namespace
 
@@ -27,7 +28,9 @@ std::string duration(double seconds) {
   std::snprintf(buffer, sizeof buffer, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
   return buffer;
 }
-std::string in_millions(double value) { return formatted(value < 1e6 ? "%.4f M" : value < 1e8 ? "%.3f M" : "%.1f M", value / 1e6); }
+std::string in_millions(double value) {
+  return formatted(value < 1e6 ? "%.4f M" : value < 1e8 ? "%.3f M" : "%.1f M", value / 1e6);
+}
 std::string compact(double value, int digits) {
   std::ostringstream out;
   out.precision(digits);
@@ -55,7 +58,8 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     }
   std::ostringstream out;
   for (std::size_t r = 0; r < rows.size(); r++) {
-    for (std::size_t c = 0; c < rows[r].size(); c++) out << (c ? "  " : "") << std::string(width[c] - columns(rows[r][c]), ' ') << rows[r][c];
+    for (std::size_t c = 0; c < rows[r].size(); c++)
+      out << (c ? "  " : "") << std::string(width[c] - columns(rows[r][c]), ' ') << rows[r][c];
     out << '\n';
     if (r > 0) continue;
     for (std::size_t c = 0; c < width.size(); c++) {
@@ -68,30 +72,38 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 }
 
 std::string growth_table(const std::vector<RoundRecord>& history) {
-  std::vector<std::vector<std::string>> rows{{"round", "split", "MACs", "parameters", "test before", "after split", "after tuning", "loss change: predicted", "measured"}};
+  std::vector<std::vector<std::string>> rows{{"round", "split", "MACs", "parameters", "test before",
+                                              "after split", "after tuning",
+                                              "loss change: predicted", "measured"}};
   std::ostringstream widths;
   double before = 0;
   for (const RoundRecord& r : history) {
     bool seed = r.round == 0, tuned = r.tuned.count > 0;
-    rows.push_back({std::to_string(r.round), seed ? "seed" : std::to_string(r.neurons_split), in_millions(r.macs), formatted("%.0f", r.parameters),
-                    seed ? "–" : percent(before), seed ? "–" : percent(r.split.top1), tuned ? percent(r.tuned.top1) : "–",
-                    seed ? "–" : formatted("%.3e", r.predicted), seed ? "–" : formatted("%.3e", r.measured)});
+    rows.push_back(
+        {std::to_string(r.round), seed ? "seed" : std::to_string(r.neurons_split),
+         in_millions(r.macs), formatted("%.0f", r.parameters), seed ? "–" : percent(before),
+         seed ? "–" : percent(r.split.top1), tuned ? percent(r.tuned.top1) : "–",
+         seed ? "–" : formatted("%.3e", r.predicted), seed ? "–" : formatted("%.3e", r.measured)});
     before = r.tuned.top1;
     widths << "  round " << r.round << ": " << joined(r.widths) << '\n';
   }
   return table(rows) + "widths of the channel axes\n" + widths.str() +
-         "split: neurons split. MACs: products of all convolutions and of the classifier, one picture. test: top-1 on the test pictures.\n"
-         "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the same training pictures.\n";
+         "split: neurons split. MACs: products of all convolutions and of the classifier, one "
+         "picture. test: top-1 on the test pictures.\n"
+         "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
+         "same training pictures.\n";
 }
 
 std::string growth_csv(const std::vector<RoundRecord>& history) {
   std::ostringstream out;
   out.precision(9);
-  out << "round,neurons_split,macs,parameters,widths,test_top1_after_split,test_top1_tuned,test_top5_tuned,test_loss_tuned,predicted_loss_change,"
+  out << "round,neurons_split,macs,parameters,widths,test_top1_after_split,test_top1_tuned,test_"
+         "top5_tuned,test_loss_tuned,predicted_loss_change,"
          "measured_loss_change\n";
   for (const RoundRecord& r : history)
-    out << r.round << ',' << r.neurons_split << ',' << r.macs << ',' << r.parameters << ',' << joined(r.widths) << ',' << r.split.top1 << ','
-        << r.tuned.top1 << ',' << r.tuned.top5 << ',' << r.tuned.loss << ',' << r.predicted << ',' << r.measured << '\n';
+    out << r.round << ',' << r.neurons_split << ',' << r.macs << ',' << r.parameters << ','
+        << joined(r.widths) << ',' << r.split.top1 << ',' << r.tuned.top1 << ',' << r.tuned.top5
+        << ',' << r.tuned.loss << ',' << r.predicted << ',' << r.measured << '\n';
   return out.str();
 }
 
@@ -99,7 +111,8 @@ Progress::Progress() : shown_(Clock::now()), terminal_(isatty(STDOUT_FILENO) == 
 void Progress::pause() { running_ = false; }
 void Progress::add(double pictures) {
   auto now = Clock::now();
-  if (running_) seconds_ += std::chrono::duration<double>(now - last_).count(), pictures_ += pictures;
+  if (running_)
+    seconds_ += std::chrono::duration<double>(now - last_).count(), pictures_ += pictures;
   running_ = true;
   last_ = now;
 }

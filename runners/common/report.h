@@ -1,4 +1,5 @@
-// What a person sees: durations, numbers, tables; and the progress of long work (a live line on a terminal, plain lines in a log).
+// What a person sees: durations, numbers, tables; and the progress of long work (a live line on a
+// terminal, plain lines in a log).
 #pragma once
 #include <chrono>
 #include <string>
@@ -16,7 +17,8 @@ std::string number(double value, int digits);          // "12.50": so many behin
 std::string percent(double share);                     // "57.70 %"
 // columns as wide as they need to be, numbers to the right
 std::string table(const std::vector<std::vector<std::string>>& rows);
-// round, widths, MACs, parameters, test accuracy before and after the split and after tuning, predicted and measured loss change
+// round, widths, MACs, parameters, test accuracy before and after the split and after tuning,
+// predicted and measured loss change
 std::string growth_table(const std::vector<RoundRecord>& history);
 std::string growth_csv(const std::vector<RoundRecord>& history);
 
@@ -24,12 +26,16 @@ std::string growth_csv(const std::vector<RoundRecord>& history);
 class Progress {
  public:
   Progress();
-  void pause();                       // what comes next (evaluation, a checkpoint) is not training: keep it out of the rate
-  void add(double pictures);          // a step is done
-  double rate() const { return seconds_ > 0 ? pictures_ / seconds_ : 0; }  // pictures a second, since reset
+  void
+  pause();  // what comes next (evaluation, a checkpoint) is not training: keep it out of the rate
+  void add(double pictures);  // a step is done
+  double rate() const {
+    return seconds_ > 0 ? pictures_ / seconds_ : 0;
+  }  // pictures a second, since reset
   void reset() { seconds_ = pictures_ = 0, pause(); }
-  void show(const std::string& line);  // at most some times a second on a terminal, twice a minute elsewhere
-  void clear();                        // the live line makes way for a lasting one
+  void show(const std::string&
+                line);  // at most some times a second on a terminal, twice a minute elsewhere
+  void clear();         // the live line makes way for a lasting one
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -15,20 +15,27 @@ namespace fission {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr Index check_stage = 1000000, test_stage = check_stage + 1;  // of a loader; training's are 2 a round
+constexpr Index check_stage = 1000000,
+                test_stage = check_stage + 1;  // of a loader; training's are 2 a round
 
 bool exists(const std::string& path) {
   struct stat s;
   return stat(path.c_str(), &s) == 0;
 }
 
-Json score_to_json(const Score& s) { return {{"loss", s.loss}, {"top1", s.top1}, {"top5", s.top5}, {"count", s.count}}; }
-Score score_from_json(const Json& j) { return {j.at("loss"), j.at("top1"), j.at("top5"), j.at("count")}; }
+Json score_to_json(const Score& s) {
+  return {{"loss", s.loss}, {"top1", s.top1}, {"top5", s.top5}, {"count", s.count}};
+}
+Score score_from_json(const Json& j) {
+  return {j.at("loss"), j.at("top1"), j.at("top5"), j.at("count")};
+}
 
 // what no split changes: a checkpoint that says otherwise is another run's
-std::string identity(const NetworkConfig& c, const std::vector<Index>& seed_widths, const std::string& dataset, const std::string& seed) {
-  return text(c.model, " grown from ", joined(seed_widths), ", ", name_of(c.activation), ", ", c.size, "x", c.size, "x", c.channels,
-              " pictures of ", c.classes, " classes (", dataset, "), seed ", seed);
+std::string identity(const NetworkConfig& c, const std::vector<Index>& seed_widths,
+                     const std::string& dataset, const std::string& seed) {
+  return text(c.model, " grown from ", joined(seed_widths), ", ", name_of(c.activation), ", ",
+              c.size, "x", c.size, "x", c.channels, " pictures of ", c.classes, " classes (",
+              dataset, "), seed ", seed);
 }
 
 // what two configurations say differently, by name; words: around the one's value and the other's
@@ -37,20 +44,27 @@ std::string differences(const Json& old, const Json& now, const std::array<const
   Json all = old;
   all.update(now);
   for (const auto& item : all.items()) {
-    auto said = [&](const Json& j) { return j.contains(item.key()) ? j.at(item.key()).dump() : std::string("(not there)"); };
-    if (said(old) != said(now)) text += (text.empty() ? "--" : ", --") + item.key() + words[0] + said(old) + words[1] + said(now) + words[2];
+    auto said = [&](const Json& j) {
+      return j.contains(item.key()) ? j.at(item.key()).dump() : std::string("(not there)");
+    };
+    if (said(old) != said(now))
+      text += (text.empty() ? "--" : ", --") + item.key() + words[0] + said(old) + words[1] +
+              said(now) + words[2];
   }
   return text;
 }
 
-// A log's length is counted in lines: their bytes depend on times and rates, which no two runs share.
+// A log's length is counted in lines: their bytes depend on times and rates, which no two runs
+// share.
 std::uint64_t length_of_lines(const std::string& path, Index lines) {
   if (lines == 0) return 0;
   const std::string all = read_file(path);
   std::size_t end = 0;
   for (Index i = 0; i < lines; i++) {
     end = all.find('\n', end) + 1;
-    if (end == 0) user_error(path, ": line ", i + 1, ": missing, expected the ", lines, " lines that the checkpoint knows of");
+    if (end == 0)
+      user_error(path, ": line ", i + 1, ": missing, expected the ", lines,
+                 " lines that the checkpoint knows of");
   }
   return end;
 }
@@ -60,23 +74,30 @@ Index whole(const TensorFile& file, const std::string& key, const std::string& t
     user_error(file.path, ": metadata '", key, "': '", t, "', expected a whole number");
   return std::stoll(t);
 }
-Index whole(const TensorFile& file, const std::string& key) { return whole(file, key, file.metadata_at(key)); }
+Index whole(const TensorFile& file, const std::string& key) {
+  return whole(file, key, file.metadata_at(key));
+}
 
-// An epoch's sums so far, each process's own: as many processes go on with the same bits, for any other number the first takes them all.
+// An epoch's sums so far, each process's own: as many processes go on with the same bits, for any
+// other number the first takes them all.
 void store_meter(TensorFile& file, Meter& meter, Comm& comm) {
   const std::size_t n = std::size_t(comm.size()), r = std::size_t(comm.rank());
   std::vector<double> loss(n), hits(2 * n), pictures(n), mine = meter.hits().to_host();
-  loss[r] = meter.loss_sum().item(), hits[2 * r] = mine[0], hits[2 * r + 1] = mine[1], pictures[r] = double(meter.count);
+  loss[r] = meter.loss_sum().item(), hits[2 * r] = mine[0], hits[2 * r + 1] = mine[1],
+  pictures[r] = double(meter.count);
   for (auto* all : {&loss, &hits, &pictures}) comm.sum(all->data(), Index(all->size()));
   Backend& b = meter.hits().backend();
   store_tensor(file, "meter/loss", make_real(b, {Index(n)}, loss, meter.loss_sum().dtype()));
-  store_tensor(file, "meter/hits", Tensor::from(b, {Index(2 * n)}, std::vector<std::int32_t>(hits.begin(), hits.end())));
+  store_tensor(
+      file, "meter/hits",
+      Tensor::from(b, {Index(2 * n)}, std::vector<std::int32_t>(hits.begin(), hits.end())));
   file.metadata["pictures_metered"] = joined({pictures.begin(), pictures.end()});
 }
 void load_meter(const TensorFile& file, Meter& meter, Comm& comm) {
   std::vector<Index> pictures;
   std::istringstream list(file.metadata_at("pictures_metered"));
-  for (std::string item; std::getline(list, item, ' ');) pictures.push_back(whole(file, "pictures_metered", item));
+  for (std::string item; std::getline(list, item, ' ');)
+    pictures.push_back(whole(file, "pictures_metered", item));
   const Index n = Index(pictures.size());
   Backend& b = meter.hits().backend();
   Tensor loss(b, {n}, meter.loss_sum().dtype()), hits(b, {2 * n}, DType::i32);
@@ -87,7 +108,8 @@ void load_meter(const TensorFile& file, Meter& meter, Comm& comm) {
   std::vector<std::int32_t> top{0, 0};
   meter.count = 0;
   for (Index i = each ? comm.rank() : 0; i < (each ? comm.rank() + 1 : comm.first() ? n : 0); i++)
-    sum += l[i], top[0] += std::int32_t(h[2 * i]), top[1] += std::int32_t(h[2 * i + 1]), meter.count += pictures[i];
+    sum += l[i], top[0] += std::int32_t(h[2 * i]), top[1] += std::int32_t(h[2 * i + 1]),
+        meter.count += pictures[i];
   meter.loss_sum().copy_from(make_real(b, {1}, {sum}, loss.dtype()));
   meter.hits().copy_from(Tensor::from(b, {2}, top));
 }
@@ -97,8 +119,15 @@ void load_meter(const TensorFile& file, Meter& meter, Comm& comm) {
 Json history_to_json(const std::vector<RoundRecord>& history) {
   Json rounds = Json::array();
   for (const RoundRecord& r : history)
-    rounds.push_back({{"round", r.round}, {"neurons_split", r.neurons_split}, {"widths", r.widths}, {"macs", r.macs}, {"parameters", r.parameters},
-                      {"split", score_to_json(r.split)}, {"tuned", score_to_json(r.tuned)}, {"predicted", r.predicted}, {"measured", r.measured}});
+    rounds.push_back({{"round", r.round},
+                      {"neurons_split", r.neurons_split},
+                      {"widths", r.widths},
+                      {"macs", r.macs},
+                      {"parameters", r.parameters},
+                      {"split", score_to_json(r.split)},
+                      {"tuned", score_to_json(r.tuned)},
+                      {"predicted", r.predicted},
+                      {"measured", r.measured}});
   return rounds;
 }
 
@@ -107,8 +136,10 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
     std::vector<RoundRecord> history;
     for (const Json& j : Json::parse(text)) {
       RoundRecord r;
-      r.round = j.at("round"), r.neurons_split = j.at("neurons_split"), r.widths = j.at("widths").get<std::vector<Index>>();
-      r.macs = j.at("macs"), r.parameters = j.at("parameters"), r.predicted = j.at("predicted"), r.measured = j.at("measured");
+      r.round = j.at("round"), r.neurons_split = j.at("neurons_split"),
+      r.widths = j.at("widths").get<std::vector<Index>>();
+      r.macs = j.at("macs"), r.parameters = j.at("parameters"), r.predicted = j.at("predicted"),
+      r.measured = j.at("measured");
       r.split = score_from_json(j.at("split")), r.tuned = score_from_json(j.at("tuned"));
       history.push_back(r);
     }
@@ -118,9 +149,16 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
   }
 }
 
-Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config, const data::PictureSets& pictures, Backend& backend, Comm& comm)
-    : options_(options), how_(how), config_(config), pictures_(pictures), backend_(backend), comm_(comm),
-      input_(backend, DType::f32, pictures.mean, pictures.std), last_checkpoint_(std::chrono::steady_clock::now()) {
+Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
+         const data::PictureSets& pictures, Backend& backend, Comm& comm)
+    : options_(options),
+      how_(how),
+      config_(config),
+      pictures_(pictures),
+      backend_(backend),
+      comm_(comm),
+      input_(backend, DType::f32, pictures.mean, pictures.std),
+      last_checkpoint_(std::chrono::steady_clock::now()) {
   check_processes();
   if (exists(path("config.json"))) {
     Json old;
@@ -130,9 +168,12 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
       user_error(path("config.json"), ": ", e.what(), ", expected the configuration of a run");
     }
     std::string differ = differences(old, config, {" was ", ", now ", ""});
-    if (!differ.empty()) user_error(options.directory, " holds another run: ", differ, " (another --out begins a new one)");
+    if (!differ.empty())
+      user_error(options.directory, " holds another run: ", differ,
+                 " (another --out begins a new one)");
   } else if (exists(path("checkpoint.safetensors"))) {
-    user_error(options.directory, ": a checkpoint without its config.json; another --out begins a new run");
+    user_error(options.directory,
+               ": a checkpoint without its config.json; another --out begins a new run");
   }
 }
 
@@ -140,35 +181,48 @@ void Run::check_processes() const {
   const Index group = how_.train.bn_batch, n = comm_.size();
   if (n == 1) return;
   Json all = config_;
-  all["out"] = options_.directory, all["device"] = backend_.name(), all["threads"] = compute_threads();
+  all["out"] = options_.directory, all["device"] = backend_.name(),
+  all["threads"] = compute_threads();
   if (auto d = comm_.disagreement(all.dump()))
     user_error("process ", d->rank, " was given other options than process 0: ",
-               differences(Json::parse(d->first), Json::parse(d->other), {" is ", " there, ", text(" in process ", d->rank).c_str()}));
-  comm_.require_same("the training data", pictures_.train->fingerprint(), "--data: the same files for each");
-  comm_.require_same("the test data", pictures_.test->fingerprint(), "--data: the same files for each");
+               differences(Json::parse(d->first), Json::parse(d->other),
+                           {" is ", " there, ", text(" in process ", d->rank).c_str()}));
+  comm_.require_same("the training data", pictures_.train->fingerprint(),
+                     "--data: the same files for each");
+  comm_.require_same("the test data", pictures_.test->fingerprint(),
+                     "--data: the same files for each");
   if (group == 0)
-    user_error("--bn-batch 0, one batch-norm group of the whole batch, with ", n, " processes; expected a group for each, such as --bn-batch ",
+    user_error("--bn-batch 0, one batch-norm group of the whole batch, with ", n,
+               " processes; expected a group for each, such as --bn-batch ",
                std::max<Index>(1, options_.batch / n));
   if (options_.batch / group < n)
-    user_error("--batch ", options_.batch, " holds ", options_.batch / group, " batch-norm groups of --bn-batch ", group,
+    user_error("--batch ", options_.batch, " holds ", options_.batch / group,
+               " batch-norm groups of --bn-batch ", group,
                "; expected at least one for each of the ", n, " processes");
 }
 
 State Run::begin() {
   const bool going_on = exists(path("checkpoint.safetensors"));
   // nobody writes before all have looked
-  comm_.require_same("the run's folder", going_on ? "with a checkpoint" : "without a checkpoint", "--out: a place that all processes see");
-  if (comm_.size() > 1) std::printf("%d processes, each with its share of every batch\n", comm_.size());
+  comm_.require_same("the run's folder", going_on ? "with a checkpoint" : "without a checkpoint",
+                     "--out: a place that all processes see");
+  if (comm_.size() > 1)
+    std::printf("%d processes, each with its share of every batch\n", comm_.size());
   if (going_on) return read_checkpoint();
   State state;
-  state.network = options_.start.empty() ? make_network(options_.network, backend_, DType::f32, how_.seed)
-                                         : load_network(read_safetensors(options_.start), backend_);
+  state.network = options_.start.empty()
+                      ? make_network(options_.network, backend_, DType::f32, how_.seed)
+                      : load_network(read_safetensors(options_.start), backend_);
   double least = state.network->macs();
   for (double target : how_.target_macs) {
-    if (target < least) user_error("--target-macs ", Index(target), ": expected at least the ", Index(least), " MACs of the network before");
+    if (target < least)
+      user_error("--target-macs ", Index(target), ": expected at least the ", Index(least),
+                 " MACs of the network before");
     least = target;
   }
-  scaled_energies(*state.network, how_.energy, how_.scale);  // a table that lacks its layers is refused now, not after the training
+  scaled_energies(
+      *state.network, how_.energy,
+      how_.scale);  // a table that lacks its layers is refused now, not after the training
   if (comm_.first()) warn_of_narrow_table(how_, *state.network);
   if (comm_.first()) {
     make_directories(options_.directory);
@@ -176,23 +230,30 @@ State Run::begin() {
     log_ = std::make_unique<AppendLog>(path("log.jsonl"), 0);
   }
   state.enter(Stage::train, how_);
-  if (!options_.start.empty()) state.epoch = how_.train.schedule.epochs;  // that network's training is over
+  if (!options_.start.empty())
+    state.epoch = how_.train.schedule.epochs;  // that network's training is over
   return state;
 }
 
 data::LoaderOptions Run::share_of_batches(Index batch) const {
   data::LoaderOptions o;
-  o.batch = batch, o.seed = how_.seed, o.rank = comm_.rank(), o.ranks = comm_.size(), o.threads = options_.loader_threads;
+  o.batch = batch, o.seed = how_.seed, o.rank = comm_.rank(), o.ranks = comm_.size(),
+  o.threads = options_.loader_threads;
   return o;
 }
 
 BatchSource& Run::training(Index round, Stage stage) {
-  data::LoaderOptions o = share_of_batches(stage == Stage::rayleigh ? options_.rq_batch : options_.batch);
+  data::LoaderOptions o =
+      share_of_batches(stage == Stage::rayleigh ? options_.rq_batch : options_.batch);
   o.stage = 2 * round + (stage == Stage::rayleigh), o.augment = options_.augment;
   if (stage == Stage::train) o.group = std::max<Index>(1, how_.train.bn_batch);
-  o.fixed_key = stage == Stage::rayleigh && how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
+  o.fixed_key =
+      stage == Stage::rayleigh &&
+      how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
   if (o.fixed_key && loader_stage_ != o.stage)
-    std::printf("Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n", long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
+    std::printf(
+        "Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n",
+        long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
   return loader(pictures_.train, o);
 }
 
@@ -200,7 +261,9 @@ BatchSource& Run::training(Index round, Stage stage) {
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
-  Index stride = pictures_.by_class ? std::max<Index>(1, pictures_.train->shape()[0] / options_.check_pictures) : 1;
+  Index stride = pictures_.by_class
+                     ? std::max<Index>(1, pictures_.train->shape()[0] / options_.check_pictures)
+                     : 1;
   return loader(data::part_of(pictures_.train, options_.check_pictures, stride), o);
 }
 
@@ -210,7 +273,8 @@ BatchSource& Run::test() {
   return loader(pictures_.test, o);
 }
 
-// One at a time: a ring at 224x224 and batch 256 is 4 * 256 * 150528 B = 154 MB; three would be 462 MB.
+// One at a time: a ring at 224x224 and batch 256 is 4 * 256 * 150528 B = 154 MB; three would be 462
+// MB.
 BatchSource& Run::loader(data::SourcePtr pictures, const data::LoaderOptions& o) {
   if (loader_stage_ == o.stage) return *loader_;
   loader_stage_ = -1, loader_.reset();
@@ -220,26 +284,42 @@ BatchSource& Run::loader(data::SourcePtr pictures, const data::LoaderOptions& o)
 }
 
 double Run::pictures_left(const State& s) const {
-  double epoch = double(pictures_.train->shape()[0]), tune = double(how_.tune.schedule.epochs) * epoch, rq = double(how_.rayleigh.epochs) * epoch;
+  double epoch = double(pictures_.train->shape()[0]),
+         tune = double(how_.tune.schedule.epochs) * epoch,
+         rq = double(how_.rayleigh.epochs) * epoch;
   double batch = double(s.stage == Stage::train ? options_.batch : options_.rq_batch);
-  double stage = s.stage == Stage::rayleigh ? rq : s.round == 0 ? double(how_.train.schedule.epochs) * epoch : tune;
+  double stage = s.stage == Stage::rayleigh ? rq
+                 : s.round == 0             ? double(how_.train.schedule.epochs) * epoch
+                                            : tune;
   double left = stage - double(s.epoch) * epoch - std::min(epoch, double(s.step) * batch);
-  return left + (s.stage == Stage::rayleigh ? tune : 0) + double(how_.rounds - s.round) * (rq + tune);
+  return left + (s.stage == Stage::rayleigh ? tune : 0) +
+         double(how_.rounds - s.round) * (rq + tune);
 }
 
 void Run::after_step(State& s) {
   BatchSource& source = training(s.round, s.stage);
-  progress_.add(double(std::min<Index>(source.size(), s.step * (s.stage == Stage::train ? options_.batch : options_.rq_batch)) -
-                       (s.step - 1) * (s.stage == Stage::train ? options_.batch : options_.rq_batch)));
-  Index epochs = s.stage == Stage::rayleigh ? how_.rayleigh.epochs : s.round == 0 ? how_.train.schedule.epochs : how_.tune.schedule.epochs;
+  progress_.add(double(
+      std::min<Index>(source.size(),
+                      s.step * (s.stage == Stage::train ? options_.batch : options_.rq_batch)) -
+      (s.step - 1) * (s.stage == Stage::train ? options_.batch : options_.rq_batch)));
+  Index epochs = s.stage == Stage::rayleigh ? how_.rayleigh.epochs
+                 : s.round == 0             ? how_.train.schedule.epochs
+                                            : how_.tune.schedule.epochs;
   double rate = progress_.rate();
   char line[200];
-  std::snprintf(line, sizeof line, "  round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f pictures/s, %s left at this rate", long(s.round),
-                s.stage == Stage::rayleigh ? (how_.solver == Solver::lanczos ? "Lanczos" : "RQ-SGD") : s.round ? "fine-tuning" : "training", long(s.epoch + 1), long(epochs), long(s.step),
-                long(source.steps()), rate, rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
+  std::snprintf(
+      line, sizeof line,
+      "  round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f pictures/s, %s left at this rate",
+      long(s.round),
+      s.stage == Stage::rayleigh ? (how_.solver == Solver::lanczos ? "Lanczos" : "RQ-SGD")
+      : s.round                  ? "fine-tuning"
+                                 : "training",
+      long(s.epoch + 1), long(epochs), long(s.step), long(source.steps()), rate,
+      rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
   progress_.show(line);
   auto now = std::chrono::steady_clock::now();
-  bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >= 60 * options_.checkpoint_minutes;
+  bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >=
+             60 * options_.checkpoint_minutes;
   comm_.broadcast(&due, sizeof due);  // the first process's clock is everyone's
   if (due) {
     write_checkpoint(s);
@@ -254,43 +334,61 @@ void Run::log(const Json& line) {
     pace = text(std::llround(progress_.rate()), " pictures/s");
     if (progress_.rate() > 0) full["pictures_per_second"] = std::round(progress_.rate());
     if (const Index skipped = pictures_.train->skipped(comm_))
-      full["skipped_files"] = skipped, pace += text("; ", skipped, " broken files skipped since the start");
+      full["skipped_files"] = skipped,
+      pace += text("; ", skipped, " broken files skipped since the start");
   }
   full["time"] = std::time(nullptr);
   if (log_) log_->append(full.dump());
   log_lines_++;
   crash_point("after-log");
   progress_.clear();
-  auto number = [&](const char* key) { return line.contains(key) ? line.at(key).get<double>() : 0; };
+  auto number = [&](const char* key) {
+    return line.contains(key) ? line.at(key).get<double>() : 0;
+  };
   if (line.contains("why")) {
-    std::printf("round %.0f: nothing to split: %s\n", number("round"), line.at("why").get<std::string>().c_str());
+    std::printf("round %.0f: nothing to split: %s\n", number("round"),
+                line.at("why").get<std::string>().c_str());
   } else if (line.at("stage") == "split") {
     std::string energy;  // spent, and of which budget, of each group; the baselines have none
     for (std::size_t g = 0; g < line.at("spent").size(); g++) {
       double budget = line.at("budget")[g];
-      energy += (g ? " + " : "") + compact(line.at("spent")[g], 4) + (budget > 0 ? " of " + compact(budget, 4) : "");
+      energy += (g ? " + " : "") + compact(line.at("spent")[g], 4) +
+                (budget > 0 ? " of " + compact(budget, 4) : "");
     }
-    std::printf("split %.0f neurons for %s %s (%s), now %s MACs: loss %+.4e predicted (E4), %+.4e measured; test %s\n", number("neurons"),
-                energy.c_str(), line.at("energy_unit").get<std::string>().c_str(), line.at("energy_source").get<std::string>().c_str(),
-                in_millions(number("macs")).c_str(), number("predicted_loss_change"), number("measured_loss_change"), percent(number("test_top1")).c_str());
+    std::printf(
+        "split %.0f neurons for %s %s (%s), now %s MACs: loss %+.4e predicted (E4), %+.4e "
+        "measured; test %s\n",
+        number("neurons"), energy.c_str(), line.at("energy_unit").get<std::string>().c_str(),
+        line.at("energy_source").get<std::string>().c_str(), in_millions(number("macs")).c_str(),
+        number("predicted_loss_change"), number("measured_loss_change"),
+        percent(number("test_top1")).c_str());
   } else if (line.contains("largest_residual")) {
-    std::printf("round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e, residuals: "
-                "largest %.1e, median %.1e; %s\n",
-                number("round"), number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), number("largest_residual"),
-                number("median_residual"), pace.c_str());
+    std::printf(
+        "round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative "
+        "ones %.4e, residuals: "
+        "largest %.1e, median %.1e; %s\n",
+        number("round"), number("epoch"), number("of"), number("least_lambda"),
+        number("sum_of_negative_lambdas"), number("largest_residual"), number("median_residual"),
+        pace.c_str());
   } else if (line.at("stage") == "rq") {
-    std::printf("round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative ones %.4e; %s\n", number("round"),
-                number("epoch"), number("of"), number("least_lambda"), number("sum_of_negative_lambdas"), pace.c_str());
+    std::printf(
+        "round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative "
+        "ones %.4e; %s\n",
+        number("round"), number("epoch"), number("of"), number("least_lambda"),
+        number("sum_of_negative_lambdas"), pace.c_str());
   } else {
-    std::printf("round %.0f %s epoch %.0f of %.0f: loss %.4f, training %s, test %s; %s\n", number("round"),
-                line.at("stage") == "train" ? "training" : "fine-tuning", number("epoch"), number("of"), number("loss"),
-                percent(number("train_top1")).c_str(), percent(number("test_top1")).c_str(), pace.c_str());
+    std::printf("round %.0f %s epoch %.0f of %.0f: loss %.4f, training %s, test %s; %s\n",
+                number("round"), line.at("stage") == "train" ? "training" : "fine-tuning",
+                number("epoch"), number("of"), number("loss"),
+                percent(number("train_top1")).c_str(), percent(number("test_top1")).c_str(),
+                pace.c_str());
   }
   std::fflush(stdout);
   progress_.reset();
 }
 
-void Run::tell(Index round, const Network& network, const SplittingIndex& index, const Selection& chosen) {
+void Run::tell(Index round, const Network& network, const SplittingIndex& index,
+               const Selection& chosen) {
   std::string csv = "axis,neuron,lambda,residual,products,split\n";
   auto number = [](double x) {
     char s[40];
@@ -299,11 +397,14 @@ void Run::tell(Index round, const Network& network, const SplittingIndex& index,
   };
   for (std::size_t l = 0; l < index.lambda.size(); l++)
     for (std::size_t o = 0; o < index.lambda[l].size(); o++)
-      csv += text(network.axes()[l].name, ",", o, ",", number(index.lambda[l][o]), ",", index.residual.empty() ? "" : number(index.residual[l][o]), ",",
-                  index.products.empty() ? "" : std::to_string(index.products[l][o]), ",", int(chosen.split[l][o]), "\n");
+      csv += text(network.axes()[l].name, ",", o, ",", number(index.lambda[l][o]), ",",
+                  index.residual.empty() ? "" : number(index.residual[l][o]), ",",
+                  index.products.empty() ? "" : std::to_string(index.products[l][o]), ",",
+                  int(chosen.split[l][o]), "\n");
   if (!comm_.first()) return;
   const std::string file = path("round-" + std::to_string(round) + "-neurons.csv");
-  if (!exists(file) || read_file(file) != csv) write_file_atomically(file, csv);  // a resumed run comes here again
+  if (!exists(file) || read_file(file) != csv)
+    write_file_atomically(file, csv);  // a resumed run comes here again
 }
 
 void Run::save(State& s) {
@@ -315,8 +416,10 @@ void Run::save(State& s) {
   TensorFile file;
   file.path = path(name + ".safetensors");
   store_network(file, *s.network);
-  file.metadata["seed"] = std::to_string(how_.seed), file.metadata["round"] = std::to_string(s.round);
-  file.metadata["dataset"] = pictures_.name, file.metadata["history"] = history_to_json(s.history).dump();
+  file.metadata["seed"] = std::to_string(how_.seed),
+  file.metadata["round"] = std::to_string(s.round);
+  file.metadata["dataset"] = pictures_.name,
+  file.metadata["history"] = history_to_json(s.history).dump();
   if (comm_.first()) {
     check_no_nan(file);
     write_safetensors(file.path, file);
@@ -328,21 +431,27 @@ void Run::save(State& s) {
 
 void Run::write_checkpoint(const State& s) {
   const std::vector<double> parameters = s.network->parameters().to_host();
-  auto apart = comm_.disagreement(hash_text(hash_bytes(parameters.data(), parameters.size() * sizeof(double))));
-  FISSION_CHECK(!apart, "[run] process ", apart->rank, " has other parameters than process 0: ", apart->other, ", there ", apart->first);
+  auto apart = comm_.disagreement(
+      hash_text(hash_bytes(parameters.data(), parameters.size() * sizeof(double))));
+  FISSION_CHECK(!apart, "[run] process ", apart->rank,
+                " has other parameters than process 0: ", apart->other, ", there ", apart->first);
   TensorFile file;
   file.path = path("checkpoint.safetensors");
   store_network(file, *s.network);
   auto& m = file.metadata;
-  m["seed"] = std::to_string(how_.seed), m["dataset"] = pictures_.name, m["history"] = history_to_json(s.history).dump();
-  m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh", m["done"] = s.done ? "1" : "0";
-  m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step), m["log_lines"] = std::to_string(log_lines_);
+  m["seed"] = std::to_string(how_.seed), m["dataset"] = pictures_.name,
+  m["history"] = history_to_json(s.history).dump();
+  m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh",
+  m["done"] = s.done ? "1" : "0";
+  m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step),
+  m["log_lines"] = std::to_string(log_lines_);
   store_meter(file, *s.meter, comm_);
   if (s.optimizer) store_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
     m["rq_steps_in_mean"] = std::to_string(s.descent->in_mean);
     for (auto& entry : s.descent->state()) {
-      if (entry.second.shape() == s.network->parameters().shape()) store_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
+      if (entry.second.shape() == s.network->parameters().shape())
+        store_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else store_tensor(file, "rq/" + entry.first, entry.second);
     }
   }
@@ -358,31 +467,44 @@ State Run::read_checkpoint() {
   State s;
   s.network = load_network(file, backend_);
   s.history = history_from_json(file.metadata_at("history"), file.path);
-  const std::vector<Index>& seed_widths = s.history.empty() ? s.network->config().widths : s.history.front().widths;
-  std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"), file.metadata_at("seed"));
-  std::string expected = identity(options_.network, options_.network.widths, pictures_.name, std::to_string(how_.seed));
-  if (found != expected) user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
+  const std::vector<Index>& seed_widths =
+      s.history.empty() ? s.network->config().widths : s.history.front().widths;
+  std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"),
+                               file.metadata_at("seed"));
+  std::string expected = identity(options_.network, options_.network.widths, pictures_.name,
+                                  std::to_string(how_.seed));
+  if (found != expected)
+    user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
   s.round = whole(file, "round");
   const std::string& stage = file.metadata_at("stage");
-  if (stage != "train" && stage != "rayleigh") user_error(file.path, ": metadata 'stage': '", stage, "', expected train or rayleigh");
+  if (stage != "train" && stage != "rayleigh")
+    user_error(file.path, ": metadata 'stage': '", stage, "', expected train or rayleigh");
   s.enter(stage == "train" ? Stage::train : Stage::rayleigh, how_);
-  s.epoch = whole(file, "epoch"), s.step = whole(file, "step"), s.done = file.metadata_at("done") == "1";
+  s.epoch = whole(file, "epoch"), s.step = whole(file, "step"),
+  s.done = file.metadata_at("done") == "1";
   load_meter(file, *s.meter, comm_);
-  if (s.stage == Stage::rayleigh && how_.carry_momentum) s.optimizer = std::make_unique<Sgd>(*s.network, how_.tune.sgd);
+  if (s.stage == Stage::rayleigh && how_.carry_momentum)
+    s.optimizer = std::make_unique<Sgd>(*s.network, how_.tune.sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
     s.descent->in_mean = whole(file, "rq_steps_in_mean");
     for (auto& entry : s.descent->state()) {
-      if (entry.second.shape() == s.network->parameters().shape()) load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
+      if (entry.second.shape() == s.network->parameters().shape())
+        load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else load_tensor(file, "rq/" + entry.first, entry.second);
     }
   }
   log_lines_ = whole(file, "log_lines");
-  comm_.require_same("the checkpoint", text("round ", s.round, ", ", stage, ", epoch ", s.epoch + 1, ", step ", s.step),
-                     "--out: a place that all processes see");  // and the first writes nothing before all have read
-  if (comm_.first()) log_ = std::make_unique<AppendLog>(path("log.jsonl"), length_of_lines(path("log.jsonl"), log_lines_));
-  std::printf("going on from %s: round %ld, %s, epoch %ld, step %ld\n", file.path.c_str(), long(s.round), stage.c_str(),
-              long(s.epoch + 1), long(s.step));
+  comm_.require_same(
+      "the checkpoint",
+      text("round ", s.round, ", ", stage, ", epoch ", s.epoch + 1, ", step ", s.step),
+      "--out: a place that all processes see");  // and the first writes nothing before all have
+                                                 // read
+  if (comm_.first())
+    log_ = std::make_unique<AppendLog>(path("log.jsonl"),
+                                       length_of_lines(path("log.jsonl"), log_lines_));
+  std::printf("going on from %s: round %ld, %s, epoch %ld, step %ld\n", file.path.c_str(),
+              long(s.round), stage.c_str(), long(s.epoch + 1), long(s.step));
   return s;
 }
 

@@ -1,8 +1,13 @@
-// Run: a directory runs/NAME that a growth lives in, and the Workshop around grow(): data, log, checkpoints, progress; one of the processes writes.
-//   config.json   what the run is; the same command goes on, another configuration is refused with what differs
-//   log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the checkpoint knows
-//   checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors, results.csv
-//   round-R-neurons.csv  what the R-th split was chosen by: every neuron's λ̂, its residual, products S·v, and whether it was split
+// Run: a directory runs/NAME that a growth lives in, and the Workshop around grow(): data, log,
+// checkpoints, progress; one of the processes writes.
+//    config.json   what the run is; the same command goes on, another configuration is refused with
+//   what differs
+//    log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the
+//   checkpoint knows
+//    checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors,
+//   results.csv
+//    round-R-neurons.csv  what the R-th split was chosen by: every neuron's λ̂, its residual,
+//   products S·v, and whether it was split
 #pragma once
 #include <nlohmann/json.hpp>
 
@@ -29,10 +34,11 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 
 class Run : public Workshop {
  public:
-  // Refuses a directory that holds another run, processes with other options or data than the first, and a batch that does not
-  // fall into a batch-norm group at least for each of them. config: everything that the result depends on.
-  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config, const data::PictureSets& pictures,
-      Backend& backend, Comm& comm = processes());
+  // Refuses a directory that holds another run, processes with other options or data than the
+  // first, and a batch that does not fall into a batch-norm group at least for each of them.
+  // config: everything that the result depends on.
+  Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config,
+      const data::PictureSets& pictures, Backend& backend, Comm& comm = processes());
   State begin();  // a new state in a new directory, or the one of the last checkpoint
 
   BatchSource& training(Index round, Stage stage) override;
@@ -43,7 +49,8 @@ class Run : public Workshop {
   void after_step(State& state) override;
   void save(State& state) override;
   void log(const nlohmann::ordered_json& line) override;
-  void tell(Index round, const Network& network, const SplittingIndex& index, const Selection& chosen) override;
+  void tell(Index round, const Network& network, const SplittingIndex& index,
+            const Selection& chosen) override;
 
  private:
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }

@@ -10,10 +10,12 @@
 
 namespace fission::cpu {
 
-const bool wide = (int(dnnl::get_effective_cpu_isa()) & int(dnnl::cpu_isa::avx512_core)) == int(dnnl::cpu_isa::avx512_core);
+const bool wide = (int(dnnl::get_effective_cpu_isa()) & int(dnnl::cpu_isa::avx512_core)) ==
+                  int(dnnl::cpu_isa::avx512_core);
 
 namespace {
-constexpr std::size_t most_plans = 2048;  // a grown network brings new shapes each round; beyond this all plans are made anew
+constexpr std::size_t most_plans =
+    2048;  // a grown network brings new shapes each round; beyond this all plans are made anew
 using dnnl::memory;
 }  // namespace
 
@@ -25,7 +27,8 @@ struct ConvPlans::Library {
 struct ConvPlans::Plan {
   dnnl::primitive convolution, reorder;
   std::unordered_map<int, memory> arguments, reorder_arguments;
-  memory x, w, y, plain_w, workspace;  // w: in the primitive's format; plain_w: ours (null if they are the same)
+  memory x, w, y, plain_w,
+      workspace;  // w: in the primitive's format; plain_w: ours (null if they are the same)
 };
 
 ConvPlans::ConvPlans(Arena& arena) : arena_(arena), library_(std::make_unique<Library>()) {}
@@ -44,9 +47,11 @@ void* ConvPlans::grow(void*& buffer, std::size_t& held, std::size_t bytes) {
   return buffer;
 }
 
-// A pointwise convolution does not ask where a pixel lies: all of the batch as one row is what oneDNN runs fastest (on maps of
-// 2×2 and 4×4, whose pictures it would take one by one, by 1.1 to 1.6 times; larger ones by a few per cent).
-ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y, const Conv2dGeometry& g) {
+// A pointwise convolution does not ask where a pixel lies: all of the batch as one row is what
+// oneDNN runs fastest (on maps of 2×2 and 4×4, whose pictures it would take one by one, by 1.1 to
+// 1.6 times; larger ones by a few per cent).
+ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y,
+                                 const Conv2dGeometry& g) {
   if (g == Conv2dGeometry{1, 1, 0}) {
     x = Shape{1, 1, x[0] * x[1] * x[2], x[3]};
     y = Shape{1, 1, y[0] * y[1] * y[2], y[3]};
@@ -58,11 +63,17 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
 
   using Tag = memory::format_tag;
   const dnnl::engine& engine = library_->engine;
-  auto picture = [](const Shape& s) { return memory::desc({s[0], s[3], s[1], s[2]}, memory::data_type::f32, Tag::nhwc); };
+  auto picture = [](const Shape& s) {
+    return memory::desc({s[0], s[3], s[1], s[2]}, memory::data_type::f32, Tag::nhwc);
+  };
   memory::dims filter{w[0], w[3], g.kernel, g.kernel};
-  memory::desc xd = picture(x), yd = picture(y), any(filter, memory::data_type::f32, Tag::any), plain(filter, memory::data_type::f32, Tag::ohwi);
-  auto right = [&](Index in, Index out) { return std::max<Index>(0, (out - 1) * g.stride + g.kernel - in - g.padding); };
-  onednn::Geometry geometry{{g.stride, g.stride}, {g.padding, g.padding}, {right(x[1], y[1]), right(x[2], y[2])}};
+  memory::desc xd = picture(x), yd = picture(y), any(filter, memory::data_type::f32, Tag::any),
+               plain(filter, memory::data_type::f32, Tag::ohwi);
+  auto right = [&](Index in, Index out) {
+    return std::max<Index>(0, (out - 1) * g.stride + g.kernel - in - g.padding);
+  };
+  onednn::Geometry geometry{
+      {g.stride, g.stride}, {g.padding, g.padding}, {right(x[1], y[1]), right(x[2], y[2])}};
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
@@ -95,10 +106,11 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
   p->y = memory(yd, engine, nullptr);
   p->w = memory(wd, engine, nullptr);
   p->workspace = memory(workspace, engine, nullptr);
-  p->arguments = {{kind == ConvKind::backward_data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, p->x},
-                  {kind == ConvKind::backward_filter ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, p->w},
-                  {kind == ConvKind::forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, p->y},
-                  {DNNL_ARG_SCRATCHPAD, p->workspace}};
+  p->arguments = {
+      {kind == ConvKind::backward_data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, p->x},
+      {kind == ConvKind::backward_filter ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, p->w},
+      {kind == ConvKind::forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, p->y},
+      {DNNL_ARG_SCRATCHPAD, p->workspace}};
   if (wd != plain) {
     p->plain_w = memory(plain, engine, nullptr);
     bool out = kind == ConvKind::backward_filter;
@@ -110,13 +122,16 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
 }
 
 void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry& g) {
-  const char* name = kind == ConvKind::forward ? "conv2d" : kind == ConvKind::backward_data ? "conv2d_backward_data" : "conv2d_backward_filter";
+  const char* name = kind == ConvKind::forward         ? "conv2d"
+                     : kind == ConvKind::backward_data ? "conv2d_backward_data"
+                                                       : "conv2d_backward_filter";
   try {
     Plan& p = plan(kind, x.shape, w.shape, y.shape, g);
     dnnl::stream& stream = library_->stream;
     p.x.set_data_handle(x.data);
     p.y.set_data_handle(y.data);
-    p.workspace.set_data_handle(grow(workspace_, workspace_bytes_, p.workspace.get_desc().get_size()));
+    p.workspace.set_data_handle(
+        grow(workspace_, workspace_bytes_, p.workspace.get_desc().get_size()));
     if (p.plain_w) {
       p.w.set_data_handle(grow(filter_, filter_bytes_, p.w.get_desc().get_size()));
       p.plain_w.set_data_handle(w.data);
@@ -129,16 +144,21 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
     if (p.plain_w && out) p.reorder.execute(stream, p.reorder_arguments);
     stream.wait();
   } catch (const dnnl::error& e) {
-    FISSION_CHECK(false, "[", name, "] x ", x.shape, ", w ", w.shape, ", y ", y.shape, ", stride ", g.stride, ", padding ", g.padding, ": oneDNN says ",
-                  e.what(), " (status ", int(e.status), ")");
+    FISSION_CHECK(false, "[", name, "] x ", x.shape, ", w ", w.shape, ", y ", y.shape, ", stride ",
+                  g.stride, ", padding ", g.padding, ": oneDNN says ", e.what(), " (status ",
+                  int(e.status), ")");
   }
 }
 
-// To fewer than 16 channels our own products leave lanes empty, and oneDNN's convolution is the faster way, unless the sums are long.
-static bool as_product(const Conv2dGeometry& g, Index from, Index to) { return wide && g == Conv2dGeometry{1, 1, 0} && (to >= 16 || from >= 64); }
+// To fewer than 16 channels our own products leave lanes empty, and oneDNN's convolution is the
+// faster way, unless the sums are long.
+static bool as_product(const Conv2dGeometry& g, Index from, Index to) {
+  return wide && g == Conv2dGeometry{1, 1, 0} && (to >= 16 || from >= 64);
+}
 
 static void check_not_empty(const char* name, View x, View w, View y) {
-  FISSION_CHECK(x.numel() > 0 && w.numel() > 0 && y.numel() > 0, "[", name, "] x ", x.shape, ", w ", w.shape, ", y ", y.shape, ": one of them is empty");
+  FISSION_CHECK(x.numel() > 0 && w.numel() > 0 && y.numel() > 0, "[", name, "] x ", x.shape, ", w ",
+                w.shape, ", y ", y.shape, ": one of them is empty");
 }
 
 void CpuBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) {
@@ -154,7 +174,8 @@ void CpuBackend::conv2d_backward_data(View dy, View w, const Conv2dGeometry& g, 
   const Index in = dx.shape[3], out = dy.shape[3];
   if (!as_product(g, out, in)) return plans_->run(ConvKind::backward_data, dx, w, dy, g);
   Scratch::Frame frame(scratch_);
-  pointwise_backward_data(dy.as<float>(), w.as<float>(), dx.as<float>(), dy.numel() / out, in, out, scratch_);
+  pointwise_backward_data(dy.as<float>(), w.as<float>(), dx.as<float>(), dy.numel() / out, in, out,
+                          scratch_);
 }
 
 // What a 1×1 filter reads of x where it leaves pixels out
@@ -164,20 +185,29 @@ static float* gather_pixels(View x, const Shape& y, Index stride, Scratch& scrat
 #pragma omp parallel for if (worth_threads(rows * width * channels))
   for (Index row = 0; row < rows; row++)
     for (Index i = 0; i < width; i++)
-      std::copy_n(x.as<float>() + ((row / height * x.shape[1] + row % height * stride) * x.shape[2] + i * stride) * channels, channels,
-                  read + (row * width + i) * channels);
+      std::copy_n(
+          x.as<float>() +
+              ((row / height * x.shape[1] + row % height * stride) * x.shape[2] + i * stride) *
+                  channels,
+          channels, read + (row * width + i) * channels);
   return read;
 }
 
-// A pointwise filter's gradient has its own product with AVX-512. Without, its pixels are gathered for oneDNN where it leaves some out:
-// oneDNN 2.6 adds the threads' parts up wrongly there (fewer than 8 channels, more threads than one).
+// A pointwise filter's gradient has its own product with AVX-512. Without, its pixels are gathered
+// for oneDNN where it leaves some out: oneDNN 2.6 adds the threads' parts up wrongly there (fewer
+// than 8 channels, more threads than one).
 void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
   check_not_empty("conv2d_backward_filter", x, dw, dy);
-  if (g.kernel > 1 || g.padding > 0 || (g.stride == 1 && !wide)) return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
+  if (g.kernel > 1 || g.padding > 0 || (g.stride == 1 && !wide))
+    return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
   Scratch::Frame frame(scratch_);
   const Index in = x.shape[3], out = dy.shape[3];
-  const View read{g.stride == 1 ? x.data : gather_pixels(x, dy.shape, g.stride, scratch_), DType::f32, {dy.shape[0], dy.shape[1], dy.shape[2], in}};
-  if (wide) pointwise_backward_filter(read.as<float>(), dy.as<float>(), dw.as<float>(), dy.numel() / out, in, out, scratch_);
+  const View read{g.stride == 1 ? x.data : gather_pixels(x, dy.shape, g.stride, scratch_),
+                  DType::f32,
+                  {dy.shape[0], dy.shape[1], dy.shape[2], in}};
+  if (wide)
+    pointwise_backward_filter(read.as<float>(), dy.as<float>(), dw.as<float>(), dy.numel() / out,
+                              in, out, scratch_);
   else plans_->run(ConvKind::backward_filter, read, dw, dy, {1, 1, 0});
 }
 

@@ -1,6 +1,7 @@
-// ConvPlans: oneDNN's convolutions, ready to run, keyed by operation, shapes, geometry and threads. Activations are used where they
-// lie, (N,H,W,C); a filter is reordered between our (O,K,K,I) and the primitive's own blocked format, in one buffer that all
-// plans share. A step whose shapes were seen before creates nothing and allocates nothing.
+// ConvPlans: oneDNN's convolutions, ready to run, keyed by operation, shapes, geometry and threads.
+// Activations are used where they lie, (N,H,W,C); a filter is reordered between our (O,K,K,I) and
+// the primitive's own blocked format, in one buffer that all plans share. A step whose shapes were
+// seen before creates nothing and allocates nothing.
 #pragma once
 #include <array>
 #include <map>

@@ -1,5 +1,7 @@
-// The CPU backend: oneDNN for dense convolutions, own vectorised OpenMP loops for everything else. f32 only.
-// Same thread count, same machine: the same bits, run after run (static schedules, sums added in a fixed order).
+// The CPU backend: oneDNN for dense convolutions, own vectorised OpenMP loops for everything else.
+// f32 only.
+// Same thread count, same machine: the same bits, run after run (static schedules, sums added in a
+// fixed order).
 #pragma once
 #include <memory>
 

@@ -1,5 +1,6 @@
 // CpuBackend: the class behind make_cpu_backend(). Private to this folder.
-// One thread computes (the loops inside are parallel); scratch memory and plans are cached between calls.
+// One thread computes (the loops inside are parallel); scratch memory and plans are cached between
+// calls.
 #pragma once
 #include <memory>
 
@@ -19,7 +20,8 @@ class CpuBackend : public Backend {
   bool supports(DType type) const override { return type != DType::f64; }
 
   Arena& arena(Memory) override { return arena_; }
-  void copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) override;
+  void copy(void* to, const void* from, std::size_t bytes, Direction direction,
+            Queue queue) override;
   std::unique_ptr<Event> record(Queue queue) override;
   void wait(Queue, const Event&) override {}
   void wait_on_host(const Event&) override {}
@@ -37,29 +39,41 @@ class CpuBackend : public Backend {
   void sum_rows(View y, View out) override;
 
   void depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) override;
-  void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) override;
-  void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) override;
-  void depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
-                               View dbeta, View dw) override;
+  void depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g,
+                         View out) override;
+  void depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g,
+                          View da, View dw) override;
+  void depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout,
+                               const Conv2dGeometry& g, View dy, View dgamma, View dbeta,
+                               View dw) override;
 
   void moments(View y, View mean, View var) override;
-  void update_running(View running_mean, View running_var, View mean, View var, double momentum, Index count) override;
+  void update_running(View running_mean, View running_var, View mean, View var, double momentum,
+                      Index count) override;
   void norm_act(View y, const Norm& norm, View a) override;
-  void norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta) override;
-  void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u, View out) override;
-  void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy) override;
+  void norm_act_backward(View da, View y, const Norm& norm, bool training, View dy, View dgamma,
+                         View dbeta) override;
+  void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u,
+                         View out) override;
+  void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u, View h,
+                        View out, View dy) override;
 
   void average_pool(View x, const PoolGeometry& g, View y) override;
   void average_pool_backward(View dy, const PoolGeometry& g, View dx) override;
-  void softmax_cross_entropy(View logits, View labels, double smoothing, View loss, View dlogits) override;
+  void softmax_cross_entropy(View logits, View labels, double smoothing, View loss,
+                             View dlogits) override;
   void count_hits(View logits, View labels, View hits) override;
 
-  void sgd(View p, View g, View momentum_buffer, View lr, double momentum, double decay, Index decayed, bool nesterov) override;
-  void rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum, double eps) override;
+  void sgd(View p, View g, View momentum_buffer, View lr, double momentum, double decay,
+           Index decayed, bool nesterov) override;
+  void rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum,
+               double eps) override;
   void rayleigh(View v, View s_v, View rows, View quotient, View gradient) override;
   void normalise_rows(View v, View rows) override;
   void gather(View in, View row, View row_scale, View column, View column_scale, View out) override;
-  void sum_over_processes(View x, double weight, Comm& comm) override { fission::sum_over_processes(x, weight, comm); }
+  void sum_over_processes(View x, double weight, Comm& comm) override {
+    fission::sum_over_processes(x, weight, comm);
+  }
 
  private:
   HostArena arena_;

@@ -7,24 +7,27 @@
 
 namespace fission::cpu {
 namespace {
-void check_labels(const char* op, View labels, Index classes) {  // before the threads start: none of them may throw
+void check_labels(const char* op, View labels,
+                  Index classes) {  // before the threads start: none of them may throw
   for (Index n = 0; n < labels.shape[0]; n++) {
     Index label = labels.as<std::int32_t>()[n];
-    FISSION_CHECK(label >= 0 && label < classes, "[", op, "] label ", label, " of ", classes, " classes");
+    FISSION_CHECK(label >= 0 && label < classes, "[", op, "] label ", label, " of ", classes,
+                  " classes");
   }
 }
 }  // namespace
 
-// loss = mean over N of  log Σ_c e^{x_c} − Σ_c t_c x_c,  t = (1−s)·onehot + s/C;  dlogits = (softmax − t)/N.
-// Exponentials relative to the row's greatest logit.
-void CpuBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss, View dlogits) {
+// loss = mean over N of  log Σ_c e^{x_c} − Σ_c t_c x_c,  t = (1−s)·onehot + s/C;  dlogits =
+// (softmax − t)/N. Exponentials relative to the row's greatest logit.
+void CpuBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss,
+                                       View dlogits) {
   Scratch::Frame frame(scratch_);
   const Index rows = logits.shape[0], classes = logits.shape[1];
   check_labels("softmax_cross_entropy", labels, classes);
   double* losses = scratch_.take<double>(rows);
   float* gradients = dlogits ? dlogits.as<float>() : scratch_.take<float>(rows * classes);
   const float each = float(smoothing / double(classes)), scale = float(1.0 / double(rows));
-#pragma omp parallel if (worth_threads(rows* classes))
+#pragma omp parallel if (worth_threads(rows * classes))
   {
     Range r = my_range(rows);
     for (Index n = r.first; n < r.last; n++) {
@@ -41,7 +44,8 @@ void CpuBackend::softmax_cross_entropy(View logits, View labels, double smoothin
 #pragma omp simd
       for (Index c = 0; c < classes; c++) d[c] = (d[c] * inverse - each) * scale;
       d[label] -= float(1 - smoothing) * scale;
-      losses[n] = std::log(sum) - (1 - smoothing) * double(x[label] - most) - smoothing / double(classes) * all;
+      losses[n] = std::log(sum) - (1 - smoothing) * double(x[label] - most) -
+                  smoothing / double(classes) * all;
     }
   }
   double total = 0;
@@ -68,7 +72,8 @@ void CpuBackend::count_hits(View logits, View labels, View hits) {
 }
 
 void CpuBackend::average_pool(View x, const PoolGeometry& g, View y) {
-  const Index height = x.shape[1], width = x.shape[2], channels = x.shape[3], out_h = y.shape[1], out_w = y.shape[2];
+  const Index height = x.shape[1], width = x.shape[2], channels = x.shape[3], out_h = y.shape[1],
+              out_w = y.shape[2];
   const float scale = float(1.0 / double(g.window * g.window));
 #pragma omp parallel if (worth_threads(x.numel()))
   {
@@ -80,7 +85,8 @@ void CpuBackend::average_pool(View x, const PoolGeometry& g, View y) {
         for (Index ky = 0; ky < g.window; ky++)
           for (Index kx = 0; kx < g.window; kx++) {
             Index iy = row % out_h * g.stride + ky, ix = ox * g.stride + kx;
-            const float* __restrict from = x.as<float>() + ((row / out_h * height + iy) * width + ix) * channels;
+            const float* __restrict from =
+                x.as<float>() + ((row / out_h * height + iy) * width + ix) * channels;
             for (Index c = 0; c < channels; c++) to[c] += from[c];
           }
         for (Index c = 0; c < channels; c++) to[c] *= scale;
@@ -89,7 +95,8 @@ void CpuBackend::average_pool(View x, const PoolGeometry& g, View y) {
 }
 
 void CpuBackend::average_pool_backward(View dy, const PoolGeometry& g, View dx) {
-  const Index height = dx.shape[1], width = dx.shape[2], channels = dx.shape[3], out_h = dy.shape[1], out_w = dy.shape[2];
+  const Index height = dx.shape[1], width = dx.shape[2], channels = dx.shape[3],
+              out_h = dy.shape[1], out_w = dy.shape[2];
   const float scale = float(1.0 / double(g.window * g.window));
 #pragma omp parallel if (worth_threads(dx.numel()))
   {
@@ -101,7 +108,9 @@ void CpuBackend::average_pool_backward(View dy, const PoolGeometry& g, View dx) 
         const float* __restrict from = dy.as<float>() + (n * out_h * out_w + o) * channels;
         for (Index ky = 0; ky < g.window; ky++)
           for (Index kx = 0; kx < g.window; kx++) {
-            float* __restrict to = picture + ((o / out_w * g.stride + ky) * width + o % out_w * g.stride + kx) * channels;
+            float* __restrict to =
+                picture +
+                ((o / out_w * g.stride + ky) * width + o % out_w * g.stride + kx) * channels;
             for (Index c = 0; c < channels; c++) to[c] += scale * from[c];
           }
       }

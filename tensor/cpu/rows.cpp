@@ -25,13 +25,15 @@ void for_rows(View rows, Index elements, F f) {
 #pragma omp parallel if (worth_threads(elements))
   {
     Range mine = my_range(rows.shape[0]);
-    for (Index r = mine.first; r < mine.last; r++) f(r, Index(table[2 * r]), Index(table[2 * r + 1]));
+    for (Index r = mine.first; r < mine.last; r++)
+      f(r, Index(table[2 * r]), Index(table[2 * r + 1]));
   }
 }
 
 }  // namespace
 
-// E10, E11: R = vᵀS v / vᵀv,  ∇R = 2 (S v − R v) / vᵀv. Outside the rows the gradient stays as it is.
+// E10, E11: R = vᵀS v / vᵀv,  ∇R = 2 (S v − R v) / vᵀv. Outside the rows the gradient stays as it
+// is.
 void CpuBackend::rayleigh(View v, View s_v, View rows, View quotient, View gradient) {
   for_rows(rows, v.numel(), [&](Index r, Index first, Index length) {
     const float *a = v.as<float>() + first, *b = s_v.as<float>() + first;
@@ -52,7 +54,8 @@ void CpuBackend::normalise_rows(View v, View rows) {
   });
 }
 
-void CpuBackend::gather(View in, View row, View row_scale, View column, View column_scale, View out) {
+void CpuBackend::gather(View in, View row, View row_scale, View column, View column_scale,
+                        View out) {
   const Index taps = in.shape[1], columns = in.shape[2], out_columns = out.shape[2];
   const std::int32_t* from = column.as<std::int32_t>();
   const float* scales = column_scale.as<float>();
@@ -62,7 +65,8 @@ void CpuBackend::gather(View in, View row, View row_scale, View column, View col
     for (Index r = mine.first; r < mine.last; r++)
       for (Index k = 0; k < taps; k++) {
         const float* source = in.as<float>() + (row.as<std::int32_t>()[r] * taps + k) * columns;
-        float *to = out.as<float>() + (r * taps + k) * out_columns, scale = row_scale.as<float>()[r];
+        float *to = out.as<float>() + (r * taps + k) * out_columns,
+              scale = row_scale.as<float>()[r];
         for (Index c = 0; c < out_columns; c++) to[c] = scale * scales[c] * source[from[c]];
       }
   }

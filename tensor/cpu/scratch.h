@@ -1,5 +1,6 @@
-// Scratch: memory for the length of one operation. It grows to what the largest operation asks for and then stays,
-// so that a steady-state step allocates nothing. Pieces are aligned to 64 bytes; a Frame gives all back at its end.
+// Scratch: memory for the length of one operation. It grows to what the largest operation asks for
+// and then stays, so that a steady-state step allocates nothing. Pieces are aligned to 64 bytes; a
+// Frame gives all back at its end.
 #pragma once
 #include <algorithm>
 #include <utility>

@@ -1,6 +1,7 @@
-// What kernels over pixels × channels share: batch norm's coefficients of a channel, the sum over a block's rows, the
-// choice of an activation, and the second half of every sum over pixels: partial sums, added in a fixed order.
-// A block is (channels or vectors of them) × (places in the picture), at most 256 threads.
+// What kernels over pixels × channels share: batch norm's coefficients of a channel, the sum over a
+// block's rows, the choice of an activation, and the second half of every sum over pixels: partial
+// sums, added in a fixed order. A block is (channels or vectors of them) × (places in the picture),
+// at most 256 threads.
 #pragma once
 #include <algorithm>
 
@@ -26,7 +27,8 @@ struct Affine {
 };
 inline Affine affine_of(const Norm* n) {
   if (!n) return {};
-  return {n->mean.as<float>(), n->var.as<float>(), n->gamma.as<float>(), n->beta.as<float>(), n->eps};
+  return {n->mean.as<float>(), n->var.as<float>(), n->gamma.as<float>(), n->beta.as<float>(),
+          n->eps};
 }
 inline Index groups_of(const Norm* n) { return n ? n->mean.shape[0] : 1; }
 
@@ -39,11 +41,13 @@ __device__ inline Channel channel_of(const Affine& n, int group, int channels, i
   Channel out;
   if (!n.mean) return out;
   const Index at = Index(group) * channels + c;
-  out.mean = n.mean[at], out.beta = n.beta[c], out.scale = n.gamma[c] / sqrtf(n.var[at] + float(n.eps));
+  out.mean = n.mean[at], out.beta = n.beta[c],
+  out.scale = n.gamma[c] / sqrtf(n.var[at] + float(n.eps));
   return out;
 }
 
-// Σ over a block's threads of one threadIdx.x, always in the same order; to be used where threadIdx.y is 0. All threads call it.
+// Σ over a block's threads of one threadIdx.x, always in the same order; to be used where
+// threadIdx.y is 0. All threads call it.
 template <class T>
 __device__ inline T column_sum(T value) {
   __shared__ T tile[block_threads];
@@ -59,7 +63,8 @@ __device__ inline T column_sum(T value) {
   return tile[at];
 }
 
-// (x, y) threads for `columns` side by side: few idle, and at most `most` of them in x. chunks: how many blocks cover the columns.
+// (x, y) threads for `columns` side by side: few idle, and at most `most` of them in x. chunks: how
+// many blocks cover the columns.
 struct BlockShape {
   int x, y, chunks;
 };
@@ -68,8 +73,9 @@ inline BlockShape block_shape(int columns, int most) {
   return {x, block_threads / x, chunks};
 }
 
-// What became of Σ over pixels: partials (G, blocks, sums, C). The first two sums are Σ dz and Σ dz (y − mean) if `norm_sums`;
-// all others are (sums, C) of `rest`, over all groups. Null: not wanted. means (G,2,C): mean(dz) and mean(dz x̂)/√(var + eps), 0 unless training.
+// What became of Σ over pixels: partials (G, blocks, sums, C). The first two sums are Σ dz and Σ dz
+// (y − mean) if `norm_sums`; all others are (sums, C) of `rest`, over all groups. Null: not wanted.
+// means (G,2,C): mean(dz) and mean(dz x̂)/√(var + eps), 0 unless training.
 struct Sums {
   const float* partials;
   int blocks, groups, sums, channels;

@@ -1,4 +1,5 @@
-// Sums over processes. Where each process has a GPU of its own NCCL adds on the devices; else MPI does, by way of page-locked host memory.
+// Sums over processes. Where each process has a GPU of its own NCCL adds on the devices; else MPI
+// does, by way of page-locked host memory.
 #include "tensor/comm.h"
 
 #ifdef FISSION_HAVE_NCCL
@@ -29,22 +30,29 @@ struct CudaBackend::Ring {
 };
 namespace {
 void check_nccl(ncclResult_t status, const char* call, int line) {
-  if (status != ncclSuccess) fail(call, __FILE__, line, text("NCCL ", int(status), ": ", ncclGetErrorString(status), ", ", ncclGetLastError(nullptr)));
+  if (status != ncclSuccess)
+    fail(call, __FILE__, line,
+         text("NCCL ", int(status), ": ", ncclGetErrorString(status), ", ",
+              ncclGetLastError(nullptr)));
 }
 #define FISSION_NCCL(call) check_nccl((call), #call, __LINE__)
 }  // namespace
 
-// All processes must take the same way: NCCL, if no two of them have the same GPU. A GPU's 128 bits are told as a number of 52.
+// All processes must take the same way: NCCL, if no two of them have the same GPU. A GPU's 128 bits
+// are told as a number of 52.
 bool CudaBackend::ring_of_gpus(Comm& comm) {
   if (ring_) return ring_->comm != nullptr;
   ring_ = std::make_shared<Ring>();
   cudaDeviceProp properties;
   FISSION_CUDA(cudaGetDeviceProperties(&properties, device_));
   std::vector<double> gpus(std::size_t(comm.size()));
-  gpus[std::size_t(comm.rank())] = double(hash_bytes(&properties.uuid, sizeof properties.uuid) >> 12);
+  gpus[std::size_t(comm.rank())] =
+      double(hash_bytes(&properties.uuid, sizeof properties.uuid) >> 12);
   comm.sum(gpus.data(), comm.size());
   const bool own = std::set<double>(gpus.begin(), gpus.end()).size() == gpus.size();
-  if (comm.first()) std::fprintf(stderr, "%d processes add their gradients by %s\n", comm.size(), own ? "NCCL" : "MPI: some share a GPU");
+  if (comm.first())
+    std::fprintf(stderr, "%d processes add their gradients by %s\n", comm.size(),
+                 own ? "NCCL" : "MPI: some share a GPU");
   if (!own) return false;
   ncclUniqueId id{};
   if (comm.first()) FISSION_NCCL(ncclGetUniqueId(&id));
@@ -64,7 +72,9 @@ void CudaBackend::sum_in_ring(float*, Index) {}
 void CudaBackend::sum_over_processes(View x, double weight, Comm& comm) {
   const Index n = x.numel();
   if (weight == 0) fill(x, 0);
-  else if (weight != 1 && n > 0) launch_flat(scale, dim3(unsigned(blocks_for(n, 256))), dim3(256), compute_, x.as<float>(), n, weight);
+  else if (weight != 1 && n > 0)
+    launch_flat(scale, dim3(unsigned(blocks_for(n, 256))), dim3(256), compute_, x.as<float>(), n,
+                weight);
   if (ring_of_gpus(comm)) return sum_in_ring(x.as<float>(), n);
   const std::size_t bytes = std::size_t(n) * sizeof(float);
   auto* here = static_cast<float*>(host_memory_.allocate(bytes));

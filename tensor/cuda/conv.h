@@ -1,6 +1,8 @@
-// Convolutions by libraries: pointwise ones are matrix products (cuBLAS), all others cuDNN's, through plans keyed by operation, shapes and
-// geometry. A plan is the first algorithm of cuDNN's own ranking (or, autotuned, of its timings) that fits the workspace limit (where none does, the least) and,
-// where asked for, promises the same bits in each run. A step whose shapes were seen before creates nothing.
+// Convolutions by libraries: pointwise ones are matrix products (cuBLAS), all others cuDNN's,
+// through plans keyed by operation, shapes and geometry. A plan is the first algorithm of cuDNN's
+// own ranking (or, autotuned, of its timings) that fits the workspace limit (where none does, the
+// least) and, where asked for, promises the same bits in each run. A step whose shapes were seen
+// before creates nothing.
 #pragma once
 #include <array>
 #include <map>
@@ -21,9 +23,11 @@ class Convolutions {
   // x (N,H,W,C), w (K,K,C), y (N,H',W',C), by cuDNN
   void depthwise(ConvKind kind, View x, View w, View y, const Conv2dGeometry& g);
 
-  // Runs the one that --conv names; "auto" is own, or, autotuned, the one that was faster when operation `name` first met these shapes.
+  // Runs the one that --conv names; "auto" is own, or, autotuned, the one that was faster when
+  // operation `name` first met these shapes.
   template <class Own, class Library>
-  void own_or_library(const char* name, const Shape& x, const Conv2dGeometry& g, Own own, Library library) {
+  void own_or_library(const char* name, const Shape& x, const Conv2dGeometry& g, Own own,
+                      Library library) {
     if (prefers_library(name, x, g, own, library)) library();
     else own();
   }
@@ -37,7 +41,8 @@ class Convolutions {
   void choose(Plan& p, ConvKind kind, View x, View w, View y);
   void run(ConvKind kind, View x, View w, View y, const Conv2dGeometry& g, Index groups);
   void product(ConvKind kind, View x, View w, View y);
-  bool prefers_library(const char* name, const Shape& x, const Conv2dGeometry& g, const std::function<void()>& own, const std::function<void()>& library);
+  bool prefers_library(const char* name, const Shape& x, const Conv2dGeometry& g,
+                       const std::function<void()>& own, const std::function<void()>& library);
   float milliseconds(const std::function<void()>& work);
 
   Arena& memory_;

@@ -1,9 +1,11 @@
-// Depthwise convolutions over φ(norm(y)), which exists only in registers, forward and backward; and forward over its tangent.
-// A thread has one channel and walks down a strip of a picture, some columns wide: the rows of its window move up one by one, so that
-// each value is loaded and activated once a strip. 3×3 at stride 1 and 2 by these; any other by depthwise_any.cu.
+// Depthwise convolutions over φ(norm(y)), which exists only in registers, forward and backward; and
+// forward over its tangent. A thread has one channel and walks down a strip of a picture, some
+// columns wide: the rows of its window move up one by one, so that each value is loaded and
+// activated once a strip. 3×3 at stride 1 and 2 by these; any other by depthwise_any.cu.
 //
-// Backward goes over the padded input in cells of stride × stride: cell (i, j) holds the padded places (s·i + a, s·j + b), and da there is
-// Σ w[a + s·k, b + s·l] dout[i − k, j − l]: the same few values of dout for a whole cell, and for dw += φ(norm(y)) dout as well.
+// Backward goes over the padded input in cells of stride × stride: cell (i, j) holds the padded
+// places (s·i + a, s·j + b), and da there is Σ w[a + s·k, b + s·l] dout[i − k, j − l]: the same few
+// values of dout for a whole cell, and for dw += φ(norm(y)) dout as well.
 #include "tensor/cuda/affine.cuh"
 #include "tensor/cuda/conv.h"
 #include "tensor/cuda/cuda_backend.h"
@@ -17,8 +19,9 @@ constexpr int backward_sums = 2 + taps;
 constexpr Index reducing_blocks = 2048;  // each leaves partial sums behind
 constexpr Index rows_of_strip = 16;
 
-// What is walked: in each picture `rows` × `columns` places from (first_row, first_column), in tiles × strips.
-// An item is one of these of one picture; a group has `items`. Threads of a block: (channels, items).
+// What is walked: in each picture `rows` × `columns` places from (first_row, first_column), in
+// tiles × strips. An item is one of these of one picture; a group has `items`. Threads of a block:
+// (channels, items).
 struct Walk {
   int height, width, out_h, out_w, channels, padding;
   int first, rows, columns;  // rows and columns of places walked, both from `first`
@@ -29,9 +32,11 @@ struct Place {
   int picture, row, last_row, column;
 };
 __device__ inline Place place_of(const Walk& k, int item, int tile_columns) {
-  const int tile = item % k.tiles, strip = item / k.tiles % k.strips, picture = int(blockIdx.z) * k.pictures + item / (k.tiles * k.strips);
+  const int tile = item % k.tiles, strip = item / k.tiles % k.strips,
+            picture = int(blockIdx.z) * k.pictures + item / (k.tiles * k.strips);
   const int row = strip * k.strip_rows, last = row + k.strip_rows;
-  return {picture, k.first + row, k.first + (last < k.rows ? last : k.rows), k.first + tile * tile_columns};
+  return {picture, k.first + row, k.first + (last < k.rows ? last : k.rows),
+          k.first + tile * tile_columns};
 }
 
 // Which of `count` columns from `first` on are in the picture: a bit each
@@ -44,7 +49,8 @@ __device__ inline unsigned columns_inside(int count, int first, int width) {
 
 // Neighbours in a row, the first at from[at]; 0 where they are not inside
 template <int Columns>
-__device__ inline void load_row(const float* __restrict__ from, Index at, unsigned inside, int channels, float (&to)[Columns]) {
+__device__ inline void load_row(const float* __restrict__ from, Index at, unsigned inside,
+                                int channels, float (&to)[Columns]) {
   FISSION_UNROLL
   for (int k = 0; k < Columns; k++, at += channels) to[k] = inside >> k & 1 ? from[at] : 0.0f;
 }
@@ -59,8 +65,9 @@ __device__ inline float loaded(const Channel& k, float y, float u) {
 }
 
 template <class Phi, int S, bool tangent>
-__global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ u,
-                                                             const float* __restrict__ w, float* __restrict__ out) {
+__global__ void __launch_bounds__(block_threads, 2)
+    forward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ u,
+             const float* __restrict__ w, float* __restrict__ out) {
   constexpr int tile = tile_outputs<S>, columns = S * (tile - 1) + K;
   const int c = blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= k.channels) return;
@@ -68,10 +75,12 @@ __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float
   float f[taps], x[K][columns];
   FISSION_UNROLL
   for (int t = 0; t < taps; t++) f[t] = w[t * k.channels + c];
-  for (int item = blockIdx.y * blockDim.y + threadIdx.y; item < k.items; item += gridDim.y * blockDim.y) {
+  for (int item = blockIdx.y * blockDim.y + threadIdx.y; item < k.items;
+       item += gridDim.y * blockDim.y) {
     const Place at = place_of(k, item, tile);
     const int left = at.column * S - k.padding;
-    const unsigned in_width = columns_inside(columns, left, k.width), in_out = columns_inside(tile, at.column, k.out_w);
+    const unsigned in_width = columns_inside(columns, left, k.width),
+                   in_out = columns_inside(tile, at.column, k.out_w);
     auto load = [&](int row, float(&to)[columns]) {
       const unsigned inside = unsigned(row) < unsigned(k.height) ? in_width : 0;
       const Index from = ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c;
@@ -79,10 +88,13 @@ __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float
       load_row(y, from, inside, k.channels, to);
       if (tangent) load_row(u, from, inside, k.channels, along);
       FISSION_UNROLL
-      for (int j = 0; j < columns; j++) to[j] = inside >> j & 1 ? loaded<Phi, tangent>(channel, to[j], along[j]) : 0.0f;  // the padding stays 0
+      for (int j = 0; j < columns; j++)
+        to[j] = inside >> j & 1 ? loaded<Phi, tangent>(channel, to[j], along[j])
+                                : 0.0f;  // the padding stays 0
     };
     FISSION_UNROLL
-    for (int r = S; r < K; r++) load(at.row * S - k.padding + r - S, x[r]);  // they move up before the first row
+    for (int r = S; r < K; r++)
+      load(at.row * S - k.padding + r - S, x[r]);  // they move up before the first row
     for (int row = at.row; row < at.last_row; row++) {
       FISSION_UNROLL
       for (int r = 0; r < K; r++) {
@@ -105,15 +117,17 @@ __global__ void __launch_bounds__(block_threads, 2) forward3(Walk k, const float
   }
 }
 
-// What of the backward pass is wanted: da; Σ dz, Σ dz (y − mean) and dw as partial sums (and da, if not null);
-// or dy, which the means of these sums go into.
+// What of the backward pass is wanted: da; Σ dz, Σ dz (y − mean) and dw as partial sums (and da, if
+// not null); or dy, which the means of these sums go into.
 enum class Want { data, sums, input };
 
 template <class Phi, int S, Want want>
-__global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ w,
-                                                           const float* __restrict__ dout, const float* __restrict__ means, float* __restrict__ da,
-                                                           float* __restrict__ partials) {
-  constexpr int reach = (K + S - 1) / S, cells = 8 / S, columns = cells + reach - 1;  // rows and columns of dout that meet a cell
+__global__ void __launch_bounds__(block_threads, 2)
+    backward3(Walk k, const float* __restrict__ y, Affine norm, const float* __restrict__ w,
+              const float* __restrict__ dout, const float* __restrict__ means,
+              float* __restrict__ da, float* __restrict__ partials) {
+  constexpr int reach = (K + S - 1) / S, cells = 8 / S,
+                columns = cells + reach - 1;  // rows and columns of dout that meet a cell
   const int c = blockIdx.x * blockDim.x + threadIdx.x, group = blockIdx.z;
   const bool idle = c >= k.channels;
   Channel channel;
@@ -122,19 +136,25 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
     channel = channel_of(norm, group, k.channels, c);
     FISSION_UNROLL
     for (int t = 0; t < taps; t++) f[t] = w[t * k.channels + c];
-    if (want == Want::input) mean_dz = means[Index(2 * group) * k.channels + c], mean_dzx = means[Index(2 * group + 1) * k.channels + c];
+    if (want == Want::input)
+      mean_dz = means[Index(2 * group) * k.channels + c],
+      mean_dzx = means[Index(2 * group + 1) * k.channels + c];
   }
-  for (int item = blockIdx.y * blockDim.y + threadIdx.y; item < k.items && !idle; item += gridDim.y * blockDim.y) {
+  for (int item = blockIdx.y * blockDim.y + threadIdx.y; item < k.items && !idle;
+       item += gridDim.y * blockDim.y) {
     const Place at = place_of(k, item, cells);
     float d[reach][columns];  // d[r]: row i − r of dout, from column j − (reach − 1) on
     const int from = at.column - (reach - 1), left = S * at.column - k.padding;
-    const unsigned in_dout = columns_inside(columns, from, k.out_w), in_y = columns_inside(S * cells, left, k.width);
+    const unsigned in_dout = columns_inside(columns, from, k.out_w),
+                   in_y = columns_inside(S * cells, left, k.width);
     auto load = [&](int row, float(&to)[columns]) {
       const unsigned inside = unsigned(row) < unsigned(k.out_h) ? in_dout : 0;
-      load_row(dout, ((Index(at.picture) * k.out_h + row) * k.out_w + from) * k.channels + c, inside, k.channels, to);
+      load_row(dout, ((Index(at.picture) * k.out_h + row) * k.out_w + from) * k.channels + c,
+               inside, k.channels, to);
     };
     FISSION_UNROLL
-    for (int r = 1; r < reach; r++) load(at.row - r, d[r - 1]);  // they move up before the first row
+    for (int r = 1; r < reach; r++)
+      load(at.row - r, d[r - 1]);  // they move up before the first row
     for (int i = at.row; i < at.last_row; i++) {
       FISSION_UNROLL
       for (int r = reach - 1; r > 0; r--) {
@@ -172,7 +192,8 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
               sums[1] += inside ? dz * centred : 0.0f;
               FISSION_UNROLL
               for (int t = 0; t < taps; t++)
-                if (t / K % S == a && t % K % S == b) sums[2 + t] += activated * d[t / K / S][j - t % K / S];
+                if (t / K % S == a && t % K % S == b)
+                  sums[2 + t] += activated * d[t / K / S][j - t % K / S];
               if (da && inside) da[to] = gradient;
             }
           }
@@ -184,7 +205,9 @@ __global__ void __launch_bounds__(block_threads, 2) backward3(Walk k, const floa
     FISSION_UNROLL
     for (int s = 0; s < backward_sums; s++) {
       const float sum = column_sum(sums[s]);
-      if (!threadIdx.y && !idle) partials[((Index(group) * gridDim.y + blockIdx.y) * backward_sums + s) * k.channels + c] = sum;
+      if (!threadIdx.y && !idle)
+        partials[((Index(group) * gridDim.y + blockIdx.y) * backward_sums + s) * k.channels + c] =
+            sum;
     }
   }
 }
@@ -196,17 +219,24 @@ struct Plan {
   Walk walk;
   dim3 grid, block;
 };
-// rows × columns of places from (first, first) of each picture, tiles `tile_columns` wide; `most`: blocks
-Plan plan(View y, View out, const Conv2dGeometry& g, Index groups, Index first, Index rows, Index columns, Index tile_columns, Index most) {
+// rows × columns of places from (first, first) of each picture, tiles `tile_columns` wide; `most`:
+// blocks
+Plan plan(View y, View out, const Conv2dGeometry& g, Index groups, Index first, Index rows,
+          Index columns, Index tile_columns, Index most) {
   const int channels = int(y.shape[3]);
   const BlockShape shape = block_shape(channels, warp);
-  const Index strips = blocks_for(rows, rows_of_strip), strip_rows = blocks_for(rows, strips), tiles = blocks_for(columns, tile_columns);
+  const Index strips = blocks_for(rows, rows_of_strip), strip_rows = blocks_for(rows, strips),
+              tiles = blocks_for(columns, tile_columns);
   const Index pictures = y.shape[0] / groups, items = pictures * tiles * strips;
   const Index blocks = std::max<Index>(1, std::min(most_blocks, most / (shape.chunks * groups)));
-  const Index rounds = blocks_for(items, shape.y * blocks);  // every block takes as many items, but the last
-  const Walk walk{int(y.shape[1]), int(y.shape[2]), int(out.shape[1]), int(out.shape[2]), channels,        int(g.padding), int(first),
-                  int(rows),       int(columns),    int(tiles),        int(strips),       int(strip_rows), int(pictures),  int(items)};
-  return {walk, dim3(shape.chunks, unsigned(blocks_for(items, shape.y * rounds)), unsigned(groups)), dim3(shape.x, shape.y)};
+  const Index rounds =
+      blocks_for(items, shape.y * blocks);  // every block takes as many items, but the last
+  const Walk walk{int(y.shape[1]), int(y.shape[2]), int(out.shape[1]), int(out.shape[2]),
+                  channels,        int(g.padding),  int(first),        int(rows),
+                  int(columns),    int(tiles),      int(strips),       int(strip_rows),
+                  int(pictures),   int(items)};
+  return {walk, dim3(shape.chunks, unsigned(blocks_for(items, shape.y * rounds)), unsigned(groups)),
+          dim3(shape.x, shape.y)};
 }
 Plan backward_plan(View y, View dout, const Conv2dGeometry& g, Index groups, Index most) {
   const Index first = g.padding / g.stride;  // the first cell that is not all padding
@@ -225,22 +255,30 @@ void with_kernel(const Norm* norm, const Conv2dGeometry& g, F f) {
 }
 
 // u null: no tangent
-void own_forward(View y, const Norm* norm, View u, View w, const Conv2dGeometry& g, View out, cudaStream_t stream) {
-  const Plan p = plan(y, out, g, groups_of(norm), 0, out.shape[1], out.shape[2], g.stride == 1 ? 8 : 4, no_limit);
+void own_forward(View y, const Norm* norm, View u, View w, const Conv2dGeometry& g, View out,
+                 cudaStream_t stream) {
+  const Plan p = plan(y, out, g, groups_of(norm), 0, out.shape[1], out.shape[2],
+                      g.stride == 1 ? 8 : 4, no_limit);
   with_kernel(norm, g, [&](auto phi, auto stride) {
-    const auto kernel = u ? forward3<decltype(phi), stride, true> : forward3<decltype(phi), stride, false>;
-    launch_flat(kernel, p.grid, p.block, stream, p.walk, y.as<float>(), affine_of(norm), u.as<float>(), w.as<float>(), out.as<float>());
+    const auto kernel =
+        u ? forward3<decltype(phi), stride, true> : forward3<decltype(phi), stride, false>;
+    launch_flat(kernel, p.grid, p.block, stream, p.walk, y.as<float>(), affine_of(norm),
+                u.as<float>(), w.as<float>(), out.as<float>());
   });
 }
 
-void own_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw, Scratch& scratch, cudaStream_t stream) {
+void own_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da,
+                  View dw, Scratch& scratch, cudaStream_t stream) {
   const Index groups = groups_of(norm), channels = y.shape[3];
   const Affine affine = affine_of(norm);
   const Plan p = backward_plan(y, dout, g, groups, dw ? reducing_blocks : no_limit);
-  float* partials = dw ? scratch.take<float>(groups * p.grid.y * backward_sums * channels) : nullptr;
+  float* partials =
+      dw ? scratch.take<float>(groups * p.grid.y * backward_sums * channels) : nullptr;
   with_kernel(dw ? norm : nullptr, g, [&](auto phi, auto stride) {
-    const auto kernel = dw ? backward3<decltype(phi), stride, Want::sums> : backward3<kernels::Linear, stride, Want::data>;
-    launch(kernel, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, da.as<float>(), partials);
+    const auto kernel = dw ? backward3<decltype(phi), stride, Want::sums>
+                           : backward3<kernels::Linear, stride, Want::data>;
+    launch(kernel, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(),
+           dout.as<float>(), nullptr, da.as<float>(), partials);
   });
   if (!dw) return;
   Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true};
@@ -248,23 +286,31 @@ void own_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeome
   finish(s, stream);
 }
 
-// Two passes over dout and y that both make da = ∂L/∂φ(norm(y)): 2 + 3 values moved for each of y's (at stride 1). With da stored between
-// them it would be 3 + 3: the nine products cost less than the memory.
-void own_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma, View dbeta, View dw,
+// Two passes over dout and y that both make da = ∂L/∂φ(norm(y)): 2 + 3 values moved for each of y's
+// (at stride 1). With da stored between them it would be 3 + 3: the nine products cost less than
+// the memory.
+void own_norm_backward(View y, const Norm& norm, bool training, View w, View dout,
+                       const Conv2dGeometry& g, View dy, View dgamma, View dbeta, View dw,
                        Scratch& scratch, cudaStream_t stream) {
   const Index groups = groups_of(&norm), channels = y.shape[3];
-  const Plan p = backward_plan(y, dout, g, groups, reducing_blocks), all = backward_plan(y, dout, g, groups, no_limit);
-  float *partials = scratch.take<float>(groups * p.grid.y * backward_sums * channels), *means = scratch.take<float>(groups * 2 * channels);
+  const Plan p = backward_plan(y, dout, g, groups, reducing_blocks),
+             all = backward_plan(y, dout, g, groups, no_limit);
+  float *partials = scratch.take<float>(groups * p.grid.y * backward_sums * channels),
+        *means = scratch.take<float>(groups * 2 * channels);
   const Affine affine = affine_of(&norm);
-  Sums s{partials, int(p.grid.y), int(groups), backward_sums, int(channels), true, training, double(y.numel() / (groups * channels)), affine};
-  s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means, s.rest = dw.as<float>();
+  Sums s{partials,      int(p.grid.y), int(groups), backward_sums,
+         int(channels), true,          training,    double(y.numel() / (groups * channels)),
+         affine};
+  s.dbeta = dbeta.as<float>(), s.dgamma = dgamma.as<float>(), s.means = means,
+  s.rest = dw.as<float>();
   with_kernel(&norm, g, [&](auto phi, auto stride) {
     using Phi = decltype(phi);
-    launch(backward3<Phi, stride, Want::sums>, p.grid, p.block, stream, p.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(), nullptr, nullptr,
-           partials);
+    launch(backward3<Phi, stride, Want::sums>, p.grid, p.block, stream, p.walk, y.as<float>(),
+           affine, w.as<float>(), dout.as<float>(), nullptr, nullptr, partials);
     finish(s, stream);
-    launch_flat(backward3<Phi, stride, Want::input>, all.grid, all.block, stream, all.walk, y.as<float>(), affine, w.as<float>(), dout.as<float>(),
-                means, dy.as<float>(), nullptr);
+    launch_flat(backward3<Phi, stride, Want::input>, all.grid, all.block, stream, all.walk,
+                y.as<float>(), affine, w.as<float>(), dout.as<float>(), means, dy.as<float>(),
+                nullptr);
   });
 }
 
@@ -272,7 +318,8 @@ void own_norm_backward(View y, const Norm& norm, bool training, View w, View dou
 struct ActivatedForLibrary {
   Scratch scratch;
   View a;
-  ActivatedForLibrary(CudaBackend& backend, Arena& memory, View y, const Norm* norm) : scratch(memory), a(y) {
+  ActivatedForLibrary(CudaBackend& backend, Arena& memory, View y, const Norm* norm)
+      : scratch(memory), a(y) {
     if (!norm) return;
     a.data = scratch.take<float>(y.numel());
     backend.norm_act(y, *norm, a);
@@ -282,51 +329,66 @@ struct ActivatedForLibrary {
 }  // namespace
 
 void CudaBackend::depthwise(View y, const Norm* norm, View w, const Conv2dGeometry& g, View out) {
-  convolutions_->own_or_library("depthwise", y.shape, g, [&] { (fast(g) ? own_forward : any::forward)(y, norm, View(), w, g, out, compute_); }, [&] {
-    ActivatedForLibrary in(*this, memory_, y, norm);
-    convolutions_->depthwise(ConvKind::forward, in.a, w, out, g);
-  });
+  convolutions_->own_or_library(
+      "depthwise", y.shape, g,
+      [&] { (fast(g) ? own_forward : any::forward)(y, norm, View(), w, g, out, compute_); },
+      [&] {
+        ActivatedForLibrary in(*this, memory_, y, norm);
+        convolutions_->depthwise(ConvKind::forward, in.a, w, out, g);
+      });
 }
 
-void CudaBackend::depthwise_tangent(View y, const Norm& norm, View u, View w, const Conv2dGeometry& g, View out) {
-  convolutions_->own_or_library("depthwise_tangent", y.shape, g, [&] {
-    (fast(g) ? own_forward : any::forward)(y, &norm, u, w, g, out, compute_);
-  }, [&] {
-    Scratch scratch(memory_);
-    View j = y;
-    j.data = scratch.take<float>(y.numel());
-    norm_act_backward(u, y, norm, false, j, View(), View());
-    convolutions_->depthwise(ConvKind::forward, j, w, out, g);
-  });
+void CudaBackend::depthwise_tangent(View y, const Norm& norm, View u, View w,
+                                    const Conv2dGeometry& g, View out) {
+  convolutions_->own_or_library(
+      "depthwise_tangent", y.shape, g,
+      [&] { (fast(g) ? own_forward : any::forward)(y, &norm, u, w, g, out, compute_); },
+      [&] {
+        Scratch scratch(memory_);
+        View j = y;
+        j.data = scratch.take<float>(y.numel());
+        norm_act_backward(u, y, norm, false, j, View(), View());
+        convolutions_->depthwise(ConvKind::forward, j, w, out, g);
+      });
 }
 
-void CudaBackend::depthwise_backward(View y, const Norm* norm, View w, View dout, const Conv2dGeometry& g, View da, View dw) {
-  convolutions_->own_or_library("depthwise_backward", y.shape, g, [&] {
-    Scratch scratch(memory_);
-    (fast(g) ? own_backward : any::backward)(y, norm, w, dout, g, da, dw, scratch, compute_);
-  }, [&] {
-    if (da) convolutions_->depthwise(ConvKind::backward_data, da, w, dout, g);
-    if (!dw) return;
-    ActivatedForLibrary in(*this, memory_, y, norm);
-    convolutions_->depthwise(ConvKind::backward_filter, in.a, dw, dout, g);
-  });
+void CudaBackend::depthwise_backward(View y, const Norm* norm, View w, View dout,
+                                     const Conv2dGeometry& g, View da, View dw) {
+  convolutions_->own_or_library(
+      "depthwise_backward", y.shape, g,
+      [&] {
+        Scratch scratch(memory_);
+        (fast(g) ? own_backward : any::backward)(y, norm, w, dout, g, da, dw, scratch, compute_);
+      },
+      [&] {
+        if (da) convolutions_->depthwise(ConvKind::backward_data, da, w, dout, g);
+        if (!dw) return;
+        ActivatedForLibrary in(*this, memory_, y, norm);
+        convolutions_->depthwise(ConvKind::backward_filter, in.a, dw, dout, g);
+      });
 }
 
-void CudaBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w, View dout, const Conv2dGeometry& g, View dy, View dgamma,
+void CudaBackend::depthwise_norm_backward(View y, const Norm& norm, bool training, View w,
+                                          View dout, const Conv2dGeometry& g, View dy, View dgamma,
                                           View dbeta, View dw) {
-  convolutions_->own_or_library("depthwise_norm_backward", y.shape, g, [&] {
-    Scratch scratch(memory_);
-    if (fast(g)) return own_norm_backward(y, norm, training, w, dout, g, dy, dgamma, dbeta, dw, scratch, compute_);
-    any::backward(y, &norm, w, dout, g, dy, dw, scratch, compute_);
-    norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
-  }, [&] {
-    {
-      ActivatedForLibrary in(*this, memory_, y, &norm);
-      convolutions_->depthwise(ConvKind::backward_filter, in.a, dw, dout, g);
-    }
-    convolutions_->depthwise(ConvKind::backward_data, dy, w, dout, g);
-    norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
-  });
+  convolutions_->own_or_library(
+      "depthwise_norm_backward", y.shape, g,
+      [&] {
+        Scratch scratch(memory_);
+        if (fast(g))
+          return own_norm_backward(y, norm, training, w, dout, g, dy, dgamma, dbeta, dw, scratch,
+                                   compute_);
+        any::backward(y, &norm, w, dout, g, dy, dw, scratch, compute_);
+        norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
+      },
+      [&] {
+        {
+          ActivatedForLibrary in(*this, memory_, y, &norm);
+          convolutions_->depthwise(ConvKind::backward_filter, in.a, dw, dout, g);
+        }
+        convolutions_->depthwise(ConvKind::backward_data, dy, w, dout, g);
+        norm_act_backward(dy, y, norm, training, dy, dgamma, dbeta);
+      });
 }
 
 }  // namespace fission::cuda

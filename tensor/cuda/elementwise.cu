@@ -1,4 +1,5 @@
-// Operations over elements that know nothing of each other: one kernel, and a formula for each operation.
+// Operations over elements that know nothing of each other: one kernel, and a formula for each
+// operation.
 #include <type_traits>
 
 #include "tensor/cuda/cuda_backend.h"
@@ -11,30 +12,40 @@ namespace {
 
 constexpr int threads = 256;
 
-// An operand of each(): its elements are read before the formula, written after it, or both. Operands may be one another's memory.
+// An operand of each(): its elements are read before the formula, written after it, or both.
+// Operands may be one another's memory.
 template <class T, bool read, bool written>
 struct Operand {
   T* data;
 };
 template <class T>
-Operand<T, true, false> in(View v) { return {v.as<T>()}; }
+Operand<T, true, false> in(View v) {
+  return {v.as<T>()};
+}
 template <class T>
-Operand<T, false, true> out(View v) { return {v.as<T>()}; }
+Operand<T, false, true> out(View v) {
+  return {v.as<T>()};
+}
 template <class T>
-Operand<T, true, true> in_out(View v) { return {v.as<T>()}; }
+Operand<T, true, true> in_out(View v) {
+  return {v.as<T>()};
+}
 
 // `width` elements of an operand, from element i on, in registers
 template <int width, class T, bool read, bool written>
 struct Held {
   T* place;
   Pack<T, width> pack;
-  __device__ Held(const Operand<T, read, written>& o, Index i) : place(o.data + i), pack(read ? load<T, width>(place) : Pack<T, width>{}) {}
+  __device__ Held(const Operand<T, read, written>& o, Index i)
+      : place(o.data + i), pack(read ? load<T, width>(place) : Pack<T, width>{}) {}
   __device__ void put_back() const {
     if (written) store(place, pack);
   }
 };
 template <int width, class T, bool read, bool written>
-__device__ Held<width, T, read, written> hold(const Operand<T, read, written>& o, Index i) { return {o, i}; }
+__device__ Held<width, T, read, written> hold(const Operand<T, read, written>& o, Index i) {
+  return {o, i};
+}
 
 template <int width, class F, class... H>
 __device__ void apply(const F& f, Index i, H... held) {
@@ -42,7 +53,8 @@ __device__ void apply(const F& f, Index i, H... held) {
   (held.put_back(), ...);
 }
 
-// f(i, element i of each operand) for i in [0, n). A thread takes `width` elements; the last one what is left of them.
+// f(i, element i of each operand) for i in [0, n). A thread takes `width` elements; the last one
+// what is left of them.
 template <int width, class F, class... O>
 __global__ void each_kernel(Index n, F f, O... operands) {
   const Index first = (Index(blockIdx.x) * threads + threadIdx.x) * width;
@@ -54,8 +66,11 @@ template <class F, class... O>
 void each(cudaStream_t stream, Index n, const F& f, const O&... operands) {
   if (n == 0) return;
   if ((packs_at<4>(operands.data) && ...))
-    launch_flat(each_kernel<4, F, O...>, dim3(unsigned(blocks_for(n, 4 * threads))), dim3(threads), stream, n, f, operands...);
-  else launch_flat(each_kernel<1, F, O...>, dim3(unsigned(blocks_for(n, threads))), dim3(threads), stream, n, f, operands...);
+    launch_flat(each_kernel<4, F, O...>, dim3(unsigned(blocks_for(n, 4 * threads))), dim3(threads),
+                stream, n, f, operands...);
+  else
+    launch_flat(each_kernel<1, F, O...>, dim3(unsigned(blocks_for(n, threads))), dim3(threads),
+                stream, n, f, operands...);
 }
 
 template <class T>
@@ -119,9 +134,12 @@ void CudaBackend::fill(View v, double value) {
   const cudaStream_t s = stream(Queue::compute);
   switch (v.dtype) {
     case DType::f32: return each(s, v.numel(), Fill<float>{float(value)}, out<float>(v));
-    case DType::i32: return each(s, v.numel(), Fill<std::int32_t>{std::int32_t(value)}, out<std::int32_t>(v));
-    case DType::u8: return each(s, v.numel(), Fill<std::uint8_t>{std::uint8_t(value)}, out<std::uint8_t>(v));
-    case DType::f64: FISSION_CHECK(false, "[fill] the cuda backend has no f64: take the reference backend");
+    case DType::i32:
+      return each(s, v.numel(), Fill<std::int32_t>{std::int32_t(value)}, out<std::int32_t>(v));
+    case DType::u8:
+      return each(s, v.numel(), Fill<std::uint8_t>{std::uint8_t(value)}, out<std::uint8_t>(v));
+    case DType::f64:
+      FISSION_CHECK(false, "[fill] the cuda backend has no f64: take the reference backend");
   }
 }
 
@@ -130,28 +148,38 @@ void CudaBackend::add(View sum, View a, View b) {
 }
 
 void CudaBackend::add_scaled(View sum, View x, double alpha) {
-  each(stream(Queue::compute), sum.numel(), AddScaled{float(alpha)}, in_out<float>(sum), in<float>(x));
+  each(stream(Queue::compute), sum.numel(), AddScaled{float(alpha)}, in_out<float>(sum),
+       in<float>(x));
 }
 
 void CudaBackend::normalise_pictures(View normalised, View pictures, View mean, View std) {
-  each(stream(Queue::compute), pictures.numel(), NormalisePictures{mean.as<float>(), std.as<float>(), mean.numel()}, out<float>(normalised),
+  each(stream(Queue::compute), pictures.numel(),
+       NormalisePictures{mean.as<float>(), std.as<float>(), mean.numel()}, out<float>(normalised),
        in<std::uint8_t>(pictures));
 }
 
-void CudaBackend::sgd(View p, View g, View momentum_buffer, View lr, double momentum, double decay, Index decayed, bool nesterov) {
-  auto step = [&](const auto& update) { each(stream(Queue::compute), p.numel(), update, in_out<float>(p), in<float>(g), in_out<float>(momentum_buffer)); };
+void CudaBackend::sgd(View p, View g, View momentum_buffer, View lr, double momentum, double decay,
+                      Index decayed, bool nesterov) {
+  auto step = [&](const auto& update) {
+    each(stream(Queue::compute), p.numel(), update, in_out<float>(p), in<float>(g),
+         in_out<float>(momentum_buffer));
+  };
   if (nesterov) step(Sgd<true>{lr.as<float>(), decayed, float(momentum), float(decay)});
   else step(Sgd<false>{lr.as<float>(), decayed, float(momentum), float(decay)});
 }
 
-void CudaBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum, double eps) {
-  each(stream(Queue::compute), p.numel(), RmsProp{lr.as<float>(), {0, float(alpha), float(momentum), float(eps)}}, in_out<float>(p), in<float>(g),
-       in_out<float>(s), in_out<float>(b));
+void CudaBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum,
+                          double eps) {
+  each(stream(Queue::compute), p.numel(),
+       RmsProp{lr.as<float>(), {0, float(alpha), float(momentum), float(eps)}}, in_out<float>(p),
+       in<float>(g), in_out<float>(s), in_out<float>(b));
 }
 
-void CudaBackend::gather(View in, View row, View row_scale, View column, View column_scale, View gathered) {
-  const Gather copy{in.as<float>(), row.as<std::int32_t>(), column.as<std::int32_t>(), row_scale.as<float>(), column_scale.as<float>(),
-                    in.shape[1], in.shape[2], gathered.shape[2]};
+void CudaBackend::gather(View in, View row, View row_scale, View column, View column_scale,
+                         View gathered) {
+  const Gather copy{in.as<float>(),        row.as<std::int32_t>(),   column.as<std::int32_t>(),
+                    row_scale.as<float>(), column_scale.as<float>(), in.shape[1],
+                    in.shape[2],           gathered.shape[2]};
   each(stream(Queue::compute), gathered.numel(), copy, out<float>(gathered));
 }
 

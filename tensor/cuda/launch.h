@@ -1,5 +1,6 @@
-// The only place that knows how a kernel is launched: nvcc's <<<>>>, or, where g++ compiles the same files for the tests,
-// an emulator that runs the kernel's body on the CPU. Kernels use static shared memory only, barriers, and full-warp shuffles.
+// The only place that knows how a kernel is launched: nvcc's <<<>>>, or, where g++ compiles the
+// same files for the tests, an emulator that runs the kernel's body on the CPU. Kernels use static
+// shared memory only, barriers, and full-warp shuffles.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -25,7 +26,8 @@ void launch_flat(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t strea
 }  // namespace fission::cuda
 
 #elif !defined(FISSION_EMULATOR)
-#error "g++ compiles these files for the tests alone, which bring their emulator of launch() along (Makefile: double)"
+#error \
+    "g++ compiles these files for the tests alone, which bring their emulator of launch() along (Makefile: double)"
 #endif
 
 namespace fission::cuda {

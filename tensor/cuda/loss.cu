@@ -1,5 +1,5 @@
-// Softmax with cross-entropy, and hits. A device cannot throw for a label that is no class: such a picture makes the loss and its
-// own gradient NaN, which training refuses, and is never hit.
+// Softmax with cross-entropy, and hits. A device cannot throw for a label that is no class: such a
+// picture makes the loss and its own gradient NaN, which training refuses, and is never hit.
 #include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/reduce.h"
@@ -8,11 +8,14 @@
 namespace fission::cuda {
 namespace {
 
-// A block a picture: log Σ e^x − Σ t x and (softmax − t)·scale, x relative to its greatest logit, t = (1−s)·onehot + s/C.
-// Where t = 0 a logit of −∞ costs nothing. losses (N), dlogits (N,C): either may be null.
+// A block a picture: log Σ e^x − Σ t x and (softmax − t)·scale, x relative to its greatest logit, t
+// = (1−s)·onehot + s/C. Where t = 0 a logit of −∞ costs nothing. losses (N), dlogits (N,C): either
+// may be null.
 template <int threads>
-__global__ void softmax_cross_entropy_kernel(const float* __restrict logits, const std::int32_t* __restrict labels, int classes, float on_label,
-                                             float on_each, float scale, float* __restrict losses, float* __restrict dlogits) {
+__global__ void softmax_cross_entropy_kernel(const float* __restrict logits,
+                                             const std::int32_t* __restrict labels, int classes,
+                                             float on_label, float on_each, float scale,
+                                             float* __restrict losses, float* __restrict dlogits) {
   const Index row = blockIdx.x;
   const float* x = logits + row * classes;
   const int label = labels[row];
@@ -30,7 +33,8 @@ __global__ void softmax_cross_entropy_kernel(const float* __restrict logits, con
   if (losses && threadIdx.x == 0) losses[row] = logf(sum) - hit;
   if (dlogits)
     for (int c = threadIdx.x; c < classes; c += threads)
-      dlogits[row * classes + c] = (kernels::fast_exp(x[c] - most) / sum - on_each - (c == label ? on_label : 0.0f)) * scale;
+      dlogits[row * classes + c] =
+          (kernels::fast_exp(x[c] - most) / sum - on_each - (c == label ? on_label : 0.0f)) * scale;
 }
 
 // one block
@@ -42,10 +46,12 @@ __global__ void mean_kernel(const float* __restrict x, Index n, float* __restric
   if (threadIdx.x == 0) *mean = float(sum / double(n));
 }
 
-// One block, a warp a picture. The label's rank is how many other logits are not less: ties and NaN count against it.
+// One block, a warp a picture. The label's rank is how many other logits are not less: ties and NaN
+// count against it.
 template <int threads>
-__global__ void __launch_bounds__(threads, 1) count_hits_kernel(const float* __restrict logits, const std::int32_t* __restrict labels, Index pictures, int classes,
-                                  std::int32_t* __restrict hits) {
+__global__ void __launch_bounds__(threads, 1)
+    count_hits_kernel(const float* __restrict logits, const std::int32_t* __restrict labels,
+                      Index pictures, int classes, std::int32_t* __restrict hits) {
   const int lane = threadIdx.x % warp;
   int first = 0, fifth = 0;  // what lane 0 of this warp has seen
   for (Index row = threadIdx.x / warp; row < pictures; row += threads / warp) {
@@ -66,23 +72,28 @@ __global__ void __launch_bounds__(threads, 1) count_hits_kernel(const float* __r
 
 }  // namespace
 
-void CudaBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss, View dlogits) {
+void CudaBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss,
+                                        View dlogits) {
   const Index pictures = logits.shape[0], classes = logits.shape[1];
   constexpr int narrow = warp, wide = 256;
   const bool few = classes <= 4 * warp;
   Scratch scratch(memory_);
   float* losses = loss ? scratch.take<float>(pictures) : nullptr;
   if (pictures > 0)
-    launch(few ? softmax_cross_entropy_kernel<narrow> : softmax_cross_entropy_kernel<wide>, dim3(unsigned(pictures)), dim3(few ? narrow : wide),
-           stream(Queue::compute), logits.as<float>(), labels.as<std::int32_t>(), classes, 1 - smoothing, smoothing / double(classes),
-           1 / double(pictures), losses, dlogits.as<float>());
-  if (loss) launch(mean_kernel<wide>, dim3(1), dim3(wide), stream(Queue::compute), losses, pictures, loss.as<float>());
+    launch(few ? softmax_cross_entropy_kernel<narrow> : softmax_cross_entropy_kernel<wide>,
+           dim3(unsigned(pictures)), dim3(few ? narrow : wide), stream(Queue::compute),
+           logits.as<float>(), labels.as<std::int32_t>(), classes, 1 - smoothing,
+           smoothing / double(classes), 1 / double(pictures), losses, dlogits.as<float>());
+  if (loss)
+    launch(mean_kernel<wide>, dim3(1), dim3(wide), stream(Queue::compute), losses, pictures,
+           loss.as<float>());
 }
 
 void CudaBackend::count_hits(View logits, View labels, View hits) {
   constexpr int threads = 1024;
-  launch(count_hits_kernel<threads>, dim3(1), dim3(threads), stream(Queue::compute), logits.as<float>(), labels.as<std::int32_t>(), logits.shape[0],
-         logits.shape[1], hits.as<std::int32_t>());
+  launch(count_hits_kernel<threads>, dim3(1), dim3(threads), stream(Queue::compute),
+         logits.as<float>(), labels.as<std::int32_t>(), logits.shape[0], logits.shape[1],
+         hits.as<std::int32_t>());
 }
 
 }  // namespace fission::cuda

@@ -26,16 +26,22 @@ std::string module_path() {
 ModuleEntry load(std::string& why) {
   const std::string path = module_path();
   if (access(path.c_str(), R_OK) != 0) {
-    why = text(path, " is not there: this build has no CUDA backend (make cuda builds it, with nvcc, cuBLAS and cuDNN)");
+    why = text(path,
+               " is not there: this build has no CUDA backend (make cuda builds it, with nvcc, "
+               "cuBLAS and cuDNN)");
     return nullptr;
   }
   void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!module) {
-    why = text(path, " cannot be loaded: ", dlerror(), " (expected the libraries it was built with; LD_LIBRARY_PATH says where to look for them)");
+    why = text(
+        path, " cannot be loaded: ", dlerror(),
+        " (expected the libraries it was built with; LD_LIBRARY_PATH says where to look for them)");
     return nullptr;
   }
   auto entry = reinterpret_cast<ModuleEntry>(dlsym(module, module_entry));
-  if (!entry) why = text(path, ": no function ", module_entry, ", expected the module that `make cuda` builds");
+  if (!entry)
+    why =
+        text(path, ": no function ", module_entry, ", expected the module that `make cuda` builds");
   return entry;
 }
 
@@ -51,7 +57,8 @@ Backend* open_or_say(int device, const DeviceSettings& settings, std::string& wh
 int number_of(const std::string& device) {  // "cuda:3"; "cuda" is −1: this process's
   if (device == "cuda") return -1;
   const std::string digits = device.substr(5);
-  if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string::npos)
+  if (digits.empty() || digits.size() > 3 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
     user_error("[device] \"", device, "\": expected cuda, or cuda:K with the number of a GPU");
   return std::stoi(digits);
 }
@@ -65,7 +72,8 @@ Backend& open(const std::string& device, const DeviceSettings& settings) {
   return *backend;
 }
 
-// A look for the module and for the driver first: neither costs anything, and a machine without them is no surprise worth a line.
+// A look for the module and for the driver first: neither costs anything, and a machine without
+// them is no surprise worth a line.
 Backend* find(const DeviceSettings& settings, std::string& why_not) {
   if (access(module_path().c_str(), R_OK) != 0) return nullptr;
   if (!std::getenv(module_variable)) {

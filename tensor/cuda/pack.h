@@ -1,4 +1,5 @@
-// Neighbouring numbers that travel as one: a Pack of four floats is read or written by one instruction of 16 bytes.
+// Neighbouring numbers that travel as one: a Pack of four floats is read or written by one
+// instruction of 16 bytes.
 #pragma once
 #include <cstdint>
 

@@ -30,15 +30,16 @@ __device__ Pack<float, width> at(const float* x, const Pictures& p, const Place&
 
 // y = scale Σ of the window's values
 template <int width>
-__global__ void average_pool_kernel(const float* __restrict x, Pictures in, int window, int stride, float scale, float* __restrict y, Pictures out,
-                                    Index packs) {
+__global__ void average_pool_kernel(const float* __restrict x, Pictures in, int window, int stride,
+                                    float scale, float* __restrict y, Pictures out, Index packs) {
   const Index i = Index(blockIdx.x) * threads + threadIdx.x;
   if (i >= packs) return;
   const Place o = place_of<width>(i, out);
   Pack<float, width> sum = {};
   for (int kh = 0; kh < window; kh++)
     for (int kw = 0; kw < window; kw++) {
-      const Pack<float, width> value = at<width>(x, in, {o.n, o.h * stride + kh, o.w * stride + kw, o.c});
+      const Pack<float, width> value =
+          at<width>(x, in, {o.n, o.h * stride + kh, o.w * stride + kw, o.c});
       for (int k = 0; k < width; k++) sum.at[k] += value.at[k];
     }
   for (int k = 0; k < width; k++) sum.at[k] *= scale;
@@ -47,12 +48,14 @@ __global__ void average_pool_kernel(const float* __restrict x, Pictures in, int 
 
 // dx = scale Σ dy of the windows that hold the place: those that start at most window − 1 before it
 template <int width>
-__global__ void average_pool_backward_kernel(const float* __restrict dy, Pictures out, int window, int stride, float scale, float* __restrict dx,
+__global__ void average_pool_backward_kernel(const float* __restrict dy, Pictures out, int window,
+                                             int stride, float scale, float* __restrict dx,
                                              Pictures in, Index packs) {
   const Index i = Index(blockIdx.x) * threads + threadIdx.x;
   if (i >= packs) return;
   const Place o = place_of<width>(i, in);
-  const int first_h = o.h < window ? 0 : (o.h - window) / stride + 1, first_w = o.w < window ? 0 : (o.w - window) / stride + 1;
+  const int first_h = o.h < window ? 0 : (o.h - window) / stride + 1,
+            first_w = o.w < window ? 0 : (o.w - window) / stride + 1;
   Pack<float, width> sum = {};
   for (int h = first_h; h <= o.h / stride && h < out.h; h++)
     for (int w = first_w; w <= o.w / stride && w < out.w; w++) {
@@ -65,12 +68,15 @@ __global__ void average_pool_backward_kernel(const float* __restrict dy, Picture
 
 using PoolKernel = void (*)(const float*, Pictures, int, int, float, float*, Pictures, Index);
 
-void pool(PoolKernel four, PoolKernel one, View from, const PoolGeometry& g, View to, cudaStream_t stream) {
+void pool(PoolKernel four, PoolKernel one, View from, const PoolGeometry& g, View to,
+          cudaStream_t stream) {
   if (to.numel() == 0) return;
-  const bool wide = to.shape[3] % 4 == 0 && packs_at<4>(from.as<float>()) && packs_at<4>(to.as<float>());
+  const bool wide =
+      to.shape[3] % 4 == 0 && packs_at<4>(from.as<float>()) && packs_at<4>(to.as<float>());
   const Index packs = to.numel() / (wide ? 4 : 1);
-  launch_flat(wide ? four : one, dim3(unsigned(blocks_for(packs, threads))), dim3(threads), stream, from.as<float>(), Pictures(from.shape), g.window,
-              g.stride, 1 / double(g.window * g.window), to.as<float>(), Pictures(to.shape), packs);
+  launch_flat(wide ? four : one, dim3(unsigned(blocks_for(packs, threads))), dim3(threads), stream,
+              from.as<float>(), Pictures(from.shape), g.window, g.stride,
+              1 / double(g.window * g.window), to.as<float>(), Pictures(to.shape), packs);
 }
 
 }  // namespace
@@ -82,7 +88,8 @@ void CudaBackend::average_pool(View x, const PoolGeometry& g, View y) {
 
 // dx[n,h,w,c] = 1/window² Σ dy[n,h',w',c] over the windows that hold (h,w)
 void CudaBackend::average_pool_backward(View dy, const PoolGeometry& g, View dx) {
-  pool(average_pool_backward_kernel<4>, average_pool_backward_kernel<1>, dy, g, dx, stream(Queue::compute));
+  pool(average_pool_backward_kernel<4>, average_pool_backward_kernel<1>, dy, g, dx,
+       stream(Queue::compute));
 }
 
 }  // namespace fission::cuda

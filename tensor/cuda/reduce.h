@@ -1,5 +1,5 @@
-// Sums and maxima over a warp and over a block, in an order that nothing but the block's size decides.
-// Every thread of the warp or block takes part, and every one gets the result.
+// Sums and maxima over a warp and over a block, in an order that nothing but the block's size
+// decides. Every thread of the warp or block takes part, and every one gets the result.
 #pragma once
 #include "tensor/cuda/launch.h"
 
@@ -17,7 +17,8 @@ struct Max {  // of numbers: a NaN is passed over
 
 template <class Combine, class T>
 __device__ T over_warp(T mine) {
-  for (int distance = warp / 2; distance > 0; distance /= 2) mine = Combine()(mine, __shfl_xor_sync(whole_warp, mine, distance));
+  for (int distance = warp / 2; distance > 0; distance /= 2)
+    mine = Combine()(mine, __shfl_xor_sync(whole_warp, mine, distance));
   return mine;
 }
 

@@ -12,8 +12,12 @@ void fail(const char* call, const char* file, int line, const std::string& what)
   cudaGetDevice(&device);
   fail_invariant(call, file, line, text("[cuda:", device, "] ", what));
 }
-std::string text_of(cudaError_t status) { return text(cudaGetErrorName(status), " (", int(status), "): ", cudaGetErrorString(status)); }
-std::string text_of(cublasStatus_t status) { return text(cublasGetStatusName(status), " (", int(status), "): ", cublasGetStatusString(status)); }
+std::string text_of(cudaError_t status) {
+  return text(cudaGetErrorName(status), " (", int(status), "): ", cudaGetErrorString(status));
+}
+std::string text_of(cublasStatus_t status) {
+  return text(cublasGetStatusName(status), " (", int(status), "): ", cublasGetStatusString(status));
+}
 std::string text_of(cudnnStatus_t status) {
 #if CUDNN_VERSION >= 90000
   char more[1024] = "";
@@ -44,7 +48,9 @@ std::string device_place() {
 
 void fail_memory(const char* call) {
   cudaGetLastError();  // not left behind for the next launch to find
-  throw OutOfMemory(text("[memory] ", device_place(), ": no more for ", call, "; expected a smaller batch (or network), or some left by --memory-limit"));
+  throw OutOfMemory(
+      text("[memory] ", device_place(), ": no more for ", call,
+           "; expected a smaller batch (or network), or some left by --memory-limit"));
 }
 
 namespace {
@@ -61,7 +67,8 @@ void* or_null(Take take) {
 
 }  // namespace
 
-// A piece goes back when all queued work is done: the arena reuses memory in the order of the compute stream, without waiting.
+// A piece goes back when all queued work is done: the arena reuses memory in the order of the
+// compute stream, without waiting.
 DeviceArena::DeviceArena(std::size_t limit)
     : Arena(
           [this, limit](std::size_t bytes) -> void* {
@@ -72,18 +79,25 @@ DeviceArena::DeviceArena(std::size_t limit)
             cudaDeviceSynchronize();
             cudaFree(p);
           },
-          [limit] { return device_place() + (limit ? text(", --memory-limit ", limit >> 20, " MiB") : ""); }) {}
+          [limit] {
+            return device_place() + (limit ? text(", --memory-limit ", limit >> 20, " MiB") : "");
+          }) {}
 
 PinnedArena::PinnedArena()
-    : Arena([](std::size_t bytes) -> void* { return or_null([&](void** p) { return cudaMallocHost(p, bytes); }); },
-            [](void* p, std::size_t) {
-              cudaDeviceSynchronize();
-              cudaFreeHost(p);
-            },
-            [] { return "page-locked host memory"; }) {}
+    : Arena(
+          [](std::size_t bytes) -> void* {
+            return or_null([&](void** p) { return cudaMallocHost(p, bytes); });
+          },
+          [](void* p, std::size_t) {
+            cudaDeviceSynchronize();
+            cudaFreeHost(p);
+          },
+          [] { return "page-locked host memory"; }) {}
 
 CudaBackend::CudaBackend(int device, const DeviceSettings& settings)
-    : device_(device), memory_(settings.memory_limit), convolutions_(std::make_unique<Convolutions>(memory_, compute_, settings)) {
+    : device_(device),
+      memory_(settings.memory_limit),
+      convolutions_(std::make_unique<Convolutions>(memory_, compute_, settings)) {
   cudaDeviceProp properties;
   FISSION_CUDA(cudaGetDeviceProperties(&properties, device));
   name_ = text("cuda:", device, " (", properties.name, ")");
@@ -91,9 +105,12 @@ CudaBackend::CudaBackend(int device, const DeviceSettings& settings)
 
 CudaBackend::~CudaBackend() { cudaDeviceSynchronize(); }
 
-void CudaBackend::copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) {
+void CudaBackend::copy(void* to, const void* from, std::size_t bytes, Direction direction,
+                       Queue queue) {
   if (bytes == 0) return;
-  const void* host = direction == Direction::host_to_device ? from : direction == Direction::device_to_host ? to : nullptr;
+  const void* host = direction == Direction::host_to_device   ? from
+                     : direction == Direction::device_to_host ? to
+                                                              : nullptr;
   cudaMemcpyKind kind = direction == Direction::host_to_device   ? cudaMemcpyHostToDevice
                         : direction == Direction::device_to_host ? cudaMemcpyDeviceToHost
                                                                  : cudaMemcpyDeviceToDevice;
@@ -106,8 +123,12 @@ std::unique_ptr<Event> CudaBackend::record(Queue queue) {
   FISSION_CUDA(cudaEventRecord(event->event, stream(queue)));
   return event;
 }
-void CudaBackend::wait(Queue queue, const Event& event) { FISSION_CUDA(cudaStreamWaitEvent(stream(queue), static_cast<const CudaEvent&>(event).event, 0)); }
-void CudaBackend::wait_on_host(const Event& event) { FISSION_CUDA(cudaEventSynchronize(static_cast<const CudaEvent&>(event).event)); }
+void CudaBackend::wait(Queue queue, const Event& event) {
+  FISSION_CUDA(cudaStreamWaitEvent(stream(queue), static_cast<const CudaEvent&>(event).event, 0));
+}
+void CudaBackend::wait_on_host(const Event& event) {
+  FISSION_CUDA(cudaEventSynchronize(static_cast<const CudaEvent&>(event).event));
+}
 void CudaBackend::synchronize() {
   FISSION_CUDA(cudaStreamSynchronize(transfer_));
   FISSION_CUDA(cudaStreamSynchronize(compute_));

@@ -1,46 +1,51 @@
-// Sums over pixels for each channel, in two launches: of each block's rows, then of all blocks, always in the same order.
+// Sums over pixels for each channel, in two launches: of each block's rows, then of all blocks,
+// always in the same order.
 #include "tensor/cuda/columns.cuh"
 #include "tensor/cuda/cuda_backend.h"
 
 namespace fission::cuda {
 namespace {
 
-constexpr Index reducing_blocks = 1024;  // each leaves partial sums behind: enough to fill a GPU, and no more
+constexpr Index reducing_blocks =
+    1024;  // each leaves partial sums behind: enough to fill a GPU, and no more
 
 template <int N>
 struct Inputs {
   const float* at[N];
 };
 
-// Sums over the rows of a block: partials (G, blocks, sums, C). op.add(channel, inputs, sums) adds one value to a thread's sums,
-// op.result(channel, sums, n) makes of those of n values what is stored.
+// Sums over the rows of a block: partials (G, blocks, sums, C). op.add(channel, inputs, sums) adds
+// one value to a thread's sums, op.result(channel, sums, n) makes of those of n values what is
+// stored.
 template <int V, class Op>
-__global__ void __launch_bounds__(block_threads) block_sums(Columns k, Inputs<Op::inputs> s, Op op, float* partials) {
+__global__ void __launch_bounds__(block_threads)
+    block_sums(Columns k, Inputs<Op::inputs> s, Op op, float* partials) {
   constexpr int rows = rows_at_once<V, Op::inputs>;
   Walk w = my_rows<V>(k);
   const bool idle = w.channel >= k.channels;
   typename Op::Channel channel[V] = {};
   float sums[V][Op::sums] = {};
-  const Index first = blockIdx.y * k.rows_per_block, left = k.rows - first, n = left < k.rows_per_block ? left : k.rows_per_block;
+  const Index first = blockIdx.y * k.rows_per_block, left = k.rows - first,
+              n = left < k.rows_per_block ? left : k.rows_per_block;
   FISSION_UNROLL
-  for (int v = 0; v < V && !idle; v++) channel[v] = op.channel(blockIdx.z, k.channels, w.channel + v, (blockIdx.z * k.rows + first) * k.channels);
+  for (int v = 0; v < V && !idle; v++)
+    channel[v] = op.channel(blockIdx.z, k.channels, w.channel + v,
+                            (blockIdx.z * k.rows + first) * k.channels);
   while (w.i < w.end) {
     Pack<float, V> in[rows][Op::inputs];
     FISSION_UNROLL
-    for (int r = 0; r < rows; r++)
-      FISSION_UNROLL
-      for (int j = 0; j < Op::inputs; j++)
-        if (w.i + r * w.step < w.end) in[r][j] = load<float, V>(s.at[j] + w.i + r * w.step);
+    for (int r = 0; r < rows; r++) FISSION_UNROLL
+    for (int j = 0; j < Op::inputs; j++)
+      if (w.i + r * w.step < w.end) in[r][j] = load<float, V>(s.at[j] + w.i + r * w.step);
     FISSION_UNROLL
     for (int r = 0; r < rows; r++)
-      if (w.i + r * w.step < w.end)
-        FISSION_UNROLL
-        for (int v = 0; v < V; v++) {
-          float x[Op::inputs];
-          FISSION_UNROLL
-          for (int j = 0; j < Op::inputs; j++) x[j] = in[r][j].at[v];
-          op.add(channel[v], x, sums[v]);
-        }
+      if (w.i + r * w.step < w.end) FISSION_UNROLL
+    for (int v = 0; v < V; v++) {
+      float x[Op::inputs];
+      FISSION_UNROLL
+      for (int j = 0; j < Op::inputs; j++) x[j] = in[r][j].at[v];
+      op.add(channel[v], x, sums[v]);
+    }
     w.i += rows * w.step;
   }
   FISSION_UNROLL
@@ -51,12 +56,14 @@ __global__ void __launch_bounds__(block_threads) block_sums(Columns k, Inputs<Op
     op.result(channel[v], sums[v], float(n));
     FISSION_UNROLL
     for (int j = 0; j < Op::sums; j++)
-      partials[((Index(blockIdx.z) * gridDim.y + blockIdx.y) * Op::sums + j) * k.channels + w.channel + v] = sums[v][j];
+      partials[((Index(blockIdx.z) * gridDim.y + blockIdx.y) * Op::sums + j) * k.channels +
+               w.channel + v] = sums[v][j];
   }
 }
 
 template <class Op>
-Partials block_sums_of(Index pixels, Index groups, Index channels, const Inputs<Op::inputs>& s, const Op& op, Scratch& scratch, cudaStream_t stream) {
+Partials block_sums_of(Index pixels, Index groups, Index channels, const Inputs<Op::inputs>& s,
+                       const Op& op, Scratch& scratch, cudaStream_t stream) {
   const bool vectors = channels % 4 == 0 && all_packed(s.at);
   const Cut c = cut(pixels / groups, groups, channels, vectors ? 4 : 1, 8, reducing_blocks);
   float* partials = scratch.take<float>(groups * c.grid.y * Op::sums * channels);
@@ -65,8 +72,8 @@ Partials block_sums_of(Index pixels, Index groups, Index channels, const Inputs<
   return {partials, c};
 }
 
-// Every block's mean, and Σ (y − mean)² about it: what Chan, Golub and LeVeque's formula merges. The block's first value of a
-// channel is subtracted first, so that nothing large cancels.
+// Every block's mean, and Σ (y − mean)² about it: what Chan, Golub and LeVeque's formula merges.
+// The block's first value of a channel is subtracted first, so that nothing large cancels.
 struct Moments {
   static constexpr int inputs = 1, sums = 2;
   const float* y;
@@ -97,7 +104,9 @@ struct NormSums {
   static constexpr int inputs = 2, sums = 2;
   Affine norm;
   using Channel = cuda::Channel;
-  __device__ Channel channel(int g, int channels, int c, Index) const { return channel_of(norm, g, channels, c); }
+  __device__ Channel channel(int g, int channels, int c, Index) const {
+    return channel_of(norm, g, channels, c);
+  }
   __device__ void add(const Channel& k, const float* x, float* sums) const {
     const float dz = x[1] * Phi::slope(k.z(x[0]));
     sums[0] += dz, sums[1] += dz * (x[0] - k.mean);
@@ -105,16 +114,19 @@ struct NormSums {
   __device__ void result(const Channel&, float*, float) const {}
 };
 
-constexpr int finish_x = 8, finish_y = block_threads / finish_x;  // 8 floats side by side are a sector of memory
+constexpr int finish_x = 8,
+              finish_y = block_threads / finish_x;  // 8 floats side by side are a sector of memory
 
 // M2 = Σ M2_b + Σ n_b (mean_b − mean)², by way of the first block's mean, in double
-__global__ void __launch_bounds__(block_threads) merge_moments(const float* partials, int blocks, Columns k, float* mean, float* var) {
+__global__ void __launch_bounds__(block_threads)
+    merge_moments(const float* partials, int blocks, Columns k, float* mean, float* var) {
   const int c = blockIdx.x * finish_x + threadIdx.x, group = blockIdx.y;
   const float* from = partials + Index(group) * blocks * 2 * k.channels + c;
   double sum = 0, squares = 0, shift = c < k.channels ? double(from[0]) : 0;
   for (int b = threadIdx.y; b < blocks && c < k.channels; b += finish_y) {
     const Index left = k.rows - b * k.rows_per_block;
-    const double n = double(left < k.rows_per_block ? left : k.rows_per_block), d = from[Index(2 * b) * k.channels] - shift;
+    const double n = double(left < k.rows_per_block ? left : k.rows_per_block),
+                 d = from[Index(2 * b) * k.channels] - shift;
     sum += n * d;
     squares += from[Index(2 * b + 1) * k.channels] + n * d * d;
   }
@@ -133,22 +145,30 @@ __global__ void __launch_bounds__(block_threads) add_partials(Sums s) {
   for (int g = 0; g < s.groups; g++) {
     const float* from = s.partials + (Index(g) * s.blocks * s.sums + sum) * s.channels + c;
     double total = 0;
-    for (int b = threadIdx.y; b < s.blocks && mine; b += finish_y) total += from[Index(b) * s.sums * s.channels];
+    for (int b = threadIdx.y; b < s.blocks && mine; b += finish_y)
+      total += from[Index(b) * s.sums * s.channels];
     total = column_sum(total);
     if (threadIdx.y || !mine) continue;
-    double istd = normed && sum == 1 ? 1 / sqrt(double(s.norm.var[Index(g) * s.channels + c]) + s.norm.eps) : 1;
+    double istd = normed && sum == 1
+                      ? 1 / sqrt(double(s.norm.var[Index(g) * s.channels + c]) + s.norm.eps)
+                      : 1;
     all += total * istd;
-    if (normed && s.means) s.means[(Index(g) * 2 + sum) * s.channels + c] = s.training ? float(total * istd * istd / s.count) : 0.0f;
+    if (normed && s.means)
+      s.means[(Index(g) * 2 + sum) * s.channels + c] =
+          s.training ? float(total * istd * istd / s.count) : 0.0f;
   }
   if (threadIdx.y || !mine) return;
-  float* out = !normed ? s.rest + Index(sum - 2 * s.norm_sums) * s.channels : sum ? s.dgamma : s.dbeta;
+  float* out = !normed ? s.rest + Index(sum - 2 * s.norm_sums) * s.channels
+               : sum   ? s.dgamma
+                       : s.dbeta;
   if (out) out[c] = float(all);
 }
 
 }  // namespace
 
 void finish(const Sums& s, cudaStream_t stream) {
-  launch(add_partials, dim3(unsigned(blocks_for(s.channels, finish_x)), s.sums), dim3(finish_x, finish_y), stream, s);
+  launch(add_partials, dim3(unsigned(blocks_for(s.channels, finish_x)), s.sums),
+         dim3(finish_x, finish_y), stream, s);
 }
 
 Partials norm_sums(View y, View da, const Norm& norm, Scratch& scratch, cudaStream_t stream) {
@@ -156,7 +176,8 @@ Partials norm_sums(View y, View da, const Norm& norm, Scratch& scratch, cudaStre
   const Inputs<2> in{{y.as<float>(), da.as<float>()}};
   Partials p;
   with_activation(norm.activation, [&](auto phi) {
-    p = block_sums_of(y.numel() / channels, groups, channels, in, NormSums<decltype(phi)>{affine_of(&norm)}, scratch, stream);
+    p = block_sums_of(y.numel() / channels, groups, channels, in,
+                      NormSums<decltype(phi)>{affine_of(&norm)}, scratch, stream);
   });
   return p;
 }
@@ -165,15 +186,18 @@ void CudaBackend::moments(View y, View mean, View var) {
   Scratch scratch(memory_);
   const Index groups = mean.shape[0], channels = mean.shape[1];
   const Moments op{y.as<float>()};
-  const Partials p = block_sums_of(y.numel() / channels, groups, channels, Inputs<1>{{y.as<float>()}}, op, scratch, compute_);
-  launch(merge_moments, dim3(unsigned(blocks_for(channels, finish_x)), unsigned(groups)), dim3(finish_x, finish_y), compute_, p.values, p.cut.grid.y,
-         p.cut.columns, mean.as<float>(), var.as<float>());
+  const Partials p = block_sums_of(y.numel() / channels, groups, channels,
+                                   Inputs<1>{{y.as<float>()}}, op, scratch, compute_);
+  launch(merge_moments, dim3(unsigned(blocks_for(channels, finish_x)), unsigned(groups)),
+         dim3(finish_x, finish_y), compute_, p.values, p.cut.grid.y, p.cut.columns,
+         mean.as<float>(), var.as<float>());
 }
 
 void CudaBackend::sum_rows(View y, View out) {
   Scratch scratch(memory_);
   const Index channels = out.numel();
-  const Partials p = block_sums_of(y.numel() / channels, 1, channels, Inputs<1>{{y.as<float>()}}, SumRows{}, scratch, compute_);
+  const Partials p = block_sums_of(y.numel() / channels, 1, channels, Inputs<1>{{y.as<float>()}},
+                                   SumRows{}, scratch, compute_);
   Sums s{p.values, int(p.cut.grid.y), 1, 1, int(channels)};
   s.rest = out.as<float>();
   finish(s, compute_);

@@ -1,4 +1,5 @@
-// What the reference's loops share: types chosen at run time, indices into (N,H,W,C), and E5 at one value.
+// What the reference's loops share: types chosen at run time, indices into (N,H,W,C), and E5 at one
+// value.
 #pragma once
 #include <cmath>
 
@@ -9,7 +10,8 @@ namespace fission::reference {
 // f(T()) with T the element type of a real view
 template <class F>
 void with_real(DType type, const F& f) {
-  FISSION_CHECK(type == DType::f32 || type == DType::f64, "[reference] a real type is wanted, not ", name_of(type));
+  FISSION_CHECK(type == DType::f32 || type == DType::f64, "[reference] a real type is wanted, not ",
+                name_of(type));
   if (type == DType::f32) f(float());
   else f(double());
 }
@@ -19,7 +21,8 @@ template <class T>
 struct Pictures {
   T* data;
   Index n, h, w, c;
-  Pictures(T* values, const Shape& shape) : data(values), n(shape[0]), h(shape[1]), w(shape[2]), c(shape[3]) {}
+  Pictures(T* values, const Shape& shape)
+      : data(values), n(shape[0]), h(shape[1]), w(shape[2]), c(shape[3]) {}
   explicit Pictures(View v) : Pictures(v.as<T>(), v.shape) {}
   T* at(Index in, Index ih, Index iw) const {
     return ih < 0 || ih >= h || iw < 0 || iw >= w ? nullptr : data + ((in * h + ih) * w + iw) * c;
@@ -50,9 +53,9 @@ inline double phi_prime(Activation f, double z) {
 inline double phi_second(Activation f, const Curvature& k, double z) {
   double s = sigmoid(f == Activation::relu ? k.relu_beta * z : z);
   switch (f) {
-    case Activation::none: return k.linear;                          // a heuristic: the truth is 0
+    case Activation::none: return k.linear;  // a heuristic: the truth is 0
     case Activation::swish: return s * (1 - s) * (2 + z * (1 - 2 * s));
-    case Activation::relu: return k.relu_beta * s * (1 - s);         // softplus's, in place of ReLU's 0
+    case Activation::relu: return k.relu_beta * s * (1 - s);  // softplus's, in place of ReLU's 0
   }
   return 0;
 }
@@ -64,15 +67,20 @@ struct Affine {
   Index groups, channels;
   explicit Affine(const Norm& n) : norm(n), groups(n.mean.shape[0]), channels(n.mean.shape[1]) {}
   double mean(Index g, Index c) const { return norm.mean.as<T>()[g * channels + c]; }
-  double istd(Index g, Index c) const { return 1 / std::sqrt(norm.var.as<T>()[g * channels + c] + norm.eps); }
+  double istd(Index g, Index c) const {
+    return 1 / std::sqrt(norm.var.as<T>()[g * channels + c] + norm.eps);
+  }
   double scale(Index g, Index c) const { return norm.gamma.as<T>()[c] * istd(g, c); }
-  double z(Index g, Index c, double y) const { return scale(g, c) * y + (norm.beta.as<T>()[c] - scale(g, c) * mean(g, c)); }
+  double z(Index g, Index c, double y) const {
+    return scale(g, c) * y + (norm.beta.as<T>()[c] - scale(g, c) * mean(g, c));
+  }
 };
 
 // f(i, c, g) for every value i of pictures (N,…,C), its channel and its group
 template <class F>
 void each_value(View pictures, Index groups, const F& f) {
-  Index channels = pictures.shape[pictures.shape.rank() - 1], group = pictures.numel() / groups, i = 0;
+  Index channels = pictures.shape[pictures.shape.rank() - 1], group = pictures.numel() / groups,
+        i = 0;
   for (Index g = 0; g < groups; g++)
     for (; i < (g + 1) * group; i++) f(i, i % channels, g);
 }

@@ -1,4 +1,5 @@
-// The reference's memory, elementwise operations, convolutions, pooling, losses, optimisers, rows and surgery.
+// The reference's memory, elementwise operations, convolutions, pooling, losses, optimisers, rows
+// and surgery.
 // Batch norm and what is made of it: norm.cpp.
 #include "tensor/reference/reference.h"
 
@@ -36,7 +37,8 @@ void ReferenceBackend::add(View out, View a, View b) {
 void ReferenceBackend::add_scaled(View out, View x, double alpha) {
   with_real(out.dtype, [&](auto real) {
     using T = decltype(real);
-    for (Index i = 0; i < out.numel(); i++) out.as<T>()[i] = T(out.as<T>()[i] + alpha * x.as<T>()[i]);
+    for (Index i = 0; i < out.numel(); i++)
+      out.as<T>()[i] = T(out.as<T>()[i] + alpha * x.as<T>()[i]);
   });
 }
 
@@ -45,7 +47,8 @@ void ReferenceBackend::normalise_pictures(View out, View pictures, View mean, Vi
     using T = decltype(real);
     Index channels = mean.numel();
     for (Index i = 0; i < out.numel(); i++)  // (p/255 − mean)/std
-      out.as<T>()[i] = T((pictures.as<std::uint8_t>()[i] / 255.0 - mean.as<T>()[i % channels]) / std.as<T>()[i % channels]);
+      out.as<T>()[i] = T((pictures.as<std::uint8_t>()[i] / 255.0 - mean.as<T>()[i % channels]) /
+                         std.as<T>()[i % channels]);
   });
 }
 
@@ -61,7 +64,8 @@ void ReferenceBackend::conv2d(View x_, View w_, const Conv2dGeometry& g, View y_
             double sum = 0;
             for (Index kh = 0; kh < g.kernel; kh++)
               for (Index kw = 0; kw < g.kernel; kw++)
-                if (const T* in = x.at(n, h * g.stride + kh - g.padding, v * g.stride + kw - g.padding)) {
+                if (const T* in =
+                        x.at(n, h * g.stride + kh - g.padding, v * g.stride + kw - g.padding)) {
                   const T* filter = w.at(o, kh, kw);
                   for (Index i = 0; i < x.c; i++) sum += double(in[i]) * filter[i];
                 }
@@ -70,7 +74,8 @@ void ReferenceBackend::conv2d(View x_, View w_, const Conv2dGeometry& g, View y_
   });
 }
 
-// dx[n,h,w,i] = Σ dy[n,h',w',o] w[o,kh,kw,i] over all (h',w',kh,kw) with h = h's + kh − p, w = w's + kw − p
+// dx[n,h,w,i] = Σ dy[n,h',w',o] w[o,kh,kw,i] over all (h',w',kh,kw) with h = h's + kh − p, w = w's
+// + kw − p
 void ReferenceBackend::conv2d_backward_data(View dy_, View w_, const Conv2dGeometry& g, View dx_) {
   with_real(dx_.dtype, [&](auto real) {
     using T = decltype(real);
@@ -96,7 +101,8 @@ void ReferenceBackend::conv2d_backward_data(View dy_, View w_, const Conv2dGeome
 }
 
 // dw[o,kh,kw,i] = Σ_{n,h',w'} dy[n,h',w',o] x[n, h's + kh − p, w's + kw − p, i]
-void ReferenceBackend::conv2d_backward_filter(View x_, View dy_, const Conv2dGeometry& g, View dw_) {
+void ReferenceBackend::conv2d_backward_filter(View x_, View dy_, const Conv2dGeometry& g,
+                                              View dw_) {
   with_real(dw_.dtype, [&](auto real) {
     using T = decltype(real);
     Pictures<T> x(x_), dy(dy_), dw(dw_);
@@ -108,7 +114,8 @@ void ReferenceBackend::conv2d_backward_filter(View x_, View dy_, const Conv2dGeo
           for (Index n = 0; n < dy.n; n++)
             for (Index h = 0; h < dy.h; h++)
               for (Index v = 0; v < dy.w; v++)
-                if (const T* in = x.at(n, h * g.stride + kh - g.padding, v * g.stride + kw - g.padding)) {
+                if (const T* in =
+                        x.at(n, h * g.stride + kh - g.padding, v * g.stride + kw - g.padding)) {
                   double gradient = dy.at(n, h, v)[o];
                   for (Index i = 0; i < x.c; i++) sum[i] += gradient * in[i];
                 }
@@ -146,7 +153,8 @@ void ReferenceBackend::average_pool(View x_, const PoolGeometry& g, View y_) {
           for (Index c = 0; c < y.c; c++) {
             double sum = 0;
             for (Index kh = 0; kh < g.window; kh++)
-              for (Index kw = 0; kw < g.window; kw++) sum += x.at(n, h * g.stride + kh, v * g.stride + kw)[c];
+              for (Index kw = 0; kw < g.window; kw++)
+                sum += x.at(n, h * g.stride + kh, v * g.stride + kw)[c];
             y.at(n, h, v)[c] = T(sum / double(g.window * g.window));
           }
   });
@@ -164,14 +172,17 @@ void ReferenceBackend::average_pool_backward(View dy_, const PoolGeometry& g, Vi
           for (Index kh = 0; kh < g.window; kh++)
             for (Index kw = 0; kw < g.window; kw++) {
               Index to = dx.at(n, h * g.stride + kh, v * g.stride + kw) - dx.data;
-              for (Index c = 0; c < dy.c; c++) sum[to + c] += dy.at(n, h, v)[c] / double(g.window * g.window);
+              for (Index c = 0; c < dy.c; c++)
+                sum[to + c] += dy.at(n, h, v)[c] / double(g.window * g.window);
             }
     for (Index i = 0; i < dx_.numel(); i++) dx.data[i] = T(sum[i]);
   });
 }
 
-// targets t = (1−s)·onehot + s/classes, p = softmax(logits): loss = −1/N Σ_n Σ_c t log p, dlogits = (p − t)/N
-void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss, View dlogits) {
+// targets t = (1−s)·onehot + s/classes, p = softmax(logits): loss = −1/N Σ_n Σ_c t log p, dlogits =
+// (p − t)/N
+void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss,
+                                             View dlogits) {
   with_real(logits.dtype, [&](auto real) {
     using T = decltype(real);
     Index pictures = logits.shape[0], classes = logits.shape[1];
@@ -179,8 +190,10 @@ void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double sm
     for (Index n = 0; n < pictures; n++) {
       const T* l = logits.as<T>() + n * classes;
       Index label = labels.as<std::int32_t>()[n];
-      FISSION_CHECK(label >= 0 && label < classes, "[softmax_cross_entropy] label ", label, " of picture ", n, ", ", classes, " classes");
-      double most = l[0], sum = 0;  // log Σ exp l = most + log Σ exp(l − most), which cannot overflow
+      FISSION_CHECK(label >= 0 && label < classes, "[softmax_cross_entropy] label ", label,
+                    " of picture ", n, ", ", classes, " classes");
+      double most = l[0],
+             sum = 0;  // log Σ exp l = most + log Σ exp(l − most), which cannot overflow
       for (Index c = 1; c < classes; c++) most = l[c] > most ? l[c] : most;
       for (Index c = 0; c < classes; c++) sum += std::exp(l[c] - most);
       for (Index c = 0; c < classes; c++) {
@@ -194,8 +207,8 @@ void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double sm
   });
 }
 
-// A label's rank is the number of other logits that are not less than its own: ties count against it, and so does
-// NaN; a label whose own logit is NaN is never hit.
+// A label's rank is the number of other logits that are not less than its own: ties count against
+// it, and so does NaN; a label whose own logit is NaN is never hit.
 void ReferenceBackend::count_hits(View logits, View labels, View hits) {
   with_real(logits.dtype, [&](auto real) {
     using T = decltype(real);
@@ -203,7 +216,8 @@ void ReferenceBackend::count_hits(View logits, View labels, View hits) {
     for (Index n = 0; n < pictures; n++) {
       const T* l = logits.as<T>() + n * classes;
       Index label = labels.as<std::int32_t>()[n], rank = 0;
-      FISSION_CHECK(label >= 0 && label < classes, "[count_hits] label ", label, " of picture ", n, ", ", classes, " classes");
+      FISSION_CHECK(label >= 0 && label < classes, "[count_hits] label ", label, " of picture ", n,
+                    ", ", classes, " classes");
       for (Index c = 0; c < classes; c++) rank += c != label && !(l[c] < l[label]);
       bool number = l[label] == l[label];
       hits.as<std::int32_t>()[0] += number && rank < 1;
@@ -212,8 +226,10 @@ void ReferenceBackend::count_hits(View logits, View labels, View hits) {
   });
 }
 
-// g' = g + wd·p (the first `decayed` only); b = μ b + g'; p −= lr·b, nesterov: p −= lr (g' + μ b). g stays as it is.
-void ReferenceBackend::sgd(View p, View g, View b, View lr, double momentum, double decay, Index decayed, bool nesterov) {
+// g' = g + wd·p (the first `decayed` only); b = μ b + g'; p −= lr·b, nesterov: p −= lr (g' + μ b).
+// g stays as it is.
+void ReferenceBackend::sgd(View p, View g, View b, View lr, double momentum, double decay,
+                           Index decayed, bool nesterov) {
   with_real(p.dtype, [&](auto real) {
     using T = decltype(real);
     double rate = lr.as<T>()[0];
@@ -228,7 +244,8 @@ void ReferenceBackend::sgd(View p, View g, View b, View lr, double momentum, dou
 }
 
 // s = α s + (1−α) g²; b = μ b + g/(√s + eps); p −= lr·b
-void ReferenceBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha, double momentum, double eps) {
+void ReferenceBackend::rmsprop(View p, View g, View s, View b, View lr, double alpha,
+                               double momentum, double eps) {
   with_real(p.dtype, [&](auto real) {
     using T = decltype(real);
     double rate = lr.as<T>()[0];
@@ -243,7 +260,8 @@ void ReferenceBackend::rmsprop(View p, View g, View s, View b, View lr, double a
   });
 }
 
-// E10: R = vᵀSv / vᵀv; E11: ∇R = 2 (Sv·vᵀv − v·vᵀSv) / (vᵀv)². Outside the rows the gradient stays as it is.
+// E10: R = vᵀSv / vᵀv; E11: ∇R = 2 (Sv·vᵀv − v·vᵀSv) / (vᵀv)². Outside the rows the gradient stays
+// as it is.
 void ReferenceBackend::rayleigh(View v_, View s_v_, View rows, View quotient, View gradient) {
   with_real(v_.dtype, [&](auto real) {
     using T = decltype(real);
@@ -253,7 +271,8 @@ void ReferenceBackend::rayleigh(View v_, View s_v_, View rows, View quotient, Vi
       double vv = 0, vsv = 0;
       for (Index i = 0; i < length; i++) vv += double(v[i]) * v[i], vsv += double(v[i]) * s_v[i];
       if (quotient) quotient.as<T>()[r] = T(vsv / vv);
-      for (Index i = 0; gradient && i < length; i++) gradient.as<T>()[first + i] = T(2 * (s_v[i] * vv - v[i] * vsv) / (vv * vv));
+      for (Index i = 0; gradient && i < length; i++)
+        gradient.as<T>()[first + i] = T(2 * (s_v[i] * vv - v[i] * vsv) / (vv * vv));
     }
   });
 }
@@ -271,14 +290,16 @@ void ReferenceBackend::normalise_rows(View v_, View rows) {
   });
 }
 
-void ReferenceBackend::gather(View in, View row, View row_scale, View column, View column_scale, View out) {
+void ReferenceBackend::gather(View in, View row, View row_scale, View column, View column_scale,
+                              View out) {
   with_real(out.dtype, [&](auto real) {
     using T = decltype(real);
     Index inner = in.shape[1], columns = in.shape[2];
     for (Index r = 0; r < out.shape[0]; r++)
       for (Index k = 0; k < inner; k++)
         for (Index c = 0; c < out.shape[2]; c++) {
-          Index from = (row.as<std::int32_t>()[r] * inner + k) * columns + column.as<std::int32_t>()[c];
+          Index from =
+              (row.as<std::int32_t>()[r] * inner + k) * columns + column.as<std::int32_t>()[c];
           double scale = double(row_scale.as<T>()[r]) * column_scale.as<T>()[c];
           out.as<T>()[(r * inner + k) * out.shape[2] + c] = T(scale * in.as<T>()[from]);
         }

@@ -1,4 +1,5 @@
-// Facts of the graph itself: what is kept, what is dropped and rebuilt, what goes back, who is called.
+// Facts of the graph itself: what is kept, what is dropped and rebuilt, what goes back, who is
+// called.
 #include "autograd/functions.h"
 
 #include "tests/small_network.h"
@@ -8,8 +9,12 @@ using namespace fission::testing;
 
 namespace {
 std::size_t in_use() { return open_backend("reference").arena(Memory::device).statistics().in_use; }
-Variable loss_of(Small& s, Trace* trace = nullptr) { return cross_entropy(s.network->forward(Variable(s.x), trace), s.y, 0); }
-Tensor vector(const std::vector<double>& values) { return Tensor::from(open_backend("reference"), {1, Index(values.size())}, values); }
+Variable loss_of(Small& s, Trace* trace = nullptr) {
+  return cross_entropy(s.network->forward(Variable(s.x), trace), s.y, 0);
+}
+Tensor vector(const std::vector<double>& values) {
+  return Tensor::from(open_backend("reference"), {1, Index(values.size())}, values);
+}
 Variable parameter(const std::vector<double>& values) {
   return Variable::parameter(vector(values), vector(std::vector<double>(values.size(), 7)));
 }
@@ -20,7 +25,8 @@ Variable sum(const Variable& x) {  // (1,n) → (1,1)
 }
 }  // namespace
 
-TEST_CASE("autograd: a batch norm's activation is dropped after its use, the pre-activation is kept") {
+TEST_CASE(
+    "autograd: a batch norm's activation is dropped after its use, the pre-activation is kept") {
   Small s;
   Trace trace;
   Variable loss = loss_of(s, &trace);
@@ -45,7 +51,8 @@ TEST_CASE("autograd: a training step keeps one activation-sized tensor a layer")
   Trace trace;
   Variable loss = loss_of(s, &trace);
   for (const TraceEntry& e : trace) one_each += e.y.value().bytes();
-  // beside them: batch statistics, logits, and rounding of allocations to 256 bytes: some tensors of a few channels a layer
+  // beside them: batch statistics, logits, and rounding of allocations to 256 bytes: some tensors
+  // of a few channels a layer
   CHECK(in_use() - before < one_each + trace.size() * 1024);
 }
 TEST_CASE("autograd: after backward only the loss is left") {
@@ -60,14 +67,18 @@ TEST_CASE("autograd: after backward only the loss is left") {
   }
   CHECK(in_use() == before);
 }
-TEST_CASE("autograd: rules that hold their own variables go with the rest, whether the last one throws, or sends nothing on") {
+TEST_CASE(
+    "autograd: rules that hold their own variables go with the rest, whether the last one throws, "
+    "or sends nothing on") {
   Small s;
   const std::size_t before = in_use();
   for (bool throws : {true, false}) {
     Trace trace;
     Variable loss = loss_of(s, &trace);
     for (const TraceEntry& e : trace)
-      e.a.replace_backward([a = e.a, throws](Tensor) { if (throws) throw OutOfMemory("no more"); });
+      e.a.replace_backward([a = e.a, throws](Tensor) {
+        if (throws) throw OutOfMemory("no more");
+      });
     if (throws) CHECK_THROWS_AS(backward(loss), OutOfMemory);
     else backward(loss);
   }
@@ -90,7 +101,9 @@ TEST_CASE("autograd: in mode none nothing is recorded") {
   CHECK(!loss.requires_grad());
   for (const TraceEntry& e : trace) CHECK(!e.y.node().backward);
 }
-TEST_CASE("autograd: in mode activations no gradient of a parameter is made, and the activations' are those of mode all") {
+TEST_CASE(
+    "autograd: in mode activations no gradient of a parameter is made, and the activations' are "
+    "those of mode all") {
   Small s;
   std::vector<std::vector<double>> seen[2];
   for (int i : {0, 1}) {
@@ -101,7 +114,9 @@ TEST_CASE("autograd: in mode activations no gradient of a parameter is made, and
     Trace trace;
     Variable loss = loss_of(s, &trace);
     for (const TraceEntry& e : trace)
-      e.a.replace_backward([&, i, rule = e.a.node().backward](Tensor delta) { seen[i].push_back(delta.to_host()), rule(delta); });
+      e.a.replace_backward([&, i, rule = e.a.node().backward](Tensor delta) {
+        seen[i].push_back(delta.to_host()), rule(delta);
+      });
     trace.clear();
     backward(loss);
     CHECK((largest(s.network->gradients().to_host()) == 7) == (i == 1));
@@ -134,15 +149,20 @@ TEST_CASE("autograd: a parameter's gradient lands in its place, and replaces wha
   backward(sum(p));  // not cleared: it adds up
   CHECK(place.to_host() == std::vector<double>{3, 3});
 }
-TEST_CASE("autograd: a replaced rule gets the gradient once, in its turn, and a gradient that it keeps is not written into") {
+TEST_CASE(
+    "autograd: a replaced rule gets the gradient once, in its turn, and a gradient that it keeps "
+    "is not written into") {
   Small s;
   Trace trace;
   Variable loss = loss_of(s, &trace);
   std::vector<std::string> order;
   Tensor kept;
   std::vector<double> then;
-  trace[5].a.replace_backward([&, rule = trace[5].a.node().backward](Tensor g) { order.push_back("5"), kept = g, then = g.to_host(), rule(g); });
-  trace[4].a.replace_backward([&, rule = trace[4].a.node().backward](Tensor g) { order.push_back("4"), rule(g); });
+  trace[5].a.replace_backward([&, rule = trace[5].a.node().backward](Tensor g) {
+    order.push_back("5"), kept = g, then = g.to_host(), rule(g);
+  });
+  trace[4].a.replace_backward(
+      [&, rule = trace[4].a.node().backward](Tensor g) { order.push_back("4"), rule(g); });
   backward(loss);
   CHECK(order == std::vector<std::string>{"5", "4"});
   CHECK(kept.to_host() == then);  // the rules of what lies below did not write into it
@@ -157,13 +177,19 @@ TEST_CASE("autograd: parameters that no gradient reached get zero from finish_st
   CHECK(largest(s.network->gradients().to_host()) == 0);
 }
 TEST_CASE("autograd: backward of more than one element is refused") {
-  CHECK_THROWS_WITH_AS(backward(parameter({1, 2})), doctest::Contains("the loss has shape (1,2), not one element"), InvariantError);
+  CHECK_THROWS_WITH_AS(backward(parameter({1, 2})),
+                       doctest::Contains("the loss has shape (1,2), not one element"),
+                       InvariantError);
 }
-TEST_CASE("autograd: a cross-entropy inside another loss is refused, for its rule takes no factor") {
+TEST_CASE(
+    "autograd: a cross-entropy inside another loss is refused, for its rule takes no factor") {
   Variable logits = parameter({1, 2});
-  Variable loss = cross_entropy(logits, Tensor::from(open_backend("reference"), {1}, std::vector<std::int32_t>{0}), 0);
-  CHECK_THROWS_WITH_AS(backward(add(loss, loss)), doctest::Contains("cross-entropy inside"), InvariantError);
+  Variable loss = cross_entropy(
+      logits, Tensor::from(open_backend("reference"), {1}, std::vector<std::int32_t>{0}), 0);
+  CHECK_THROWS_WITH_AS(backward(add(loss, loss)), doctest::Contains("cross-entropy inside"),
+                       InvariantError);
 }
 TEST_CASE("autograd: a gradient of another shape is refused") {
-  CHECK_THROWS_WITH_AS(parameter({1, 2}).accumulate(vector({1})), doctest::Contains("gradient (1,1) for value (1,2)"), InvariantError);
+  CHECK_THROWS_WITH_AS(parameter({1, 2}).accumulate(vector({1})),
+                       doctest::Contains("gradient (1,1) for value (1,2)"), InvariantError);
 }

@@ -1,5 +1,6 @@
-// Facts of the CUDA backend, run by the double: every operation, whole steps of both networks, what a step costs in launches, waits and
-// memory, and that a recorded step can be replayed. The double throws where anything was done that a GPU need not have forgiven.
+// Facts of the CUDA backend, run by the double: every operation, whole steps of both networks, what
+// a step costs in launches, waits and memory, and that a recorded step can be replayed. The double
+// throws where anything was done that a GPU need not have forgiven.
 #include "tests/cuda/module.h"
 #include "tests/runners/program.h"
 #include "tests/training_steps.h"
@@ -21,9 +22,15 @@ void clear_counts() { DOUBLE_FUNCTION(fission_double_clear_counts)(); }
 std::string failure() { return DOUBLE_FUNCTION(fission_double_failure)(); }
 
 const std::vector<const char*> orders = {"fibers=up,streams=late", "fibers=down,streams=early"};
-const std::vector<const char*> waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaEventQuery"};
-const std::vector<const char*> launches = {"launch", "cublasSgemm", "cudnnConvolutionForward", "cudnnConvolutionBackwardData",
-                                           "cudnnConvolutionBackwardFilter", "cudaMemcpyAsync", "cudaMemsetAsync"};
+const std::vector<const char*> waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize",
+                                        "cudaEventSynchronize", "cudaEventQuery"};
+const std::vector<const char*> launches = {"launch",
+                                           "cublasSgemm",
+                                           "cudnnConvolutionForward",
+                                           "cudnnConvolutionBackwardData",
+                                           "cudnnConvolutionBackwardFilter",
+                                           "cudaMemcpyAsync",
+                                           "cudaMemsetAsync"};
 
 // What two training steps and an RQ-SGD step lead to
 struct Outcome {
@@ -33,7 +40,8 @@ struct Outcome {
     steps.train();
     momentum = steps.sgd.buffer().to_host();  // which is the first step's gradient, and the decay
     steps.rayleigh();
-    products = steps.descent.products().to_host(), quotients = steps.descent.quotients().to_host(), v = steps.descent.v().to_host();
+    products = steps.descent.products().to_host(), quotients = steps.descent.quotients().to_host(),
+    v = steps.descent.v().to_host();
     steps.train();
     parameters = steps.parameters(), statistics = steps.s.network->statistics().to_host();
   }
@@ -41,22 +49,32 @@ struct Outcome {
 
 }  // namespace
 
-TEST_CASE("cuda: every operation agrees with the reference, in both orders of threads and of streams" * doctest::skip(!have_double())) {
-  EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"), module("FISSION_CUDA_MODULE", double_path());
+TEST_CASE(
+    "cuda: every operation agrees with the reference, in both orders of threads and of streams" *
+    doctest::skip(!have_double())) {
+  EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"),
+      module("FISSION_CUDA_MODULE", double_path());
   for (const char* order : orders) {
     EnvironmentVariable settings("FISSION_DOUBLE", order);
-    test::Ended e = test::launch("tests", {"-tc=backends: every operation agrees with the reference,backends: copies arrive*,backends: the same operation twice*"});
+    test::Ended e =
+        test::launch("tests", {"-tc=backends: every operation agrees with the reference,backends: "
+                               "copies arrive*,backends: the same operation twice*"});
     INFO(order, "\n", e.out, e.err);
     CHECK(e.status == 0);
     CHECK(e.out.find("3 passed") != std::string::npos);
   }
 }
 
-TEST_CASE("cuda: all of that holds where cuDNN serves every convolution, has no workspace, or is timed against the kernels" * doctest::skip(!have_double())) {
-  EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"), module("FISSION_CUDA_MODULE", double_path());
+TEST_CASE(
+    "cuda: all of that holds where cuDNN serves every convolution, has no workspace, or is timed "
+    "against the kernels" *
+    doctest::skip(!have_double())) {
+  EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"),
+      module("FISSION_CUDA_MODULE", double_path());
   for (const char* settings : {"cudnn", "cudnn,workspace=0", "autotune", "cudnn,autotune"}) {
     EnvironmentVariable how("FISSION_TEST_SETTINGS", settings);
-    const std::string steps = "cuda: whole training*,cuda: training and RQ-SGD steps*", operations = "backends: every operation agrees with the reference,";
+    const std::string steps = "cuda: whole training*,cuda: training and RQ-SGD steps*",
+                      operations = "backends: every operation agrees with the reference,";
     const bool all = settings == std::string("cudnn");
     test::Ended e = test::launch("tests", {"-tc=" + (all ? operations : "") + steps});
     INFO(settings, "\n", e.out, e.err);
@@ -65,7 +83,8 @@ TEST_CASE("cuda: all of that holds where cuDNN serves every convolution, has no 
   }
 }
 
-TEST_CASE("cuda: whole training and RQ-SGD steps agree with the reference, operation by operation" * doctest::skip(!have_double())) {
+TEST_CASE("cuda: whole training and RQ-SGD steps agree with the reference, operation by operation" *
+          doctest::skip(!have_double())) {
   for (const std::vector<Index>& widths : small_models) {
     Steps steps({double_backend("check:cuda"), DType::f32}, widths);
     for (int i = 0; i < 2; i++) steps.train(), steps.rayleigh();
@@ -73,8 +92,10 @@ TEST_CASE("cuda: whole training and RQ-SGD steps agree with the reference, opera
   CHECK(failure() == "");
 }
 
-TEST_CASE("cuda: training and RQ-SGD steps of both networks agree with the reference, and give the same bits in both orders" *
-          doctest::skip(!have_double())) {
+TEST_CASE(
+    "cuda: training and RQ-SGD steps of both networks agree with the reference, and give the same "
+    "bits in both orders" *
+    doctest::skip(!have_double())) {
   for (const std::vector<Index>& widths : small_models) {
     Outcome expected(open_backend("reference"), DType::f64, widths);
     std::vector<Outcome> got;
@@ -83,7 +104,8 @@ TEST_CASE("cuda: training and RQ-SGD steps of both networks agree with the refer
       got.emplace_back(double_backend(), DType::f32, widths);
     }
     set(orders[0]);
-    // Within 30 times of what f32 costs the reference backend, which adds one after the other: 12 times was measured, for V1's quotients
+    // Within 30 times of what f32 costs the reference backend, which adds one after the other: 12
+    // times was measured, for V1's quotients
     Outcome plain(open_backend("reference"), DType::f32, widths);
     auto check = [&](const char* what, std::vector<double> Outcome::*part) {
       INFO(what);
@@ -103,7 +125,8 @@ TEST_CASE("cuda: training and RQ-SGD steps of both networks agree with the refer
   CHECK(failure() == "");
 }
 
-// A build with the address sanitizer takes every block of memory from the system, and waits before it gives one back.
+// A build with the address sanitizer takes every block of memory from the system, and waits before
+// it gives one back.
 TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes nothing anew" *
           doctest::skip(!have_double() || test::instrumented())) {
   for (const std::vector<Index>& widths : small_models) {
@@ -116,10 +139,13 @@ TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes 
     const std::string all = counts();
     INFO(all);
     CHECK(count(waits) == 0);
-    CHECK(count({"cudaMalloc", "cudaFree", "cudaMallocHost", "cudaHostAlloc", "cudaFreeHost"}) == 0);
-    CHECK(count({"cudaStreamCreateWithFlags", "cudaEventCreateWithFlags", "cublasCreate", "cudnnCreate"}) == 0);
+    CHECK(count({"cudaMalloc", "cudaFree", "cudaMallocHost", "cudaHostAlloc", "cudaFreeHost"}) ==
+          0);
+    CHECK(count({"cudaStreamCreateWithFlags", "cudaEventCreateWithFlags", "cublasCreate",
+                 "cudnnCreate"}) == 0);
     CHECK(count({"cublasSetStream", "cublasSetWorkspace"}) == 0);
-    CHECK(count({"cudnnGetConvolutionForwardAlgorithm_v7", "cudnnGetConvolutionBackwardDataAlgorithm_v7",
+    CHECK(count({"cudnnGetConvolutionForwardAlgorithm_v7",
+                 "cudnnGetConvolutionBackwardDataAlgorithm_v7",
                  "cudnnGetConvolutionBackwardFilterAlgorithm_v7"}) == 0);
     CHECK(double_backend().arena(Memory::device).statistics().in_use == used);
     clear_counts();
@@ -129,7 +155,8 @@ TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes 
   }
 }
 
-TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward and backward" * doctest::skip(!have_double())) {
+TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward and backward" *
+          doctest::skip(!have_double())) {
   for (const std::vector<Index>& widths : small_models) {
     Steps steps({double_backend(), DType::f32}, widths);
     steps.train();
@@ -141,7 +168,8 @@ TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward
   }
 }
 
-TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!have_double() || test::instrumented())) {
+TEST_CASE("cuda: a recorded step, replayed, is a second step" *
+          doctest::skip(!have_double() || test::instrumented())) {
   for (const std::vector<Index>& widths : small_models) {
     Backend& b = double_backend();
     std::vector<double> parameters[2], v[2], hits[2];
@@ -155,7 +183,8 @@ TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!h
       if (replayed) DOUBLE_FUNCTION(fission_double_record)(0);
       b.synchronize();
       replayed ? DOUBLE_FUNCTION(fission_double_replay)() : both();
-      parameters[replayed] = steps.parameters(), v[replayed] = steps.descent.v().to_host(), hits[replayed] = steps.meter.hits().to_host();
+      parameters[replayed] = steps.parameters(), v[replayed] = steps.descent.v().to_host(),
+      hits[replayed] = steps.meter.hits().to_host();
     }
     CHECK(parameters[0] == parameters[1]);
     CHECK(v[0] == v[1]);
@@ -163,7 +192,8 @@ TEST_CASE("cuda: a recorded step, replayed, is a second step" * doctest::skip(!h
   }
 }
 
-TEST_CASE("cuda: what a network took of the device's memory is given back" * doctest::skip(!have_double())) {
+TEST_CASE("cuda: what a network took of the device's memory is given back" *
+          doctest::skip(!have_double())) {
   Backend& b = double_backend();
   auto used = [&] { return b.arena(Memory::device).statistics().in_use; };
   { Steps({b, DType::f32}).train(); }  // cuBLAS's workspace stays

@@ -1,7 +1,8 @@
-// The module that holds the CUDA backend and the double (fission_cuda_double.so, beside the tests): its functions, and its backend as "cuda".
+// The module that holds the CUDA backend and the double (fission_cuda_double.so, beside the tests):
+// its functions, and its backend as "cuda".
 #pragma once
-#include <doctest/doctest.h>
 #include <dlfcn.h>
+#include <doctest/doctest.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,9 +15,12 @@
 
 namespace fission::testing {
 
-inline std::string double_path() { return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "fission_cuda_double.so").string(); }
-// Not where the CUDA headers are missing, so that make could not build it, and not under the thread sanitizer, which does not
-// know the emulator's fibers: such tests are skipped.
+inline std::string double_path() {
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "fission_cuda_double.so")
+      .string();
+}
+// Not where the CUDA headers are missing, so that make could not build it, and not under the thread
+// sanitizer, which does not know the emulator's fibers: such tests are skipped.
 #if defined(__SANITIZE_THREAD__)
 inline bool have_double() { return false; }
 #else
@@ -30,12 +34,15 @@ inline void* double_function(const char* name) {
   REQUIRE_MESSAGE(function, name);
   return function;
 }
-#define DOUBLE_FUNCTION(name) reinterpret_cast<decltype(&::name)>(::fission::testing::double_function(#name))
+#define DOUBLE_FUNCTION(name) \
+  reinterpret_cast<decltype(&::name)>(::fission::testing::double_function(#name))
 
-// A variable of the environment, for this object's life: the programs that are launched meanwhile see it
+// A variable of the environment, for this object's life: the programs that are launched meanwhile
+// see it
 class EnvironmentVariable {
  public:
-  EnvironmentVariable(const char* name, const std::string& value) : name_(name), before_(std::getenv(name) ? std::getenv(name) : "") {
+  EnvironmentVariable(const char* name, const std::string& value)
+      : name_(name), before_(std::getenv(name) ? std::getenv(name) : "") {
     setenv(name, value.c_str(), 1);
   }
   ~EnvironmentVariable() { before_.empty() ? unsetenv(name_) : setenv(name_, before_.c_str(), 1); }

@@ -1,5 +1,6 @@
-// Facts of machines on which a GPU cannot be used, told by whole programs that the double lies to: one line each, status 2, and nothing begun;
-// --device auto takes the CPU and says why. And of a GPU that fails amid a run: the checkpoint is whole, and the same command goes on.
+// Facts of machines on which a GPU cannot be used, told by whole programs that the double lies to:
+// one line each, status 2, and nothing begun; --device auto takes the CPU and says why. And of a
+// GPU that fails amid a run: the checkpoint is whole, and the same command goes on.
 #include "tensor/cuda/open.h"
 #include "tests/cuda/module.h"
 #include "tests/runners/growth.h"
@@ -10,7 +11,8 @@ using testing::double_path, testing::EnvironmentVariable, testing::have_double;
 
 namespace {
 
-Ended grow(const std::string& out, const Arguments& more, const std::string& settings, const std::string& module = double_path()) {
+Ended grow(const std::string& out, const Arguments& more, const std::string& settings,
+           const std::string& module = double_path()) {
   EnvironmentVariable where("FISSION_CUDA_MODULE", module), how("FISSION_DOUBLE", settings);
   return launch("cifar", tiny_growth(out, more));
 }
@@ -35,11 +37,13 @@ const Case cases[] = {
 
 }  // namespace
 
-TEST_CASE("no gpu: each way of having none is one line, and nothing is begun" * doctest::skip(!have_double())) {
+TEST_CASE("no gpu: each way of having none is one line, and nothing is begun" *
+          doctest::skip(!have_double())) {
   for (const Case& c : cases) {
     CAPTURE(std::string(c.settings));
     Folder folder;
-    check_refused(grow(folder / "run", {"--device", c.device}, c.settings), {std::string("[device] "), c.line});
+    check_refused(grow(folder / "run", {"--device", c.device}, c.settings),
+                  {std::string("[device] "), c.line});
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
   }
 }
@@ -47,25 +51,31 @@ TEST_CASE("no gpu: each way of having none is one line, and nothing is begun" * 
 TEST_CASE("no gpu: a module that is not there, or is none, is one line") {
   Folder folder;
   const std::string text = folder.write("fission_cuda.so", Bytes{'n', 'o', 'n', 'e'});
-  check_refused(grow(folder / "run", {"--device", "cuda"}, "", "/nowhere/fission_cuda.so"), {"[device] cuda: /nowhere/fission_cuda.so is not there"});
-  check_refused(grow(folder / "run", {"--device", "cuda"}, "", text), {"[device] cuda: " + text + " cannot be loaded: "});
+  check_refused(grow(folder / "run", {"--device", "cuda"}, "", "/nowhere/fission_cuda.so"),
+                {"[device] cuda: /nowhere/fission_cuda.so is not there"});
+  check_refused(grow(folder / "run", {"--device", "cuda"}, "", text),
+                {"[device] cuda: " + text + " cannot be loaded: "});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
 
-TEST_CASE("no gpu: cuDNN there at the build and gone at the run is one line that names it" * doctest::skip(!have_double())) {
+TEST_CASE("no gpu: cuDNN there at the build and gone at the run is one line that names it" *
+          doctest::skip(!have_double())) {
   Folder folder;
   std::ifstream file(double_path(), std::ios::binary);
-  Bytes module(std::istreambuf_iterator<char>(file), {});  // with another name for the library it needs
+  Bytes module(std::istreambuf_iterator<char>(file),
+               {});  // with another name for the library it needs
   const std::string needed = "libcudnn.so.", gone = "libgoner.so.";
   auto at = std::search(module.begin(), module.end(), needed.begin(), needed.end());
   REQUIRE(at != module.end());
   std::copy(gone.begin(), gone.end(), at);
   const std::string path = folder.write("fission_cuda.so", module);
-  check_refused(grow(folder / "run", {"--device", "cuda"}, "", path), {"[device] cuda: " + path + " cannot be loaded: libgoner.so.", "LD_LIBRARY_PATH"});
+  check_refused(grow(folder / "run", {"--device", "cuda"}, "", path),
+                {"[device] cuda: " + path + " cannot be loaded: libgoner.so.", "LD_LIBRARY_PATH"});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
 
-TEST_CASE("no gpu: a module of another build is refused before anything else is asked of it" * doctest::skip(!have_double())) {
+TEST_CASE("no gpu: a module of another build is refused before anything else is asked of it" *
+          doctest::skip(!have_double())) {
   DeviceSettings settings;
   std::string why;
   auto entry = reinterpret_cast<cuda::ModuleEntry>(testing::double_function(cuda::module_entry));
@@ -81,22 +91,27 @@ TEST_CASE("no gpu: --device auto takes the CPU, and says why" * doctest::skip(!h
   CHECK(is_one_line(e.err));
 }
 
-TEST_CASE("no gpu: a full device is said with what was asked, held and free" * doctest::skip(!have_double())) {
+TEST_CASE("no gpu: a full device is said with what was asked, held and free" *
+          doctest::skip(!have_double())) {
   Folder folder;
   for (const Arguments& more : {Arguments{}, Arguments{"--memory-limit", "12M"}}) {
-    Ended e = grow(folder / "run", Arguments{"--device", "cuda"} + more, more.empty() ? "memory=12000000" : "");
+    Ended e = grow(folder / "run", Arguments{"--device", "cuda"} + more,
+                   more.empty() ? "memory=12000000" : "");
     INFO(e.err);
     CHECK(e.status == 2);
     CHECK(is_one_line(e.err));
-    for (const char* part : {"[memory] cuda:0 (", " asked for, ", " in use, ", " held", "expected a smaller batch", "; of this step's ", " would fit"}) {
+    for (const char* part : {"[memory] cuda:0 (", " asked for, ", " in use, ", " held",
+                             "expected a smaller batch", "; of this step's ", " would fit"}) {
       CAPTURE(std::string(part));
       CHECK(e.err.find(part) != std::string::npos);
     }
   }
 }
 
-TEST_CASE("no gpu: a device that is lost amid a run leaves the checkpoint whole, and the same command goes on to the same end" *
-          doctest::skip(!have_double())) {
+TEST_CASE(
+    "no gpu: a device that is lost amid a run leaves the checkpoint whole, and the same command "
+    "goes on to the same end" *
+    doctest::skip(!have_double())) {
   Folder folder;
   const Arguments how{"--device", "cuda", "--checkpoint-minutes", "0"};
   Ended alone = grow(folder / "alone", how, "");

@@ -1,7 +1,8 @@
-// The double of CUDA is shown to be strict: every kind of mistake, planted in mistakes.cpp, is caught by it, with a text that says what was
-// done; and work that is right passes. Each runs in a process of its own, because some mistakes end one.
-#include <doctest/doctest.h>
+// The double of CUDA is shown to be strict: every kind of mistake, planted in mistakes.cpp, is
+// caught by it, with a text that says what was done; and work that is right passes. Each runs in a
+// process of its own, because some mistakes end one.
 #include <dlfcn.h>
+#include <doctest/doctest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,7 +15,9 @@ using namespace fission::testing;
 
 namespace {
 
-const mistakes::Mistake* all() { return reinterpret_cast<mistakes::List>(double_function("fission_mistakes"))(); }
+const mistakes::Mistake* all() {
+  return reinterpret_cast<mistakes::List>(double_function("fission_mistakes"))();
+}
 
 std::string said_by(void (*make)()) {  // what it threw, and what the process wrote as it died
   int ends[2];
@@ -35,7 +38,8 @@ std::string said_by(void (*make)()) {  // what it threw, and what the process wr
   close(ends[1]);
   std::string said;
   char buffer[1024];
-  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) said.append(buffer, std::size_t(n));
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    said.append(buffer, std::size_t(n));
   close(ends[0]);
   waitpid(child, nullptr, 0);
   return said;
@@ -43,7 +47,8 @@ std::string said_by(void (*make)()) {  // what it threw, and what the process wr
 
 }  // namespace
 
-TEST_CASE("cuda double: each planted mistake is caught, and what is right is not" * doctest::skip(!have_double())) {
+TEST_CASE("cuda double: each planted mistake is caught, and what is right is not" *
+          doctest::skip(!have_double())) {
   int count = 0;
   for (const mistakes::Mistake* m = all(); m->name; m++, count++) {
     std::string said = said_by(m->make), wanted = m->caught;

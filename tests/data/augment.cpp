@@ -19,9 +19,7 @@ Bytes cropped(const Bytes& picture, Index height, Index width, Index channels, C
 }  // namespace
 
 TEST_CASE("augment: a crop shifts the picture and black comes in") {
-  Bytes p = {1, 2, 3,
-             4, 5, 6,
-             7, 8, 9};
+  Bytes p = {1, 2, 3, 4, 5, 6, 7, 8, 9};
   CHECK(cropped(p, 3, 3, 1, {0, 0, false}) == p);
   CHECK(cropped(p, 3, 3, 1, {1, 0, false}) == Bytes{4, 5, 6, 7, 8, 9, 0, 0, 0});
   CHECK(cropped(p, 3, 3, 1, {-1, 0, false}) == Bytes{0, 0, 0, 1, 2, 3, 4, 5, 6});
@@ -37,21 +35,26 @@ TEST_CASE("augment: a mirror comes after the crop") {
 TEST_CASE("augment: pixels stay whole when mirrored, for 1, 2, 3 and 4 channels") {
   CHECK(cropped({1, 2, 3, 4}, 1, 4, 1, {0, 0, true}) == Bytes{4, 3, 2, 1});
   CHECK(cropped({1, 2, 3, 4, 5, 6}, 1, 3, 2, {0, 0, true}) == Bytes{5, 6, 3, 4, 1, 2});
-  CHECK(cropped({1, 2, 3, 4, 5, 6, 7, 8, 9}, 1, 3, 3, {0, 0, true}) == Bytes{7, 8, 9, 4, 5, 6, 1, 2, 3});
+  CHECK(cropped({1, 2, 3, 4, 5, 6, 7, 8, 9}, 1, 3, 3, {0, 0, true}) ==
+        Bytes{7, 8, 9, 4, 5, 6, 1, 2, 3});
   CHECK(cropped({1, 2, 3, 4, 5, 6, 7, 8}, 1, 2, 4, {0, 0, true}) == Bytes{5, 6, 7, 8, 1, 2, 3, 4});
 }
 
-TEST_CASE("augment: a mirrored crop is the crop with its columns in reverse order, for every size and shift") {
+TEST_CASE(
+    "augment: a mirrored crop is the crop with its columns in reverse order, for every size and "
+    "shift") {
   Index wrong = 0;
   for (Index channels : {1, 2, 3, 4})
     for (Index width : {1, 2, 3, 7})
       for (Index dx = -width; dx <= width; dx++) {
-        Bytes p = noise(std::size_t(3 * width * channels)), plain = cropped(p, 3, width, channels, {1, dx, false});
+        Bytes p = noise(std::size_t(3 * width * channels)),
+              plain = cropped(p, 3, width, channels, {1, dx, false});
         Bytes mirrored = cropped(p, 3, width, channels, {1, dx, true});
         for (Index y = 0; y < 3; y++)
           for (Index x = 0; x < width; x++)
             for (Index c = 0; c < channels; c++)
-              wrong += mirrored[(y * width + x) * channels + c] != plain[(y * width + width - 1 - x) * channels + c];
+              wrong += mirrored[(y * width + x) * channels + c] !=
+                       plain[(y * width + width - 1 - x) * channels + c];
       }
   CHECK(wrong == 0);
 }

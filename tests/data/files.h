@@ -1,4 +1,5 @@
-// What the tests of data/ share: a folder that goes away, bytes to fill files with, and the text of a refusal.
+// What the tests of data/ share: a folder that goes away, bytes to fill files with, and the text of
+// a refusal.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -22,7 +23,9 @@ class Folder {
  public:
   Folder() {
     static std::atomic<int> number{0};
-    do path_ = std::filesystem::temp_directory_path() / text("fission-test-", std::uintptr_t(&number), "-", number++);
+    do
+      path_ = std::filesystem::temp_directory_path() /
+              text("fission-test-", std::uintptr_t(&number), "-", number++);
     while (!std::filesystem::create_directory(path_));  // another process may have this one
   }
   ~Folder() {
@@ -48,9 +51,15 @@ inline Bytes operator+(Bytes a, const Bytes& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
-inline Bytes first(const Bytes& b, std::size_t n) { return Bytes(b.begin(), b.begin() + std::ptrdiff_t(n)); }
-inline Bytes big_endian(std::uint32_t v) { return {std::uint8_t(v >> 24), std::uint8_t(v >> 16), std::uint8_t(v >> 8), std::uint8_t(v)}; }
-inline Bytes little_endian(std::uint32_t v) { return {std::uint8_t(v), std::uint8_t(v >> 8), std::uint8_t(v >> 16), std::uint8_t(v >> 24)}; }
+inline Bytes first(const Bytes& b, std::size_t n) {
+  return Bytes(b.begin(), b.begin() + std::ptrdiff_t(n));
+}
+inline Bytes big_endian(std::uint32_t v) {
+  return {std::uint8_t(v >> 24), std::uint8_t(v >> 16), std::uint8_t(v >> 8), std::uint8_t(v)};
+}
+inline Bytes little_endian(std::uint32_t v) {
+  return {std::uint8_t(v), std::uint8_t(v >> 8), std::uint8_t(v >> 16), std::uint8_t(v >> 24)};
+}
 
 // Bytes that look random and are the same everywhere
 inline Bytes noise(std::size_t n, std::uint32_t seed = 1) {
@@ -65,7 +74,8 @@ inline Bytes gzip(const Bytes& content) {
   std::uint32_t crc = ~0u;
   for (std::size_t at = 0; at == 0 || at < content.size();) {
     std::size_t n = std::min<std::size_t>(content.size() - at, 65535);
-    out = out + Bytes{std::uint8_t(at + n == content.size()), std::uint8_t(n), std::uint8_t(n >> 8), std::uint8_t(~n), std::uint8_t(~n >> 8)};
+    out = out + Bytes{std::uint8_t(at + n == content.size()), std::uint8_t(n), std::uint8_t(n >> 8),
+                      std::uint8_t(~n), std::uint8_t(~n >> 8)};
     for (std::size_t i = at; i < at + n; i++) {
       out.push_back(content[i]);
       crc ^= content[i];

@@ -24,7 +24,8 @@ bool can_decode() {
 
 }  // namespace
 
-TEST_CASE("folder_pictures: evaluation is torchvision's Resize and CenterCrop, to Pillow's pixels") {
+TEST_CASE(
+    "folder_pictures: evaluation is torchvision's Resize and CenterCrop, to Pillow's pixels") {
   if (!can_decode()) return;
   Tree t(false);
   for (const char* c : {"n01", "n02", "n03"}) t.write(text("val/", c, "/x"), stored("centre/file"));
@@ -32,11 +33,12 @@ TEST_CASE("folder_pictures: evaluation is torchvision's Resize and CenterCrop, t
   o.size = 28, o.resize = 32;
   int most = largest_difference(picture_of(FolderPictures(o), 0), stored("centre/pixels"));
   CHECK(most <= (have_decoder(Decoder::libjpeg) ? 0 : 2));  // stb_image's rounding
-  o.resize = 0;  // 28·256/224
+  o.resize = 0;                                             // 28·256/224
   CHECK(picture_of(FolderPictures(o), 0).size() == 28 * 28 * 3);
   CHECK(largest_difference(picture_of(FolderPictures(o), 1), stored("centre/pixels")) == most);
   o.resize = 27;
-  check_line(refusal([&] { FolderPictures p(o); }), {"resizing to 27", "cutting out 28", "expected"});
+  check_line(refusal([&] { FolderPictures p(o); }),
+             {"resizing to 27", "cutting out 28", "expected"});
 }
 
 TEST_CASE("folder_pictures: random crops have torchvision's areas, shapes and places") {
@@ -46,25 +48,29 @@ TEST_CASE("folder_pictures: random crops have torchvision's areas, shapes and pl
   for (Index i = 0; i < n; i++) {
     RandomCrop c = draw_resized_crop(random, i, 1000, 1000);
     const Area& a = c.area;
-    REQUIRE((a.top >= 0 && a.left >= 0 && a.height > 0 && a.width > 0 && a.top + a.height <= 1000 && a.left + a.width <= 1000));
+    REQUIRE((a.top >= 0 && a.left >= 0 && a.height > 0 && a.width > 0 && a.top + a.height <= 1000 &&
+             a.left + a.width <= 1000));
     double share = double(a.height * a.width) / 1e6, aspect = double(a.width) / double(a.height);
-    REQUIRE((share > 0.079 && share < 1.001));        // rounding of the sides
+    REQUIRE((share > 0.079 && share < 1.001));  // rounding of the sides
     REQUIRE((aspect > 0.745 && aspect < 1.342));
     area += share / n, log_aspect += std::log(aspect) / n, mirrored += c.mirror;
     if (a.height < 1000) top += double(a.top) / double(1000 - a.height) / n;
   }
-  // Crops that do not fit are drawn again, so that large areas are rarer than uniform's mean .54: .4779 ± .0005, by 200000 draws of
-  // torchvision's lines in Python; here a standard error of .0037. Logarithm: uniform in ±.288 or narrower, standard error .0026.
+  // Crops that do not fit are drawn again, so that large areas are rarer than uniform's mean .54:
+  // .4779 ± .0005, by 200000 draws of torchvision's lines in Python; here a standard error of
+  // .0037. Logarithm: uniform in ±.288 or narrower, standard error .0026.
   CHECK(std::abs(area - 0.4779) < 6 * 0.0037);
   CHECK(std::abs(log_aspect) < 6 * 0.0026);
-  CHECK(std::abs(top - 0.5) < 6 * 0.0046);           // uniform in 0 … 1
-  CHECK(std::abs(mirrored - n / 2) < 6 * 32);        // standard deviation 32
+  CHECK(std::abs(top - 0.5) < 6 * 0.0046);     // uniform in 0 … 1
+  CHECK(std::abs(mirrored - n / 2) < 6 * 32);  // standard deviation 32
 }
 
-TEST_CASE("folder_pictures: where ten tries fit nowhere, the crop is the centre of the allowed shape") {
+TEST_CASE(
+    "folder_pictures: where ten tries fit nowhere, the crop is the centre of the allowed shape") {
   Random random(3, random_purpose::augmentation, 9);
   for (Index i = 0; i < 50; i++) {
-    Area wide = draw_resized_crop(random, i, 3, 1000).area, tall = draw_resized_crop(random, i, 1000, 3).area;
+    Area wide = draw_resized_crop(random, i, 3, 1000).area,
+         tall = draw_resized_crop(random, i, 1000, 3).area;
     CHECK((wide.height == 3 && wide.width == 4 && wide.top == 0 && wide.left == 498));
     CHECK((tall.height == 4 && tall.width == 3 && tall.top == 498 && tall.left == 0));
   }
@@ -82,7 +88,8 @@ TEST_CASE("folder_pictures: a training picture is its crop, decoded, resized and
     if (i >= 5 && p.folder().path(i).find("_1.") == std::string::npos) continue;
     RandomCrop crop = draw_resized_crop(random, i, 13, 19);
     Decoded d;
-    decode(file.data(), file.size(), [&](Index, Index) { return Wanted{crop.area}; }, d);
+    decode(
+        file.data(), file.size(), [&](Index, Index) { return Wanted{crop.area}; }, d);
     Bytes expected(8 * 8 * 3);
     resize(d.view, d.box, 8, 8, {0, 0, 8, 8}, crop.mirror, expected.data());
     CHECK(picture_of(p, i, &random) == expected);
@@ -106,11 +113,14 @@ TEST_CASE("folder_pictures: a decoder that the build lacks is refused") {
     ImageFolderOptions o = t.options();
     o.decoder = d;
     if (have_decoder(d)) CHECK(FolderPictures(o).shape() == Shape{15, 8, 8, 3});
-    else check_line(refusal([&] { FolderPictures p(o); }), {"this build has no", "libstb-dev", "libjpeg62-turbo-dev"});
+    else
+      check_line(refusal([&] { FolderPictures p(o); }),
+                 {"this build has no", "libstb-dev", "libjpeg62-turbo-dev"});
   }
 }
 
-TEST_CASE("folder_pictures: training skips a broken file with a line, and the next one takes its place") {
+TEST_CASE(
+    "folder_pictures: training skips a broken file with a line, and the next one takes its place") {
   if (!can_decode()) return;
   Many m(2000, {7, 8});
   m.write(Many::name(9), jpeg("420"));
@@ -124,11 +134,16 @@ TEST_CASE("folder_pictures: training skips a broken file with a line, and the ne
   CHECK(told.size() == 2);
   check_line(told[0], {"skipped", Many::name(7), "JPEG: "});
   CHECK(picture_of(p, 7, &random) == instead);
-  CHECK(told.size() == 2);  // once each
+  CHECK(told.size() == 2);                                 // once each
   RandomCrop crop = draw_resized_crop(random, 7, 13, 19);  // the skipped one's draws
   Decoded d;
   const Bytes file = jpeg("420");
-  decode(file.data(), file.size(), [&](Index, Index) { return Wanted{crop.area, 2, 2}; }, d);
+  decode(
+      file.data(), file.size(),
+      [&](Index, Index) {
+        return Wanted{crop.area, 2, 2};
+      },
+      d);
   Bytes expected(2 * 2 * 3);
   resize(d.view, d.box, 2, 2, {0, 0, 2, 2}, crop.mirror, expected.data());
   CHECK(instead == expected);
@@ -148,21 +163,26 @@ TEST_CASE("folder_pictures: more than 0.1 % of broken files stop the run") {
   Many m(1000, {3, 500});
   FolderPictures p(m.options());
   picture_of(p, 3);
-  check_line(refusal([&] { picture_of(p, 500); }), {Many::name(500), "JPEG: ", "2 of 1000 pictures", "expected at most 0.1 %", "--check-data"});
+  check_line(refusal([&] { picture_of(p, 500); }), {Many::name(500), "JPEG: ", "2 of 1000 pictures",
+                                                    "expected at most 0.1 %", "--check-data"});
   check_line(refusal([&] { picture_of(p, 500); }), {"2 of 1000"});
 }
 
-TEST_CASE("folder_pictures: where no file can be decoded the search ends, whatever share may be broken") {
+TEST_CASE(
+    "folder_pictures: where no file can be decoded the search ends, whatever share may be broken") {
   if (!can_decode()) return;
   Many m(3, {0, 1, 2});
   ImageFolderOptions o = m.options();
   o.most_broken = 1;
   FolderPictures p(o);
   for (int again = 0; again < 2; again++)
-    check_line(refusal([&] { picture_of(p, 1); }), {Many::name(0), "not one of 3 pictures can be decoded", "--check-data"});
+    check_line(refusal([&] { picture_of(p, 1); }),
+               {Many::name(0), "not one of 3 pictures can be decoded", "--check-data"});
 }
 
-TEST_CASE("folder_pictures: processes count together what they skipped, each file once, and their limit is one") {
+TEST_CASE(
+    "folder_pictures: processes count together what they skipped, each file once, and their limit "
+    "is one") {
   if (!can_decode()) return;
   Many m(1000, {3, 5, 500});
   for (double most : {0.003, 0.002}) {
@@ -173,7 +193,8 @@ TEST_CASE("folder_pictures: processes count together what they skipped, each fil
       for (Index i : met) picture_of(*p, i);
       return p;
     };
-    // Played by one: what process 1 brings to the two sums is heard by process 0, in the order of the processes
+    // Played by one: what process 1 brings to the two sums is heard by process 0, in the order of
+    // the processes
     auto first = with({3, 5}), second = with({500, 3});
     testing::Played none(1, {{2, 0}, {3, 5, 0, 0}}), both(0, {{0, 2}, {0, 0, 3, 500}});
     if (most == 0.003) {
@@ -182,12 +203,15 @@ TEST_CASE("folder_pictures: processes count together what they skipped, each fil
       CHECK(first->skipped(alone()) == 3);  // each knows of all
       CHECK(none.mine == std::vector<std::vector<double>>{{0, 2}, {0, 0, 3, 500}});
     } else {
-      check_line(refusal([&] { first->skipped(both); }), {Many::name(500), "3 of 1000 pictures", "expected at most 0.2 %"});
+      check_line(refusal([&] { first->skipped(both); }),
+                 {Many::name(500), "3 of 1000 pictures", "expected at most 0.2 %"});
     }
   }
 }
 
-TEST_CASE("folder_pictures: what was skipped before changes no picture: each time the file alone says whether it can be decoded") {
+TEST_CASE(
+    "folder_pictures: what was skipped before changes no picture: each time the file alone says "
+    "whether it can be decoded") {
   if (!can_decode()) return;
   Many m(1000, {7});
   m.write(Many::name(8), jpeg("grey"));
@@ -206,7 +230,8 @@ TEST_CASE("folder_pictures: evaluation stops at a broken file") {
   t.write(val_label_names[0], line("0\n1\n2\n"));
   FolderPictures p(t.options(Split::test));
   picture_of(p, 0);
-  check_line(refusal([&] { picture_of(p, 1); }), {"val/1.JPEG", "JPEG: ", "expected a whole picture", "--check-data"});
+  check_line(refusal([&] { picture_of(p, 1); }),
+             {"val/1.JPEG", "JPEG: ", "expected a whole picture", "--check-data"});
 }
 
 TEST_CASE("folder_pictures: a file that went away is no broken picture") {
@@ -218,7 +243,8 @@ TEST_CASE("folder_pictures: a file that went away is no broken picture") {
   CHECK(p.skipped(alone()) == 0);
 }
 
-TEST_CASE("folder_pictures: check_data lists every broken file, in order, and tells how far it is") {
+TEST_CASE(
+    "folder_pictures: check_data lists every broken file, in order, and tells how far it is") {
   if (!can_decode()) return;
   Tree t;
   t.write("train/n02/a.JPEG", {});
@@ -229,9 +255,11 @@ TEST_CASE("folder_pictures: check_data lists every broken file, in order, and te
   check_line(refusal([&] { ImageFolder f(o); }), {"train/n0", "--check-data lists"});
   o.broken_files = true;
   Index last = 0;
-  std::vector<std::string> broken_ones = check_data(ImageFolder(o), [&](Index done) { last = std::max(last, done); });
+  std::vector<std::string> broken_ones =
+      check_data(ImageFolder(o), [&](Index done) { last = std::max(last, done); });
   REQUIRE(broken_ones.size() == 4);
-  CHECK(broken_ones[0] == t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 70");
+  CHECK(broken_ones[0] ==
+        t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 70");
   CHECK(broken_ones[1] == t / "train/n02/a.JPEG: an empty file");
   check_line(broken_ones[2], {"train/n03/a.JPEG: JPEG: "});
   check_line(broken_ones[3], {"train/n03/zz\\n.JPEG: ", "No such file"});
@@ -256,7 +284,8 @@ TEST_CASE("folder_pictures: 1 and 4 threads load the same bytes, and from the mi
       else CHECK(all == truth[std::size_t(i)]);
     }
     Loader resumed(p, device, o);
-    CHECK(resumed.next(1, 2).labels.to_host() == std::vector<double>(truth[6].end() - 4, truth[6].end()));
+    CHECK(resumed.next(1, 2).labels.to_host() ==
+          std::vector<double>(truth[6].end() - 4, truth[6].end()));
   }
 }
 

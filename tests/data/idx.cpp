@@ -12,17 +12,23 @@ using namespace fission::test;
 namespace {
 
 Bytes pictures_file(std::uint32_t count, std::uint32_t side = 28) {
-  return big_endian(0x00000803) + big_endian(count) + big_endian(side) + big_endian(side) + noise(std::size_t(count) * side * side);
+  return big_endian(0x00000803) + big_endian(count) + big_endian(side) + big_endian(side) +
+         noise(std::size_t(count) * side * side);
 }
-Bytes labels_file(const Bytes& labels) { return big_endian(0x00000801) + big_endian(std::uint32_t(labels.size())) + labels; }
-const std::string train_pictures = "train-images-idx3-ubyte", train_labels = "train-labels-idx1-ubyte";
+Bytes labels_file(const Bytes& labels) {
+  return big_endian(0x00000801) + big_endian(std::uint32_t(labels.size())) + labels;
+}
+const std::string train_pictures = "train-images-idx3-ubyte",
+                  train_labels = "train-labels-idx1-ubyte";
 
 struct Three : Folder {  // three pictures, all well
   Three() {
     write(train_pictures, pictures_file(3));
     write(train_labels, labels_file({9, 0, 3}));
   }
-  Dataset load(Index first = 0) const { return load_idx(fashion_mnist(), str(), Split::train, first); }
+  Dataset load(Index first = 0) const {
+    return load_idx(fashion_mnist(), str(), Split::train, first);
+  }
   std::string refused(Index n = 0) const {
     return refusal([&] { load(n); });
   }
@@ -63,7 +69,8 @@ TEST_CASE("idx: gzip is known by the content, whatever the name says") {
   std::vector<std::uint8_t> expected = plain.load().pictures;
   for (const std::string& name : {train_pictures, train_labels}) {
     std::filesystem::remove(packed / name);
-    std::filesystem::rename(renamed / name, renamed / (name + ".gz"));  // not gzip, in spite of its name
+    std::filesystem::rename(renamed / name,
+                            renamed / (name + ".gz"));  // not gzip, in spite of its name
   }
   packed.write(train_pictures + ".gz", gzip(pictures_file(3)));
   packed.write(train_labels, gzip(labels_file({9, 0, 3})));  // gzip, in spite of its name
@@ -92,7 +99,8 @@ TEST_CASE("gzip: without zlib a gzip file is refused with what to install") {
   }
   Folder folder;
   std::string path = folder.write("x.gz", gzip({1}));
-  check_line(refusal([&] { read_file_maybe_gzip(path); }), {path, "without zlib", "expected an unpacked file", "gunzip", "zlib1g-dev"});
+  check_line(refusal([&] { read_file_maybe_gzip(path); }),
+             {path, "without zlib", "expected an unpacked file", "gunzip", "zlib1g-dev"});
 }
 
 TEST_CASE("idx: a gzip that ends early is refused with its name and byte") {
@@ -102,9 +110,11 @@ TEST_CASE("idx: a gzip that ends early is refused with its name and byte") {
   }
   Three folder;
   Bytes packed = gzip(pictures_file(3));
-  for (std::size_t size : {packed.size() - 1, packed.size() - 8, packed.size() / 2, std::size_t(11), std::size_t(2)}) {
+  for (std::size_t size :
+       {packed.size() - 1, packed.size() - 8, packed.size() / 2, std::size_t(11), std::size_t(2)}) {
     std::string path = folder.write(train_pictures, first(packed, size));
-    check_line(folder.refused(), {path, "ends early, at byte " + std::to_string(size), "expected more"});
+    check_line(folder.refused(),
+               {path, "ends early, at byte " + std::to_string(size), "expected more"});
   }
 }
 
@@ -121,32 +131,38 @@ TEST_CASE("idx: a gzip with a wrong checksum, wrong length or damaged block is r
     return folder.write(train_pictures, b);
   };
   std::string path = with_flipped(1000);  // a pixel
-  check_line(folder.refused(),
-             {path, "damaged at byte " + std::to_string(packed.size() - 4), "incorrect data check", "expected a whole gzip stream"});
-  with_flipped(packed.size() - 6);        // the checksum itself
+  check_line(folder.refused(), {path, "damaged at byte " + std::to_string(packed.size() - 4),
+                                "incorrect data check", "expected a whole gzip stream"});
+  with_flipped(packed.size() - 6);  // the checksum itself
   check_line(folder.refused(), {path, "incorrect data check"});
   with_flipped(packed.size() - 1);
   check_line(folder.refused(), {path, "incorrect length check"});
-  with_flipped(12);                       // a block's length
+  with_flipped(12);  // a block's length
   check_line(folder.refused(), {path, "damaged at byte", "expected a whole gzip stream"});
   folder.write(train_pictures, packed + Bytes{0, 0, 5});
-  check_line(folder.refused(), {path, "3 bytes follow the gzip stream, from byte " + std::to_string(packed.size()), "expected its end"});
+  check_line(folder.refused(),
+             {path, "3 bytes follow the gzip stream, from byte " + std::to_string(packed.size()),
+              "expected its end"});
 }
 
 TEST_CASE("idx: a wrong magic is refused, and interchanged files are guessed") {
   Three folder;
   std::string path = folder.write(train_pictures, labels_file({1, 2, 3}));
-  check_line(folder.refused(), {path, "magic 0x00000801 at byte 0", "expected 0x00000803 (unsigned bytes, 3 dimensions)", "interchanged"});
+  check_line(folder.refused(),
+             {path, "magic 0x00000801 at byte 0",
+              "expected 0x00000803 (unsigned bytes, 3 dimensions)", "interchanged"});
   folder.write(train_pictures, pictures_file(3));
   path = folder.write(train_labels, pictures_file(3));
-  check_line(folder.refused(), {path, "magic 0x00000803 at byte 0", "expected 0x00000801 (unsigned bytes, 1 dimension)"});
+  check_line(folder.refused(), {path, "magic 0x00000803 at byte 0",
+                                "expected 0x00000801 (unsigned bytes, 1 dimension)"});
 }
 
 TEST_CASE("idx: sizes that do not fit the file are refused with both numbers") {
   Three folder;
   Bytes whole = pictures_file(3);  // 16 + 2352 bytes
   std::string path = folder.write(train_pictures, first(whole, 2000));
-  check_line(folder.refused(), {path, "truncated, ends at byte 2000", "expected sizes (3,28,28) from byte 4 to take 2368 bytes"});
+  check_line(folder.refused(), {path, "truncated, ends at byte 2000",
+                                "expected sizes (3,28,28) from byte 4 to take 2368 bytes"});
   folder.write(train_pictures, whole + Bytes{0});
   check_line(folder.refused(), {path, "too long, ends at byte 2369", "take 2368 bytes"});
   folder.write(train_pictures, first(whole, 9));
@@ -157,8 +173,10 @@ TEST_CASE("idx: sizes that do not fit the file are refused with both numbers") {
   check_line(folder.refused(), {path, "empty", "expected an idx file with magic 0x00000803"});
   folder.write(train_pictures, pictures_file(0));
   check_line(folder.refused(), {path, "(0,28,28)", "expected at least one"});
-  folder.write(train_pictures, big_endian(0x803) + big_endian(~0u) + big_endian(~0u) + big_endian(~0u));  // product beyond 64 bits
-  check_line(folder.refused(), {path, "truncated, ends at byte 16", "(4294967295,4294967295,4294967295)", "far more bytes"});
+  folder.write(train_pictures, big_endian(0x803) + big_endian(~0u) + big_endian(~0u) +
+                                   big_endian(~0u));  // product beyond 64 bits
+  check_line(folder.refused(), {path, "truncated, ends at byte 16",
+                                "(4294967295,4294967295,4294967295)", "far more bytes"});
 }
 
 TEST_CASE("idx: pictures of another size are refused") {
@@ -170,7 +188,8 @@ TEST_CASE("idx: pictures of another size are refused") {
 TEST_CASE("idx: unequal numbers of labels and pictures are refused") {
   Three folder;
   std::string path = folder.write(train_labels, labels_file({1, 2}));
-  check_line(folder.refused(), {path, "2 labels (size at byte 4)", "expected 3", folder / train_pictures});
+  check_line(folder.refused(),
+             {path, "2 labels (size at byte 4)", "expected 3", folder / train_pictures});
 }
 
 TEST_CASE("idx: a label out of range is refused with its record and byte") {
@@ -182,8 +201,10 @@ TEST_CASE("idx: a label out of range is refused with its record and byte") {
 TEST_CASE("idx: a missing file is refused by both its names") {
   Three folder;
   std::filesystem::remove(folder / train_labels);
-  check_line(folder.refused(), {folder / train_labels, "no such file", train_labels + ".gz", "expected"});
-  check_line(refusal([&] { load_dataset("fashion-mnist", folder.str(), Split::test); }), {folder / "t10k-images-idx3-ubyte"});
+  check_line(folder.refused(),
+             {folder / train_labels, "no such file", train_labels + ".gz", "expected"});
+  check_line(refusal([&] { load_dataset("fashion-mnist", folder.str(), Split::test); }),
+             {folder / "t10k-images-idx3-ubyte"});
   std::filesystem::create_directory(folder / train_labels);
   check_line(folder.refused(), {folder / train_labels, "can't be"});
 }
@@ -195,17 +216,22 @@ TEST_CASE("idx: mnist's digits are never mirrored") {
   CHECK(d.class_names.at(3) == "3");
 }
 
-TEST_CASE("idx: the real Fashion-MNIST has its published counts and first labels, and the mean and std we state") {
+TEST_CASE(
+    "idx: the real Fashion-MNIST has its published counts and first labels, and the mean and std "
+    "we state") {
   if (default_directory("fashion-mnist").empty() || !have_gzip()) {
     MESSAGE("skipped: no dataset-fashion-mnist here, or built without zlib");
     return;
   }
-  Dataset train = load_dataset("fashion-mnist", "", Split::train), test = load_dataset("fashion-mnist", "", Split::test);
+  Dataset train = load_dataset("fashion-mnist", "", Split::train),
+          test = load_dataset("fashion-mnist", "", Split::test);
   CHECK(train.count == 60000);
   CHECK(test.count == 10000);
   CHECK(train.classes == 10);
-  CHECK(first(Bytes(train.labels.begin(), train.labels.end()), 10) == Bytes{9, 0, 0, 3, 0, 2, 7, 2, 5, 5});
-  CHECK(first(Bytes(test.labels.begin(), test.labels.end()), 10) == Bytes{9, 2, 1, 1, 6, 1, 4, 6, 5, 7});
+  CHECK(first(Bytes(train.labels.begin(), train.labels.end()), 10) ==
+        Bytes{9, 0, 0, 3, 0, 2, 7, 2, 5, 5});
+  CHECK(first(Bytes(test.labels.begin(), test.labels.end()), 10) ==
+        Bytes{9, 2, 1, 1, 6, 1, 4, 6, 5, 7});
   for (const Dataset* d : {&train, &test}) {
     std::vector<Index> in_class(10);
     for (std::int32_t label : d->labels) in_class[label]++;

@@ -1,4 +1,5 @@
-// Small trees of pictures for the tests of image folders: three classes with a flat val/, and one class with broken files.
+// Small trees of pictures for the tests of image folders: three classes with a flat val/, and one
+// class with broken files.
 #pragma once
 #include "data/image_folder.h"
 #include "tests/data/pictures.h"
@@ -14,7 +15,9 @@ struct Tree : Folder {
   explicit Tree(bool val = true) {
     const char* classes[] = {"n03", "n01", "n02"};
     for (int c = 0; c < 3; c++)
-      for (int i = 0; i < 4 + c; i++) write(text("train/", classes[c], "/", classes[c], "_", i, ".JPEG"), jpeg(i % 2 ? "420" : "grey"));
+      for (int i = 0; i < 4 + c; i++)
+        write(text("train/", classes[c], "/", classes[c], "_", i, ".JPEG"),
+              jpeg(i % 2 ? "420" : "grey"));
     if (val)
       for (int i = 0; i < 3; i++) write(text("val/", i, ".JPEG"), jpeg("422"));
   }

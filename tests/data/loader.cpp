@@ -33,7 +33,9 @@ std::vector<double> joined(std::vector<double> a, const std::vector<double>& b) 
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
-std::vector<double> contents(const Batch& b) { return joined(b.labels.to_host(), b.pictures.to_host()); }
+std::vector<double> contents(const Batch& b) {
+  return joined(b.labels.to_host(), b.pictures.to_host());
+}
 
 std::vector<double> read(Loader& loader, Index epochs) {
   std::vector<double> all;
@@ -43,7 +45,8 @@ std::vector<double> read(Loader& loader, Index epochs) {
 }
 std::vector<double> labels_of(Loader& loader, Index epoch) {
   std::vector<double> all;
-  for (Index s = 0; s < loader.steps(); s++) all = joined(all, loader.next(epoch, s).labels.to_host());
+  for (Index s = 0; s < loader.steps(); s++)
+    all = joined(all, loader.next(epoch, s).labels.to_host());
   return all;
 }
 
@@ -57,11 +60,13 @@ LoaderOptions small_batches() {
 // As the engine promises it, without threads or buffers: (seed, stage, epoch, step) → bytes
 std::vector<double> expected(const Dataset& d, const LoaderOptions& o, Index epoch, Index step) {
   std::uint64_t key = std::uint64_t(o.stage) << 24 | std::uint64_t(epoch);
-  std::vector<std::uint32_t> order = Random(o.seed, random_purpose::order, key).permutation(std::uint32_t(d.count));
+  std::vector<std::uint32_t> order =
+      Random(o.seed, random_purpose::order, key).permutation(std::uint32_t(d.count));
   std::vector<double> labels, pictures;
   for (Index i = step * o.batch; i < std::min(d.count, (step + 1) * o.batch); i++) {
     Bytes out(std::size_t(d.bytes_a_picture()));
-    Crop crop = draw_crop(Random(o.seed, random_purpose::augmentation, key), order[i], d.padding, d.flip);
+    Crop crop =
+        draw_crop(Random(o.seed, random_purpose::augmentation, key), order[i], d.padding, d.flip);
     write_crop(d.picture(order[i]), d.height, d.width, d.channels, crop, out.data());
     labels.push_back(d.labels[order[i]]);
     pictures.insert(pictures.end(), out.begin(), out.end());
@@ -76,7 +81,8 @@ struct Source : PictureSource {
   mutable std::atomic<int> failures{0}, written{0};
   Shape shape() const override { return {40, 2, 2, 1}; }
   bool reaches(int pictures) const {  // within a second
-    for (int i = 0; i < 1000 && written < pictures; i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 1000 && written < pictures; i++)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return written >= pictures;
   }
   std::int32_t write(Index i, const Random*, std::uint8_t* out) const override {
@@ -96,7 +102,8 @@ TEST_CASE("loader: batches are what (seed, stage, epoch, step) says") {
   o.stage = 3;
   Loader loader(d, device(), o);
   for (Index epoch = 0; epoch < 3; epoch++)
-    for (Index step = 0; step < loader.steps(); step++) CHECK(contents(loader.next(epoch, step)) == expected(d, o, epoch, step));
+    for (Index step = 0; step < loader.steps(); step++)
+      CHECK(contents(loader.next(epoch, step)) == expected(d, o, epoch, step));
 }
 
 TEST_CASE("loader: every picture appears once an epoch, the last batch is the smaller one") {
@@ -123,7 +130,8 @@ TEST_CASE("loader: drop_last leaves the smaller batch out") {
   CHECK(contents(loader.next(0, 3)) == expected(d, o, 0, 3));
   CHECK(contents(loader.next(1, 0)) == expected(d, o, 1, 0));
   o.batch = 38;
-  check_line(refusal([&] { Loader(d, device(), o); }), {"37 pictures", "batches of 38", "expected batches of at most 37"});
+  check_line(refusal([&] { Loader(d, device(), o); }),
+             {"37 pictures", "batches of 38", "expected batches of at most 37"});
 }
 
 TEST_CASE("loader: a batch larger than the data set is the data set") {
@@ -132,7 +140,8 @@ TEST_CASE("loader: a batch larger than the data set is the data set") {
   o.batch = 100;
   Loader loader(d, device(), o);
   CHECK(loader.steps() == 1);
-  for (Index epoch = 0; epoch < 4; epoch++) CHECK(contents(loader.next(epoch, 0)) == expected(d, o, epoch, 0));
+  for (Index epoch = 0; epoch < 4; epoch++)
+    CHECK(contents(loader.next(epoch, 0)) == expected(d, o, epoch, 0));
 }
 
 TEST_CASE("loader: epochs, stages and seeds have orders of their own") {
@@ -148,7 +157,9 @@ TEST_CASE("loader: epochs, stages and seeds have orders of their own") {
   CHECK(orders.size() == 18);
 }
 
-TEST_CASE("loader: order and pictures do not depend on the number of threads or on how far it looks ahead") {
+TEST_CASE(
+    "loader: order and pictures do not depend on the number of threads or on how far it looks "
+    "ahead") {
   Dataset d = tiny(150);  // a batch of 70 is three shares of work
   LoaderOptions o = small_batches();
   o.batch = 70;
@@ -226,7 +237,8 @@ TEST_CASE("loader: a batch stays as it is until the next but one is asked for") 
 
 TEST_CASE("loader: copies and computation wait for each other by events alone") {
   Dataset d = tiny();
-  for (auto eager : {LateBackend::Eager::none, LateBackend::Eager::compute, LateBackend::Eager::transfer})
+  for (auto eager :
+       {LateBackend::Eager::none, LateBackend::Eager::compute, LateBackend::Eager::transfer})
     for (int threads : {1, 3}) {
       LateBackend late(eager);
       LoaderOptions o = small_batches();
@@ -243,7 +255,8 @@ TEST_CASE("loader: copies and computation wait for each other by events alone") 
           truth.push_back(expected(d, o, epoch, step));
         }
       }
-      for (std::size_t i = 0; i < truth.size(); i++) CHECK(joined(kept[2 * i].to_host(), kept[2 * i + 1].to_host()) == truth[i]);
+      for (std::size_t i = 0; i < truth.size(); i++)
+        CHECK(joined(kept[2 * i].to_host(), kept[2 * i + 1].to_host()) == truth[i]);
     }
 }
 
@@ -336,7 +349,8 @@ TEST_CASE("loader: with a fixed key the work ahead goes on over the end of the e
   }
 }
 
-TEST_CASE("loader: an error in a thread reaches who asks for that batch, and asking again goes on") {
+TEST_CASE(
+    "loader: an error in a thread reaches who asks for that batch, and asking again goes on") {
   for (int threads : {1, 4}) {
     auto source = std::make_shared<Source>();
     source->fails_on = 22;
@@ -381,7 +395,9 @@ TEST_CASE("loader: a step or an epoch that there is not is a broken invariant") 
   CHECK(loader.next(0, 4).labels.numel() == 5);
 }
 
-TEST_CASE("loader: what processes share of a batch is the batch, in order, whatever their number; an epoch has whole groups only") {
+TEST_CASE(
+    "loader: what processes share of a batch is the batch, in order, whatever their number; an "
+    "epoch has whole groups only") {
   Dataset d = tiny();
   for (int ranks : {1, 2, 3, 5})
     for (Index group : {1, 4}) {
@@ -390,7 +406,8 @@ TEST_CASE("loader: what processes share of a batch is the batch, in order, whate
       CAPTURE(ranks);
       CAPTURE(group);
       std::vector<std::unique_ptr<Loader>> parts;
-      for (o.rank = 0, o.ranks = ranks; o.rank < ranks; o.rank++) parts.push_back(std::make_unique<Loader>(d, device(), o));
+      for (o.rank = 0, o.ranks = ranks; o.rank < ranks; o.rank++)
+        parts.push_back(std::make_unique<Loader>(d, device(), o));
       CHECK(parts[0]->size() == (group == 4 ? 36 : 37));
       CHECK(parts[0]->steps() == 5);
       for (Index epoch = 0; epoch < 2; epoch++)
@@ -401,8 +418,10 @@ TEST_CASE("loader: what processes share of a batch is the batch, in order, whate
             Batch b = part->next(epoch, step);
             CHECK(b.whole == (ranks > 1 ? whole : 0));
             CHECK(b.labels.numel() % group == 0);
-            CHECK(b.labels.numel() <= (whole / group + ranks - 1) / ranks * group);  // as equal as can be
-            labels = joined(labels, b.labels.to_host()), pictures = joined(pictures, b.pictures.to_host());
+            CHECK(b.labels.numel() <=
+                  (whole / group + ranks - 1) / ranks * group);  // as equal as can be
+            labels = joined(labels, b.labels.to_host()),
+            pictures = joined(pictures, b.pictures.to_host());
           }
           CHECK(Index(labels.size()) == whole);
           std::vector<double> all = expected(d, o, epoch, step);
@@ -416,5 +435,7 @@ TEST_CASE("loader: fewer pictures than a group are refused") {
   Dataset d = tiny(7);
   LoaderOptions o = small_batches();
   o.group = 8;
-  CHECK_THROWS_WITH_AS(Loader(d, device(), o), "[loader] 7 pictures do not fill one group of 8; expected groups of at most 7", UserError);
+  CHECK_THROWS_WITH_AS(
+      Loader(d, device(), o),
+      "[loader] 7 pictures do not fill one group of 8; expected groups of at most 7", UserError);
 }

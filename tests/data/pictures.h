@@ -1,4 +1,5 @@
-// The stored pictures of tests/data/pictures.safetensors (tests/peers/make_pictures.py makes it), and folders of them.
+// The stored pictures of tests/data/pictures.safetensors (tests/peers/make_pictures.py makes it),
+// and folders of them.
 #pragma once
 #include "data/decode.h"
 #include "nn/safetensors.h"
@@ -11,13 +12,16 @@ inline const TensorFile& stored_pictures() {
   static const TensorFile file = read_safetensors("tests/data/pictures.safetensors");
   return file;
 }
-inline Bytes stored(const std::string& name) { return stored_pictures().at(name).values<std::uint8_t>(); }
+inline Bytes stored(const std::string& name) {
+  return stored_pictures().at(name).values<std::uint8_t>();
+}
 inline Bytes jpeg(const std::string& kind = "420") { return stored("decode/" + kind + "/file"); }
 
 inline std::vector<std::string> kinds() {
   std::vector<std::string> all;
   for (const auto& t : stored_pictures().tensors)
-    if (t.first.substr(0, 7) == "decode/" && t.first.substr(t.first.size() - 5) == "/file") all.push_back(t.first.substr(7, t.first.size() - 12));
+    if (t.first.substr(0, 7) == "decode/" && t.first.substr(t.first.size() - 5) == "/file")
+      all.push_back(t.first.substr(7, t.first.size() - 12));
   return all;
 }
 inline bool is_png(const std::string& kind) { return kind.substr(0, 3) == "png"; }
@@ -29,7 +33,9 @@ inline std::vector<data::Decoder> decoders() {  // of this build
   return all;
 }
 // Can this build decode it? PNG wants stb_image.
-inline bool decodable(const std::string& kind, data::Decoder d) { return data::have_decoder(is_png(kind) ? data::Decoder::stb : d); }
+inline bool decodable(const std::string& kind, data::Decoder d) {
+  return data::have_decoder(is_png(kind) ? data::Decoder::stb : d);
+}
 
 // The pixels of a decoded part, (H,W,3)
 inline Bytes pixels(const data::Decoded& d) {
@@ -41,7 +47,12 @@ inline Bytes pixels(const data::Decoded& d) {
 }
 inline Bytes decoded(const Bytes& file, data::Decoder decoder, data::Area area = {}) {
   data::Decoded d;
-  data::decode(file.data(), file.size(), [&](Index h, Index w) { return data::Wanted{area.height ? area : data::Area{0, 0, h, w}}; }, d, decoder);
+  data::decode(
+      file.data(), file.size(),
+      [&](Index h, Index w) {
+        return data::Wanted{area.height ? area : data::Area{0, 0, h, w}};
+      },
+      d, decoder);
   return pixels(d);
 }
 // What the bytes are refused with; "" if they are decoded

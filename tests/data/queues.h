@@ -1,6 +1,7 @@
-// A device whose queues run as late as they may: work lies in a queue until an event that somebody waits for needs
-// it. So a missing event shows as wrong bytes, not as a rare race. One of the queues may run at once instead: an eager
-// transfer shows what overwrites bytes that computation has yet to read, an eager computation what reads too early.
+// A device whose queues run as late as they may: work lies in a queue until an event that somebody
+// waits for needs it. So a missing event shows as wrong bytes, not as a rare race. One of the
+// queues may run at once instead: an eager transfer shows what overwrites bytes that computation
+// has yet to read, an eager computation what reads too early.
 #pragma once
 #include <cstdlib>
 #include <deque>
@@ -15,12 +16,17 @@ class LateBackend : public ReferenceBackend {
  public:
   enum class Eager { none, compute, transfer };
   explicit LateBackend(Eager eager) : eager_(eager) {}
-  Arena& arena(Memory kind) override { return kind == Memory::host ? host_ : ReferenceBackend::arena(kind); }
+  Arena& arena(Memory kind) override {
+    return kind == Memory::host ? host_ : ReferenceBackend::arena(kind);
+  }
   std::string name() const override { return "late"; }
 
-  void copy(void* to, const void* from, std::size_t bytes, Direction direction, Queue queue) override {
+  void copy(void* to, const void* from, std::size_t bytes, Direction direction,
+            Queue queue) override {
     push(queue, [=] { ReferenceBackend::copy(to, from, bytes, direction, queue); });
-    const void* host = direction == Direction::host_to_device ? from : direction == Direction::device_to_host ? to : nullptr;
+    const void* host = direction == Direction::host_to_device   ? from
+                       : direction == Direction::device_to_host ? to
+                                                                : nullptr;
     if (host && !host_.holds(host)) run(queue, lines_[int(queue)].pushed);  // done with on return
   }
   std::unique_ptr<Event> record(Queue queue) override {
@@ -54,7 +60,8 @@ class LateBackend : public ReferenceBackend {
     Line& line = lines_[int(queue)];
     line.waiting.push_back(std::move(work));
     line.pushed++;
-    if (eager_ == (queue == Queue::compute ? Eager::compute : Eager::transfer)) run(queue, line.pushed);
+    if (eager_ == (queue == Queue::compute ? Eager::compute : Eager::transfer))
+      run(queue, line.pushed);
   }
   void run(Queue queue, std::size_t position) {
     Line& line = lines_[int(queue)];

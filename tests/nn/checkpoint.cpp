@@ -1,5 +1,5 @@
-// Facts of checkpoints: they come back bit by bit, they are in PyTorch's layouts, and what is not a checkpoint of the
-// network is refused in one line that names the file and the tensor.
+// Facts of checkpoints: they come back bit by bit, they are in PyTorch's layouts, and what is not a
+// checkpoint of the network is refused in one line that names the file and the tensor.
 #include "nn/checkpoint.h"
 
 #include "tests/nn/scratch.h"
@@ -81,13 +81,15 @@ TEST_CASE("checkpoint: dense filters are stored as (O,I,K,K), depthwise ones as 
       bool depthwise = w.kind == Stored::depthwise;
       if (!depthwise && w.kind != Stored::dense) continue;
       std::vector<double> ours = w.value.to_host(), theirs = numbers(file, w.name);
-      Index k = w.shape[depthwise ? 0 : 1], o = depthwise ? w.shape[2] : w.shape[0], c = depthwise ? 1 : w.shape[3];
+      Index k = w.shape[depthwise ? 0 : 1], o = depthwise ? w.shape[2] : w.shape[0],
+            c = depthwise ? 1 : w.shape[3];
       CHECK(file.at(w.name).shape == std::vector<std::int64_t>{o, c, k, k});
       for (Index n = 0; n < o; n++)
         for (Index i = 0; i < c; i++)
           for (Index h = 0; h < k; h++)
             for (Index v = 0; v < k; v++) {
-              double mine = depthwise ? ours[(h * k + v) * o + n] : ours[((n * k + h) * k + v) * c + i];
+              double mine =
+                  depthwise ? ours[(h * k + v) * o + n] : ours[((n * k + h) * k + v) * c + i];
               CHECK(theirs[((n * c + i) * k + h) * k + v] == mine);
             }
     }
@@ -123,7 +125,8 @@ TEST_CASE("checkpoint: any tensor comes back as it lies, floats and integers") {
   CHECK(h.to_host() == hits.to_host());
   CHECK(r.to_host() == sums.to_host());
 }
-TEST_CASE("checkpoint: an f32 file makes the same f64 network; an f64 file is refused by an f32 one") {
+TEST_CASE(
+    "checkpoint: an f32 file makes the same f64 network; an f64 file is refused by an f32 one") {
   Small single(f32_machine());
   auto wide = load_network(stored(single), open_backend("reference"), DType::f64);
   CHECK(wide->parameters().to_host() == single.network->parameters().to_host());
@@ -131,7 +134,8 @@ TEST_CASE("checkpoint: an f32 file makes the same f64 network; an f64 file is re
 }
 TEST_CASE("checkpoint: what owners keep beside the network is left alone") {
   TensorFile file = stored(Small(f32_machine()));
-  for (const char* name : {"sgd/linear.bias", "rq/v/linear.bias", "meter/loss"}) file.tensors[name] = f32({1});
+  for (const char* name : {"sgd/linear.bias", "rq/v/linear.bias", "meter/loss"})
+    file.tensors[name] = f32({1});
   CHECK(refusal_of(file) == "");
 }
 
@@ -141,7 +145,8 @@ TEST_CASE("checkpoint: another format version is refused") {
   check_names(refusal_of(file), {"some.ckpt", "'fission 9'", "'fission 1'"});
 }
 TEST_CASE("checkpoint: missing metadata is named") {
-  for (const char* key : {"format", "model", "widths", "classes", "size", "channels", "stem_stride", "activation"}) {
+  for (const char* key :
+       {"format", "model", "widths", "classes", "size", "channels", "stem_stride", "activation"}) {
     TensorFile file = stored(Small(f32_machine()));
     file.metadata.erase(key);
     check_names(refusal_of(file), {"some.ckpt", key});
@@ -149,8 +154,15 @@ TEST_CASE("checkpoint: missing metadata is named") {
 }
 TEST_CASE("checkpoint: metadata that makes no network is refused") {
   using Entry = std::pair<const char*, const char*>;
-  for (auto [key, value] : {Entry{"classes", "0"}, {"classes", "ten"}, {"size", "-32"}, {"size", "99999"}, {"channels", ""},
-                            {"stem_stride", "3"}, {"activation", "gelu"}, {"model", "resnet"}, {"widths", "1,2"}}) {
+  for (auto [key, value] : {Entry{"classes", "0"},
+                            {"classes", "ten"},
+                            {"size", "-32"},
+                            {"size", "99999"},
+                            {"channels", ""},
+                            {"stem_stride", "3"},
+                            {"activation", "gelu"},
+                            {"model", "resnet"},
+                            {"widths", "1,2"}}) {
     TensorFile file = stored(Small(f32_machine()));
     file.metadata[key] = value;
     INFO(key);
@@ -165,7 +177,8 @@ TEST_CASE("checkpoint: a missing tensor is named") {
 TEST_CASE("checkpoint: a surplus tensor is named, with the widths it is no part of") {
   TensorFile file = stored(Small(f32_machine()));
   file.tensors["layers.14.bn.weight"] = f32({2});
-  check_names(refusal_of(file), {"some.ckpt", "layers.14.bn.weight", "3,4,3,5,4,3,4,3,3,4,3,3,4,5"});
+  check_names(refusal_of(file),
+              {"some.ckpt", "layers.14.bn.weight", "3,4,3,5,4,3,4,3,3,4,3,3,4,5"});
 }
 TEST_CASE("checkpoint: an owner's name without its slash is a surplus tensor") {
   TensorFile file = stored(Small(f32_machine()));

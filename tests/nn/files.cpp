@@ -1,4 +1,5 @@
-// Facts of nn/files: what is under a name after an error, a full disk (RLIMIT_FSIZE stands in for it) or a kill.
+// Facts of nn/files: what is under a name after an error, a full disk (RLIMIT_FSIZE stands in for
+// it) or a kill.
 #include "nn/files.h"
 
 #include <doctest/doctest.h>
@@ -46,7 +47,8 @@ struct SmallDisk {
   }
 };
 
-// The signal that ends a child process which runs `action` under FISSION_CRASH_AT=`at`; 0 if it runs through.
+// The signal that ends a child process which runs `action` under FISSION_CRASH_AT=`at`; 0 if it
+// runs through.
 template <class Action>
 int ending_signal(const char* at, Action action) {
   const pid_t child = ::fork();
@@ -105,7 +107,9 @@ TEST_CASE("files: no temporary file stays behind, and a stale one is overwritten
   CHECK(read_file(dir / "f") == "new");
 }
 
-TEST_CASE("files: on a full disk the old file stays whole, the temporary one goes, and the error names all") {
+TEST_CASE(
+    "files: on a full disk the old file stays whole, the temporary one goes, and the error names "
+    "all") {
   Scratch dir;
   write_file_atomically(dir / "f", "old");
   std::string message;
@@ -115,11 +119,16 @@ TEST_CASE("files: on a full disk the old file stays whole, the temporary one goe
   }
   CHECK(read_file(dir / "f") == "old");
   CHECK_FALSE(exists(dir / "f.tmp"));
-  CHECK(has(message, (dir / "f") + ": byte 4096: could not be written (File too large), expected to write 10000 bytes"));
+  CHECK(
+      has(message,
+          (dir / "f") +
+              ": byte 4096: could not be written (File too large), expected to write 10000 bytes"));
   CHECK(has(message, "unchanged"));
 }
 
-TEST_CASE("files: an error thrown while the file is being written leaves the old file and no temporary one") {
+TEST_CASE(
+    "files: an error thrown while the file is being written leaves the old file and no temporary "
+    "one") {
   Scratch dir;
   write_file_atomically(dir / "f", "old");
   const auto throwing = [](const WriteChunk& write) {
@@ -139,12 +148,15 @@ TEST_CASE("files: fewer bytes than were announced are a broken invariant, not a 
   CHECK_FALSE(exists(dir / "f.tmp"));
 }
 
-TEST_CASE("files: a place that can't be written to is refused, with the system's reason and the bytes wanted") {
+TEST_CASE(
+    "files: a place that can't be written to is refused, with the system's reason and the bytes "
+    "wanted") {
   Scratch dir;
   put(dir / "file", "");
   const std::string path = dir / "file/sub";  // refused to root too
   const std::string message = refusal([&] { write_file_atomically(path, "12345"); });
-  CHECK(has(message, path + ": byte 0: could not be created (Not a directory), expected to write 5 bytes"));
+  CHECK(has(message,
+            path + ": byte 0: could not be created (Not a directory), expected to write 5 bytes"));
 }
 
 TEST_CASE("files: a directory is not replaced by a file, and no temporary file is left beside it") {
@@ -158,14 +170,17 @@ TEST_CASE("files: a directory is not replaced by a file, and no temporary file i
 TEST_CASE("files: reading a missing file is refused, with the system's reason") {
   Scratch dir;
   const std::string message = refusal([&] { read_file(dir / "none"); });
-  CHECK(message == (dir / "none") + ": file: can't be opened (No such file or directory), expected a readable file");
+  CHECK(message ==
+        (dir / "none") +
+            ": file: can't be opened (No such file or directory), expected a readable file");
 }
 
 TEST_CASE("files: a directory or a pipe given for a file is refused") {
   Scratch dir;
   REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
   CHECK(has(refusal([&] { read_file(dir.path); }), "this is a directory, expected a regular file"));
-  CHECK(has(refusal([&] { read_file(dir / "pipe"); }), "this is a device or pipe, expected a regular file"));
+  CHECK(has(refusal([&] { read_file(dir / "pipe"); }),
+            "this is a device or pipe, expected a regular file"));
 }
 
 TEST_CASE("files: reading beyond the end names the byte and what is missing") {
@@ -175,7 +190,8 @@ TEST_CASE("files: reading beyond the end names the byte and what is missing") {
   char to[8];
   file.read(to, 4);
   CHECK(file.size() == 6);
-  CHECK(refusal([&] { file.read(to, 8); }) == (dir / "f") + ": byte 6: the file ends here, expected 6 more bytes");
+  CHECK(refusal([&] { file.read(to, 8); }) ==
+        (dir / "f") + ": byte 6: the file ends here, expected 6 more bytes");
 }
 
 TEST_CASE("files: directories are made with all their parents, and making them again is no error") {
@@ -189,12 +205,14 @@ TEST_CASE("files: a directory below a file is refused, naming the file in the wa
   Scratch dir;
   put(dir / "file", "");
   const std::string message = refusal([&] { make_directories(dir / "file/sub"); });
-  CHECK(message == (dir / "file/sub") + ": directory: " + (dir / "file") + " is a file, expected a directory");
+  CHECK(message ==
+        (dir / "file/sub") + ": directory: " + (dir / "file") + " is a file, expected a directory");
 }
 
 TEST_CASE("files: a directory that the system can't create is refused with its reason") {
   const std::string message = refusal([] { make_directories("/proc/no-such-directory"); });
-  CHECK(has(message, "/proc/no-such-directory: directory: /proc/no-such-directory can't be created ("));
+  CHECK(has(message,
+            "/proc/no-such-directory: directory: /proc/no-such-directory can't be created ("));
 }
 
 TEST_CASE("files: a directory that may not be written to is refused, unless one is root") {
@@ -204,7 +222,8 @@ TEST_CASE("files: a directory that may not be written to is refused, unless one 
   }
   Scratch dir;
   REQUIRE(::mkdir((dir / "d").c_str(), 0500) == 0);
-  CHECK(has(refusal([&] { make_directories(dir / "d"); }), "can't be written to (Permission denied), expected a writable one"));
+  CHECK(has(refusal([&] { make_directories(dir / "d"); }),
+            "can't be written to (Permission denied), expected a writable one"));
 }
 
 TEST_CASE("files: cutting a file keeps its first bytes") {
@@ -217,7 +236,8 @@ TEST_CASE("files: cutting a file keeps its first bytes") {
 TEST_CASE("files: cutting never lengthens, and names both lengths") {
   Scratch dir;
   put(dir / "f", "abc");
-  CHECK(refusal([&] { truncate_file(dir / "f", 5); }) == (dir / "f") + ": end of file: 3 bytes, expected at least the 5 bytes to keep");
+  CHECK(refusal([&] { truncate_file(dir / "f", 5); }) ==
+        (dir / "f") + ": end of file: 3 bytes, expected at least the 5 bytes to keep");
   CHECK(read_file(dir / "f") == "abc");
 }
 
@@ -254,7 +274,8 @@ TEST_CASE("log: a second one beside it is refused, and what the first wrote stay
     log.append("one");
     for (int length : {0, 4}) {
       const std::string message = refusal([&] { AppendLog second(dir / "log", length); });
-      CHECK(message == (dir / "log") + ": file: another process adds lines to it, expected one at a time");
+      CHECK(message ==
+            (dir / "log") + ": file: another process adds lines to it, expected one at a time");
     }
     log.append("two");
   }
@@ -267,14 +288,17 @@ TEST_CASE("log: a log shorter than the checkpoint knows is refused, naming both 
   Scratch dir;
   put(dir / "log", "one\n");
   const std::string message = refusal([&] { AppendLog log(dir / "log", 9); });
-  CHECK(message == (dir / "log") + ": end of file: 4 bytes, expected at least the 9 bytes the checkpoint knows of");
+  CHECK(message ==
+        (dir / "log") +
+            ": end of file: 4 bytes, expected at least the 9 bytes the checkpoint knows of");
   CHECK(read_file(dir / "log") == "one\n");
 }
 
 TEST_CASE("log: a missing log that the checkpoint knows of is refused, not created") {
   Scratch dir;
   const std::string message = refusal([&] { AppendLog log(dir / "log", 9); });
-  CHECK(has(message, (dir / "log") + ": file: can't be opened (No such file or directory), expected a log of at least 9 bytes"));
+  CHECK(has(message, (dir / "log") + ": file: can't be opened (No such file or directory), "
+                                     "expected a log of at least 9 bytes"));
   CHECK_FALSE(exists(dir / "log"));
 }
 
@@ -282,7 +306,8 @@ TEST_CASE("log: a cut amid a line is refused, for it is another run's log") {
   Scratch dir;
   put(dir / "log", "one\ntwo\n");
   const std::string message = refusal([&] { AppendLog log(dir / "log", 6); });
-  CHECK(has(message, "byte 5: amid a line, expected the end of the last line the checkpoint knows of"));
+  CHECK(has(message,
+            "byte 5: amid a line, expected the end of the last line the checkpoint knows of"));
   CHECK(read_file(dir / "log") == "one\ntwo\n");
 }
 
@@ -295,7 +320,10 @@ TEST_CASE("log: on a full disk no part of a line stays, and the next line can st
     SmallDisk disk(10);
     message = refusal([&] { log.append("a longer line"); });
   }
-  CHECK(has(message, (dir / "log") + ": byte 10: a line could not be added (File too large), expected to write 14 bytes"));
+  CHECK(
+      has(message,
+          (dir / "log") +
+              ": byte 10: a line could not be added (File too large), expected to write 14 bytes"));
   CHECK(has(message, "the log is as before"));
   CHECK(log.length() == 6);
   log.append("second");
@@ -309,10 +337,12 @@ TEST_CASE("log: a line break within a line is a broken invariant") {
   CHECK(log.length() == 0);
 }
 
-TEST_CASE("crash: a kill before the rename leaves the old file whole, and the next write succeeds") {
+TEST_CASE(
+    "crash: a kill before the rename leaves the old file whole, and the next write succeeds") {
   Scratch dir;
   write_file_atomically(dir / "f", "old");
-  CHECK(ending_signal("before-rename", [&] { write_file_atomically(dir / "f", "new"); }) == SIGKILL);
+  CHECK(ending_signal("before-rename", [&] { write_file_atomically(dir / "f", "new"); }) ==
+        SIGKILL);
   CHECK(read_file(dir / "f") == "old");
   CHECK(read_file(dir / "f.tmp") == "new");
   write_file_atomically(dir / "f", "newer");
@@ -320,7 +350,8 @@ TEST_CASE("crash: a kill before the rename leaves the old file whole, and the ne
   CHECK_FALSE(exists(dir / "f.tmp"));
 }
 
-TEST_CASE("crash: a kill before the first byte leaves the old file whole and an empty temporary one") {
+TEST_CASE(
+    "crash: a kill before the first byte leaves the old file whole and an empty temporary one") {
   Scratch dir;
   write_file_atomically(dir / "f", "old");
   CHECK(ending_signal("before-write", [&] { write_file_atomically(dir / "f", "new"); }) == SIGKILL);

@@ -1,4 +1,5 @@
-// Facts of schedules and of what the optimisers do to a network's buffers (their formulas: tests/tensor/reference_learning.cpp).
+// Facts of schedules and of what the optimisers do to a network's buffers (their formulas:
+// tests/tensor/reference_learning.cpp).
 #include "nn/optimizer.h"
 
 #include "nn/schedule.h"
@@ -77,7 +78,8 @@ TEST_CASE("schedule: names are read, unknown ones are refused with the known") {
   CHECK_THROWS_WITH_AS(parse_schedule("poly"), doctest::Contains("step, cosine"), UserError);
 }
 
-TEST_CASE("optimizer: without gradients weight decay shrinks what it is to reach, and nothing else") {
+TEST_CASE(
+    "optimizer: without gradients weight decay shrinks what it is to reach, and nothing else") {
   for (Decay decay : {Decay::all, Decay::weights, Decay::weights_and_depthwise}) {
     Small s;
     SgdSettings settings;
@@ -87,8 +89,10 @@ TEST_CASE("optimizer: without gradients weight decay shrinks what it is to reach
     std::vector<double> after = s.network->parameters().to_host();
     for (std::size_t i = 0; i < after.size(); i++) {
       const Index weights = s.network->weight_count(), gammas = s.network->depthwise_gamma_count();
-      bool decays = decay == Decay::all || Index(i) < weights || (decay == Decay::weights_and_depthwise && Index(i) < weights + gammas);
-      CHECK(std::abs(after[i] - (decays ? 0.95 : 1) * before[i]) < 1e-15);  // one rounding of numbers of size 1
+      bool decays = decay == Decay::all || Index(i) < weights ||
+                    (decay == Decay::weights_and_depthwise && Index(i) < weights + gammas);
+      CHECK(std::abs(after[i] - (decays ? 0.95 : 1) * before[i]) <
+            1e-15);  // one rounding of numbers of size 1
     }
   }
 }

@@ -1,4 +1,5 @@
-// Facts of a step that processes share: whatever part each takes, it is the step of one process with the whole batch.
+// Facts of a step that processes share: whatever part each takes, it is the step of one process
+// with the whole batch.
 #include <doctest/doctest.h>
 
 #include "nn/training.h"
@@ -24,22 +25,28 @@ struct Six {
     x = make_real(m.backend, {6, 16, 16, 3}, pictures, m.type);
     y = Tensor::from(m.backend, {6}, std::vector<std::int32_t>{0, 3, 1, 2, 2, 1});
   }
-  Tensor pictures(Index first, Index n) const { return n ? x.slice(first * 16 * 16 * 3, {n, 16, 16, 3}) : Tensor(); }
+  Tensor pictures(Index first, Index n) const {
+    return n ? x.slice(first * 16 * 16 * 3, {n, 16, 16, 3}) : Tensor();
+  }
   Tensor labels(Index first, Index n) const { return y.slice(first, {n}); }
 };
 
-// All adding up is linear: rounding alone differs, in f64 a few hundred units of 1e-16 (f32: 1e-7, times the same).
+// All adding up is linear: rounding alone differs, in f64 a few hundred units of 1e-16 (f32: 1e-7,
+// times the same).
 void check_same(const Tensor& a, const Tensor& b, DType type) {
   std::vector<double> p = a.to_host(), q = b.to_host();
   double most = 0, bound = type == DType::f64 ? 1e-12 : 1e-3;
   for (double v : q) most = std::max(most, std::abs(v));
   for (std::size_t i = 0; i < p.size(); i++)
-    if (!(std::abs(p[i] - q[i]) <= bound * most)) FAIL_CHECK("number ", i, ": ", p[i], " of two processes, ", q[i], " of one");
+    if (!(std::abs(p[i] - q[i]) <= bound * most))
+      FAIL_CHECK("number ", i, ": ", p[i], " of two processes, ", q[i], " of one");
 }
 
 }  // namespace
 
-TEST_CASE("processes: a training step that two share is the step of one, however unequal their parts: parameters, running statistics, loss") {
+TEST_CASE(
+    "processes: a training step that two share is the step of one, however unequal their parts: "
+    "parameters, running statistics, loss") {
   for (const Machine& m : machines())
     for (Index mine : {2, 4, 0, 6}) {  // of the first
       CAPTURE(mine);
@@ -56,14 +63,16 @@ TEST_CASE("processes: a training step that two share is the step of one, however
         Sgd sgd(*shared.network, settings.sgd);
         meters.emplace_back(m.backend, m.type);
         const Index first = comm.first() ? 0 : mine, n = comm.first() ? mine : 6 - mine;
-        train_step(*shared.network, sgd, six.pictures(first, n), six.labels(first, n), settings, 0.1, meters.back(), {comm, 6});
+        train_step(*shared.network, sgd, six.pictures(first, n), six.labels(first, n), settings,
+                   0.1, meters.back(), {comm, 6});
       });
       check_same(shared.network->parameters(), whole.network->parameters(), m.type);
       check_same(shared.network->statistics(), whole.network->statistics(), m.type);
       Score all;
       play([&](Comm& comm) { all = meters[comm.first() ? 1 : 0].read(comm); });
       CHECK(all.count == 6);
-      CHECK(all.loss == near(meter.read().loss).epsilon(m.type == DType::f64 ? 1e-13 : 1e-5));  // roundings of a mean
+      CHECK(all.loss == near(meter.read().loss)
+                            .epsilon(m.type == DType::f64 ? 1e-13 : 1e-5));  // roundings of a mean
       CHECK(all.top1 == near(meter.read().top1).epsilon(1e-15));
     }
 }
@@ -94,11 +103,15 @@ TEST_CASE("processes: a step of RQ-SGD and a pass of Lanczos that two share are 
         check_same(shared.v, whole.v, m.type);
         for (std::size_t l = 0; l < whole.lambda.size(); l++)
           for (std::size_t i = 0; i < whole.lambda[l].size(); i++)
-            CHECK(shared.lambda[l][i] == near(whole.lambda[l][i]).epsilon(m.type == DType::f64 ? 1e-9 : 1e-2));  // of sums that cancel
+            CHECK(shared.lambda[l][i] ==
+                  near(whole.lambda[l][i])
+                      .epsilon(m.type == DType::f64 ? 1e-9 : 1e-2));  // of sums that cancel
       }
 }
 
-TEST_CASE("processes: one that has no pictures brings nothing, not even the NaN of a buffer that nobody wrote") {
+TEST_CASE(
+    "processes: one that has no pictures brings nothing, not even the NaN of a buffer that nobody "
+    "wrote") {
   for (const Machine& m : machines()) {
     Tensor x = make_real(m.backend, {2}, {std::nan(""), 7}, m.type);
     Played comm(1, {{3, 4}});

@@ -1,5 +1,7 @@
-// Two ordinary training steps against PyTorch's (train_step_small): CIFAR's and ImageNet's settings, with and without
-// label smoothing. Tolerances: f64 1e-9; f32 the reference's table (the second step with lr 0.1 is ill-conditioned).
+// Two ordinary training steps against PyTorch's (train_step_small): CIFAR's and ImageNet's
+// settings, with and without
+// label smoothing. Tolerances: f64 1e-9; f32 the reference's table (the second step with lr 0.1 is
+// ill-conditioned).
 #include "nn/optimizer.h"
 #include "tests/reference_file.h"
 
@@ -12,8 +14,11 @@ struct Case {
   double smoothing, lr;
   bool imagenet;
 };
-const Case cases[] = {{"ls0_cifar", 0, 0.1, false}, {"ls0.1_cifar", 0.1, 0.1, false}, {"ls0_cifar_lr0.003", 0, 0.003, false},
-                      {"ls0_imagenet", 0, 0.1, true}, {"ls0.1_imagenet", 0.1, 0.1, true}};
+const Case cases[] = {{"ls0_cifar", 0, 0.1, false},
+                      {"ls0.1_cifar", 0.1, 0.1, false},
+                      {"ls0_cifar_lr0.003", 0, 0.003, false},
+                      {"ls0_imagenet", 0, 0.1, true},
+                      {"ls0.1_imagenet", 0.1, 0.1, true}};
 
 struct Tolerances {
   double logits, gradients, parameters, statistics;
@@ -23,14 +28,17 @@ Tolerances f32_tolerances(int step, double lr) {
   return lr < 0.1 ? Tolerances{3e-4, 5e-3, 5e-5, 1e-5} : Tolerances{1e-2, 1e-1, 3e-2, 1e-3};
 }
 
-// worst of all parameters (or statistics) against prefix + name; tensors that the file leaves out are not compared
-double worst(const Network& network, const Tensor& flat, bool parameters, const TensorFile& file, const std::string& prefix) {
+// worst of all parameters (or statistics) against prefix + name; tensors that the file leaves out
+// are not compared
+double worst(const Network& network, const Tensor& flat, bool parameters, const TensorFile& file,
+             const std::string& prefix) {
   double most = 0;
   int compared = 0;
   for (const Stored& s : network.stored()) {
     if (s.parameter != parameters || !file.has(prefix + s.name)) continue;
     compared++;
-    most = std::max(most, relative(to_pytorch(s, network.view(s, flat).to_host()), numbers(file, prefix + s.name)));
+    most = std::max(most, relative(to_pytorch(s, network.view(s, flat).to_host()),
+                                   numbers(file, prefix + s.name)));
   }
   REQUIRE(compared > 50);
   return most;
@@ -54,20 +62,27 @@ void check_steps(const Case& c, const Machine& m) {
     network->finish_step();
     CHECK(relative(logits.value(), numbers(file, prefix + "logits")) < t.logits);
     CHECK(relative(loss.value(), numbers(file, prefix + "loss")) < t.logits);
-    if (!(c.imagenet && step == 1)) CHECK(worst(*network, network->gradients(), true, file, prefix + "grad/") < t.gradients);
+    if (!(c.imagenet && step == 1))
+      CHECK(worst(*network, network->gradients(), true, file, prefix + "grad/") < t.gradients);
     sgd.step(c.lr);
-    CHECK(worst(*network, network->parameters(), true, file, prefix + "param_after/") < t.parameters);
-    CHECK(worst(*network, network->statistics(), false, file, prefix + "running_after/") < t.statistics);
+    CHECK(worst(*network, network->parameters(), true, file, prefix + "param_after/") <
+          t.parameters);
+    CHECK(worst(*network, network->statistics(), false, file, prefix + "running_after/") <
+          t.statistics);
   }
   GradientMode none(Gradients::none);
   network->set_training(false);
-  double tolerance = m.tolerance(c.lr < 0.1 ? 3e-3 : 4e-2);  // f32: 10 times what was measured elsewhere, 4e-3 and less
+  double tolerance = m.tolerance(
+      c.lr < 0.1 ? 3e-3 : 4e-2);  // f32: 10 times what was measured elsewhere, 4e-3 and less
   CHECK(relative(network->forward(Variable(pictures(file, "inputs", m, 0))).value(),
-                 numbers(file, std::string(c.name) + "/f64/eval_logits_after_2_steps")) < tolerance);
+                 numbers(file, std::string(c.name) + "/f64/eval_logits_after_2_steps")) <
+        tolerance);
 }
 }  // namespace
 
-TEST_CASE("training: two steps of SGD with CIFAR's settings are PyTorch's: logits, gradients, parameters, statistics") {
+TEST_CASE(
+    "training: two steps of SGD with CIFAR's settings are PyTorch's: logits, gradients, "
+    "parameters, statistics") {
   for (const Machine& m : machines()) check_steps(cases[0], m), check_steps(cases[2], m);
 }
 TEST_CASE("training: two steps with label smoothing are PyTorch's") {

@@ -77,12 +77,16 @@ TEST_CASE("safetensors: the bytes of a small file are these") {
   f.metadata["k"] = "v";
   f.tensors["w"] = StoredTensor::of<std::int32_t>({2}, {1, -2});
   write_safetensors(dir / "f", f);
-  const std::string header = R"({"__metadata__":{"k":"v"},"w":{"data_offsets":[0,8],"dtype":"I32","shape":[2]}})";
+  const std::string header =
+      R"({"__metadata__":{"k":"v"},"w":{"data_offsets":[0,8],"dtype":"I32","shape":[2]}})";
   const std::string padded = header + std::string((8 - header.size() % 8) % 8, ' ');
-  CHECK(read_file(dir / "f") == length_bytes(padded.size()) + padded + std::string("\1\0\0\0\xfe\xff\xff\xff", 8));
+  CHECK(read_file(dir / "f") ==
+        length_bytes(padded.size()) + padded + std::string("\1\0\0\0\xfe\xff\xff\xff", 8));
 }
 
-TEST_CASE("safetensors: the data begin at a multiple of 8, and every tensor at a multiple of its number's size") {
+TEST_CASE(
+    "safetensors: the data begin at a multiple of 8, and every tensor at a multiple of its "
+    "number's size") {
   Scratch dir;
   for (int extra = 0; extra < 8; extra++) {
     TensorFile f = sample();
@@ -97,7 +101,9 @@ TEST_CASE("safetensors: the data begin at a multiple of 8, and every tensor at a
       const auto at = bytes.find(name);
       REQUIRE(at != std::string::npos);
       const std::size_t begin = std::size_t(std::atoi(bytes.c_str() + at + name.size()));
-      const std::size_t size = item.second.dtype == "U8" ? 1 : item.second.dtype.substr(1) == "64" ? 8 : 4;
+      const std::size_t size = item.second.dtype == "U8"             ? 1
+                               : item.second.dtype.substr(1) == "64" ? 8
+                                                                     : 4;
       CAPTURE(item.first);
       CHECK(begin % size == 0);
     }
@@ -119,8 +125,10 @@ TEST_CASE("safetensors: numbers are had as their own type, and as no other") {
   CHECK_THROWS_AS(f.at("step").values<double>(), InvariantError);
 }
 
-TEST_CASE("safetensors: has_nan finds a NaN in F32 and F64, and takes infinity and integers for none") {
-  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+TEST_CASE(
+    "safetensors: has_nan finds a NaN in F32 and F64, and takes infinity and integers for none") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(),
+              inf = std::numeric_limits<float>::infinity();
   CHECK(has_nan(StoredTensor::of<float>({3}, {1, 2, nan})));
   CHECK(has_nan(StoredTensor::of<double>({2}, {double(nan), 2})));
   CHECK_FALSE(has_nan(StoredTensor::of<float>({2}, {inf, -inf})));
@@ -131,15 +139,19 @@ TEST_CASE("safetensors: a missing tensor is refused, naming the file and the ten
   TensorFile f = sample();
   f.path = "grown.safetensors";
   CHECK_THROWS_WITH_AS(f.at("fc.weight"),
-                       "grown.safetensors: tensor \"fc.weight\": missing, expected it among the file's 6 tensors (the first is \"a.f32\")",
+                       "grown.safetensors: tensor \"fc.weight\": missing, expected it among the "
+                       "file's 6 tensors (the first is \"a.f32\")",
                        UserError);
 }
 
 TEST_CASE("safetensors: a tensor of another dtype or shape is refused, naming both") {
   TensorFile f = sample();
   f.path = "grown.safetensors";
-  CHECK_THROWS_WITH_AS(f.expect("z.f64", "F32", {2, 1}), "grown.safetensors: tensor \"z.f64\": F64 (2,1), expected F32 (2,1)", UserError);
-  CHECK_THROWS_WITH_AS(f.expect("step", "I64", {3}), "grown.safetensors: tensor \"step\": I64 (), expected I64 (3)", UserError);
+  CHECK_THROWS_WITH_AS(f.expect("z.f64", "F32", {2, 1}),
+                       "grown.safetensors: tensor \"z.f64\": F64 (2,1), expected F32 (2,1)",
+                       UserError);
+  CHECK_THROWS_WITH_AS(f.expect("step", "I64", {3}),
+                       "grown.safetensors: tensor \"step\": I64 (), expected I64 (3)", UserError);
   CHECK(&f.expect("z.f64", "F64", {2, 1}) == &f.at("z.f64"));
 }
 
@@ -147,12 +159,15 @@ TEST_CASE("safetensors: missing metadata are refused, naming the file and the ke
   TensorFile f = sample();
   f.path = "grown.safetensors";
   CHECK(f.metadata_at("model") == "mobilenet_v1");
-  CHECK_THROWS_WITH_AS(f.metadata_at("seed"), "grown.safetensors: __metadata__: \"seed\" is missing, expected it among the file's metadata",
-                       UserError);
+  CHECK_THROWS_WITH_AS(
+      f.metadata_at("seed"),
+      "grown.safetensors: __metadata__: \"seed\" is missing, expected it among the file's metadata",
+      UserError);
 }
 
 TEST_CASE("safetensors: another program's order, spaces and alignment are read") {
-  const std::string header = R"({"__metadata__": {}, "b": {"shape": [ 1 ], "dtype": "F32", "data_offsets": [3, 7]},
+  const std::string header =
+      R"({"__metadata__": {}, "b": {"shape": [ 1 ], "dtype": "F32", "data_offsets": [3, 7]},
     "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}  )";
   Scratch dir;
   put(dir / "f", length_bytes(header.size()) + header + std::string("\1\1\1\0\0\x80\x3f", 7));
@@ -161,7 +176,8 @@ TEST_CASE("safetensors: another program's order, spaces and alignment are read")
   CHECK(f.at("a").as_doubles() == std::vector<double>{1, 1, 1});
 }
 
-TEST_CASE("safetensors: a name or metadata that are not UTF-8 are refused, and nothing is written") {
+TEST_CASE(
+    "safetensors: a name or metadata that are not UTF-8 are refused, and nothing is written") {
   Scratch dir;
   TensorFile f;
   f.metadata["path"] = "\xff";
@@ -169,7 +185,9 @@ TEST_CASE("safetensors: a name or metadata that are not UTF-8 are refused, and n
   CHECK_FALSE(std::filesystem::exists(dir / "f"));
 }
 
-TEST_CASE("safetensors: a tensor whose bytes don't fit its shape is a broken invariant, and nothing is written") {
+TEST_CASE(
+    "safetensors: a tensor whose bytes don't fit its shape is a broken invariant, and nothing is "
+    "written") {
   Scratch dir;
   TensorFile f = sample();
   f.tensors["a.f32"].shape = {4};
@@ -195,8 +213,11 @@ TEST_CASE("safetensors: after random flips and cuts a file is read or refused, n
       else bytes[at] = char(bytes[at] ^ (1 << below(8)));
     }
     if (below(4) == 0) bytes.resize(below(bytes.size() + 1));
-    if (below(8) == 0) bytes.insert(below(bytes.size() + 1), 1 + below(20), likely[below(likely.size())]);
-    std::filesystem::remove(dir / "f");  // a file that is written over is flushed to the disk by some file systems: slow
+    if (below(8) == 0)
+      bytes.insert(below(bytes.size() + 1), 1 + below(20), likely[below(likely.size())]);
+    std::filesystem::remove(
+        dir /
+        "f");  // a file that is written over is flushed to the disk by some file systems: slow
     put(dir / "f", bytes);
     try {
       const TensorFile f = read_safetensors(dir / "f");
@@ -225,7 +246,9 @@ from safetensors.numpy import save_file
 with safe_open(sys.argv[1], framework="np") as f:
     save_file({k: f.get_tensor(k) for k in f.keys()}, sys.argv[2], f.metadata())
 )");
-  REQUIRE(std::system(("python3 " + (dir / "copy.py") + " " + (dir / "ours") + " " + (dir / "theirs")).c_str()) == 0);
+  REQUIRE(
+      std::system(("python3 " + (dir / "copy.py") + " " + (dir / "ours") + " " + (dir / "theirs"))
+                      .c_str()) == 0);
   const TensorFile theirs = read_safetensors(dir / "theirs");
   write_safetensors(dir / "again", theirs);
   CHECK(theirs.tensors.size() == 6);

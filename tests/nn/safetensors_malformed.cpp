@@ -36,7 +36,9 @@ std::string refusal(const std::string& contents) {
   }
   return "";
 }
-std::string header_refusal(const std::string& header, std::size_t data_bytes = 8) { return refusal(whole_file(header, data_bytes)); }
+std::string header_refusal(const std::string& header, std::size_t data_bytes = 8) {
+  return refusal(whole_file(header, data_bytes));
+}
 
 }  // namespace
 
@@ -55,24 +57,30 @@ TEST_CASE("safetensors: an empty file is refused") {
 }
 
 TEST_CASE("safetensors: a file shorter than the header length's 8 bytes is refused") {
-  CHECK(refusal("abc") == "header length: the file has 3 bytes, expected 8 bytes of it and a header");
+  CHECK(refusal("abc") ==
+        "header length: the file has 3 bytes, expected 8 bytes of it and a header");
 }
 
 TEST_CASE("safetensors: a header longer than the file is refused, naming both lengths") {
-  CHECK(refusal(length_bytes(50) + "{}") == "header length: 50 bytes, expected at most the 2 bytes that follow it");
+  CHECK(refusal(length_bytes(50) + "{}") ==
+        "header length: 50 bytes, expected at most the 2 bytes that follow it");
 }
 
 TEST_CASE("safetensors: an absurd header length is refused, up to 2^64 - 1") {
-  CHECK(has(refusal(length_bytes(100'000'001) + "{}"), "header length: 100000001 bytes, expected at most 100000000"));
-  CHECK(has(refusal(length_bytes(~std::uint64_t(0)) + "{}"), "header length: 18446744073709551615 bytes"));
+  CHECK(has(refusal(length_bytes(100'000'001) + "{}"),
+            "header length: 100000001 bytes, expected at most 100000000"));
+  CHECK(has(refusal(length_bytes(~std::uint64_t(0)) + "{}"),
+            "header length: 18446744073709551615 bytes"));
 }
 
 TEST_CASE("safetensors: a header of no bytes is refused") {
-  CHECK(refusal(length_bytes(0)) == "header, byte 8 of the file: nothing, expected '{', the start of a JSON object");
+  CHECK(refusal(length_bytes(0)) ==
+        "header, byte 8 of the file: nothing, expected '{', the start of a JSON object");
 }
 
 TEST_CASE("safetensors: a header that is JSON but no object is refused") {
-  CHECK(header_refusal("[1]", 0) == "header, byte 8 of the file: '[', expected '{', the start of a JSON object");
+  CHECK(header_refusal("[1]", 0) ==
+        "header, byte 8 of the file: '[', expected '{', the start of a JSON object");
 }
 
 TEST_CASE("safetensors: a header that is not JSON is refused, naming the byte") {
@@ -93,7 +101,8 @@ TEST_CASE("safetensors: a header that is not UTF-8 is refused, naming the byte")
 }
 
 TEST_CASE("safetensors: a zero byte in the header is refused, for what follows would be unread") {
-  CHECK(header_refusal(std::string("{}\0{}", 5)) == "header, byte 10 of the file: a zero byte, expected JSON in UTF-8");
+  CHECK(header_refusal(std::string("{}\0{}", 5)) ==
+        "header, byte 10 of the file: a zero byte, expected JSON in UTF-8");
 }
 
 TEST_CASE("safetensors: a number beyond every type is refused, naming the byte") {
@@ -103,10 +112,12 @@ TEST_CASE("safetensors: a number beyond every type is refused, naming the byte")
 }
 
 TEST_CASE("safetensors: lists within lists are refused at once, however deep") {
-  CHECK(has(header_refusal(R"({"w":{"shape":)" + std::string(1000000, '[')), "tensor \"w\": lists or objects within each other"));
+  CHECK(has(header_refusal(R"({"w":{"shape":)" + std::string(1000000, '[')),
+            "tensor \"w\": lists or objects within each other"));
 }
 
-TEST_CASE("safetensors: the time to refuse a header grows with its entries, not with their square") {
+TEST_CASE(
+    "safetensors: the time to refuse a header grows with its entries, not with their square") {
   const auto seconds = [](int entries) {
     std::string header = "{";
     for (int i = 0; i < entries; i++) header += "\"" + std::to_string(i) + "\":{},";
@@ -119,19 +130,26 @@ TEST_CASE("safetensors: the time to refuse a header grows with its entries, not 
 }
 
 TEST_CASE("safetensors: an entry that is no object is refused") {
-  CHECK(header_refusal(R"({"w": 7})") == "tensor \"w\": 7, expected an object of dtype, shape and data_offsets");
+  CHECK(header_refusal(R"({"w": 7})") ==
+        "tensor \"w\": 7, expected an object of dtype, shape and data_offsets");
 }
 
-TEST_CASE("safetensors: an entry without dtype, shape or data_offsets is refused, naming what is missing") {
-  CHECK(header_refusal(R"({"w":{"shape":[1],"data_offsets":[0,8]}})") == "tensor \"w\": no dtype, expected dtype, shape and data_offsets");
-  CHECK(has(header_refusal(R"({"w":{"dtype":"F64","data_offsets":[0,8]}})"), "tensor \"w\": no shape"));
-  CHECK(has(header_refusal(R"({"w":{"dtype":"F64","shape":[1]}})"), "tensor \"w\": no data_offsets"));
+TEST_CASE(
+    "safetensors: an entry without dtype, shape or data_offsets is refused, naming what is "
+    "missing") {
+  CHECK(header_refusal(R"({"w":{"shape":[1],"data_offsets":[0,8]}})") ==
+        "tensor \"w\": no dtype, expected dtype, shape and data_offsets");
+  CHECK(has(header_refusal(R"({"w":{"dtype":"F64","data_offsets":[0,8]}})"),
+            "tensor \"w\": no shape"));
+  CHECK(
+      has(header_refusal(R"({"w":{"dtype":"F64","shape":[1]}})"), "tensor \"w\": no data_offsets"));
 }
 
 TEST_CASE("safetensors: an unknown dtype is refused, naming the known ones") {
   CHECK(header_refusal(R"({"w":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}})") ==
         "tensor \"w\": dtype \"BF16\", expected F32, F64, I64, I32 or U8");
-  CHECK(has(header_refusal(R"({"w":{"dtype":3,"shape":[4],"data_offsets":[0,8]}})"), "tensor \"w\": dtype 3,"));
+  CHECK(has(header_refusal(R"({"w":{"dtype":3,"shape":[4],"data_offsets":[0,8]}})"),
+            "tensor \"w\": dtype 3,"));
 }
 
 TEST_CASE("safetensors: a shape that is no list of whole numbers is refused") {
@@ -140,7 +158,8 @@ TEST_CASE("safetensors: a shape that is no list of whole numbers is refused") {
   };
   CHECK(with_shape("[1]").empty());
   CHECK(with_shape("1") == "tensor \"w\": shape 1, expected a list of whole numbers");
-  CHECK(with_shape("[-1]") == "tensor \"w\": shape holds -1, expected a whole number of 0 to 9223372036854775807");
+  CHECK(with_shape("[-1]") ==
+        "tensor \"w\": shape holds -1, expected a whole number of 0 to 9223372036854775807");
   CHECK(has(with_shape("[1.5]"), "shape holds 1.5"));
   CHECK(has(with_shape("[\"1\"]"), "shape holds \"1\""));
   CHECK(has(with_shape("[18446744073709551615]"), "shape holds 18446744073709551615"));
@@ -151,7 +170,8 @@ TEST_CASE("safetensors: a shape whose product overflows is refused, a factor 0 a
   const auto with_shape = [](const std::string& shape) {
     return header_refusal(R"({"w":{"dtype":"F64","shape":)" + shape + R"(,"data_offsets":[0,8]}})");
   };
-  CHECK(with_shape("[4294967296,536870912]") == "tensor \"w\": shape (4294967296,536870912), expected less than 2^63 bytes of numbers");
+  CHECK(with_shape("[4294967296,536870912]") ==
+        "tensor \"w\": shape (4294967296,536870912), expected less than 2^63 bytes of numbers");
   CHECK(has(with_shape("[9223372036854775807]"), "less than 2^63 bytes"));
   CHECK(has(with_shape("[9223372036854775807,9223372036854775807,0]"), "less than 2^63 bytes"));
 }
@@ -174,39 +194,50 @@ TEST_CASE("safetensors: reversed data_offsets are refused") {
 
 TEST_CASE("safetensors: data_offsets beyond the end are refused, as in a file that was cut short") {
   CHECK(header_refusal(R"({"w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}})", 7) ==
-        "tensor \"w\": data_offsets [0,8], expected an end within the file's 7 bytes of data (is the file whole?)");
+        "tensor \"w\": data_offsets [0,8], expected an end within the file's 7 bytes of data (is "
+        "the file whole?)");
 }
 
-TEST_CASE("safetensors: data_offsets that don't match dtype and shape are refused, naming both lengths") {
+TEST_CASE(
+    "safetensors: data_offsets that don't match dtype and shape are refused, naming both lengths") {
   CHECK(header_refusal(R"({"w":{"dtype":"F32","shape":[3,1],"data_offsets":[0,8]}})") ==
         "tensor \"w\": data_offsets [0,8], 8 bytes, expected 12 bytes for F32 (3,1)");
 }
 
 TEST_CASE("safetensors: overlapping tensors are refused") {
-  CHECK(header_refusal(R"({"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})") ==
-        "tensor \"b\": begins at byte 4 of the data, within another tensor, expected byte 5");
+  CHECK(
+      header_refusal(
+          R"({"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})") ==
+      "tensor \"b\": begins at byte 4 of the data, within another tensor, expected byte 5");
 }
 
 TEST_CASE("safetensors: a hole between tensors, or before the first, is refused") {
-  CHECK(header_refusal(R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})") ==
-        "tensor \"b\": begins at byte 4 of the data, after a hole, expected byte 3");
-  CHECK(has(header_refusal(R"({"a":{"dtype":"U8","shape":[7],"data_offsets":[1,8]}})"), "begins at byte 1 of the data, after a hole"));
+  CHECK(
+      header_refusal(
+          R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})") ==
+      "tensor \"b\": begins at byte 4 of the data, after a hole, expected byte 3");
+  CHECK(has(header_refusal(R"({"a":{"dtype":"U8","shape":[7],"data_offsets":[1,8]}})"),
+            "begins at byte 1 of the data, after a hole"));
 }
 
 TEST_CASE("safetensors: bytes after the last tensor are refused, naming where they begin") {
   const std::string header = R"({"a":{"dtype":"U8","shape":[5],"data_offsets":[0,5]}})";
   CHECK(header_refusal(header) ==
-        "byte " + std::to_string(8 + header.size() + 5) + " of the file: 3 bytes after the last tensor, expected the end of the file");
+        "byte " + std::to_string(8 + header.size() + 5) +
+            " of the file: 3 bytes after the last tensor, expected the end of the file");
 }
 
 TEST_CASE("safetensors: metadata that are not strings are refused") {
-  CHECK(header_refusal(R"({"__metadata__":{"epoch":3}})", 0) == "__metadata__: \"epoch\" is 3, expected a string");
-  CHECK(header_refusal(R"({"__metadata__":[]})", 0) == "__metadata__: [], expected an object of strings");
+  CHECK(header_refusal(R"({"__metadata__":{"epoch":3}})", 0) ==
+        "__metadata__: \"epoch\" is 3, expected a string");
+  CHECK(header_refusal(R"({"__metadata__":[]})", 0) ==
+        "__metadata__: [], expected an object of strings");
 }
 
 TEST_CASE("safetensors: a tensor named twice is refused") {
   const std::string entry = R"("w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]})";
-  CHECK(header_refusal("{" + entry + "," + entry + "}") == "tensor \"w\": named twice in the header, expected each name once");
+  CHECK(header_refusal("{" + entry + "," + entry + "}") ==
+        "tensor \"w\": named twice in the header, expected each name once");
 }
 
 TEST_CASE("safetensors: a field given twice is refused") {

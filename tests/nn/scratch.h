@@ -22,7 +22,11 @@ struct Scratch {
   std::string operator/(const std::string& name) const { return path + "/" + name; }
 };
 
-inline void put(const std::string& path, const std::string& contents) { std::ofstream(path, std::ios::binary) << contents; }
-inline bool has(const std::string& message, const std::string& part) { return message.find(part) != std::string::npos; }
+inline void put(const std::string& path, const std::string& contents) {
+  std::ofstream(path, std::ios::binary) << contents;
+}
+inline bool has(const std::string& message, const std::string& part) {
+  return message.find(part) != std::string::npos;
+}
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Facts of a training step as the runners take it: fused or not it is the same step, every operation in it agrees with the
-// reference, and once it is running it asks the system for no memory.
+// Facts of a training step as the runners take it: fused or not it is the same step, every
+// operation in it agrees with the reference, and once it is running it asks the system for no
+// memory.
 #include <doctest/doctest.h>
 
 #include "tests/near.h"
@@ -15,7 +16,8 @@ std::vector<double> gradients(Small& s, bool fused) {
   s.network->begin_step();
   Trace trace;
   Variable loss = cross_entropy(s.network->forward(Variable(s.x), &trace), s.y, 0.1);
-  if (!fused)  // a rule that was replaced, even by itself, is not passed over by the depthwise convolution behind it
+  if (!fused)  // a rule that was replaced, even by itself, is not passed over by the depthwise
+               // convolution behind it
     for (const TraceEntry& e : trace) e.a.replace_backward(e.a.node().backward);
   trace.clear();
   backward(loss);
@@ -29,12 +31,14 @@ TEST_CASE("training: the fused backward pass gives the gradients of the unfused 
     for (Activation f : {Activation::swish, Activation::relu}) {
       Small s(m, f);
       std::vector<double> fused = gradients(s, true), plain = gradients(s, false);
-      // f64: a few hundred roundings. f32: gradients through 26 batch norms over as few as 3 values are ill-conditioned; the
-      // reference numbers' own f32 gradients differ by 1.4e-4 (tests/reference/README.md), and 1e-3 is what they are held to.
+      // f64: a few hundred roundings. f32: gradients through 26 batch norms over as few as 3 values
+      // are ill-conditioned; the reference numbers' own f32 gradients differ by 1.4e-4
+      // (tests/reference/README.md), and 1e-3 is what they are held to.
       double most = 0, bound = m.type == DType::f64 ? 1e-11 : 1e-3;
       for (double g : plain) most = std::max(most, std::abs(g));
       for (std::size_t i = 0; i < plain.size(); i++) {
-        if (std::abs(fused[i] - plain[i]) > bound * most) FAIL_CHECK("parameter ", i, ": ", fused[i], " fused, ", plain[i], " not");
+        if (std::abs(fused[i] - plain[i]) > bound * most)
+          FAIL_CHECK("parameter ", i, ": ", fused[i], " fused, ", plain[i], " not");
       }
     }
 }
@@ -54,7 +58,8 @@ TEST_CASE("training: a running training or RQ-SGD step asks the system for no me
   }
 }
 
-TEST_CASE("training: whole training and RQ-SGD steps agree with the reference, operation by operation") {
+TEST_CASE(
+    "training: whole training and RQ-SGD steps agree with the reference, operation by operation") {
   if (device_list().find("cpu") == std::string::npos) {
     MESSAGE("skipped: this build has no cpu backend");
     return;
@@ -67,7 +72,9 @@ TEST_CASE("training: whole training and RQ-SGD steps agree with the reference, o
   }
 }
 
-TEST_CASE("training: batch-norm groups are part of the step: two groups of the same pictures give the statistics of one") {
+TEST_CASE(
+    "training: batch-norm groups are part of the step: two groups of the same pictures give the "
+    "statistics of one") {
   for (Index groups : {1, 2}) {
     Small s;
     std::vector<double> once = s.x.to_host(), twice = once;

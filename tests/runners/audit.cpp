@@ -1,6 +1,7 @@
-// Facts of the audit of a trained network: what holds is said to hold, and what cannot be judged is told.
-#include "tensor/eigen.h"
+// Facts of the audit of a trained network: what holds is said to hold, and what cannot be judged is
+// told.
 #include "tests/runners/audit.h"
+#include "tensor/eigen.h"
 
 using namespace fission;
 using namespace fission::test;
@@ -9,14 +10,21 @@ namespace {
 
 const Json* find(const std::vector<Json>& lines, const std::string& part) {
   for (const Json& l : lines)
-    if (l.contains("what") && l.at("what").get<std::string>().find(part) != std::string::npos) return &l;
+    if (l.contains("what") && l.at("what").get<std::string>().find(part) != std::string::npos)
+      return &l;
   return nullptr;
 }
 
 // few pictures and passes; what `more` says of an option holds
 Ended audit(const Arguments& more) {
-  const std::vector<Arguments> all{{"--data", pictures() / "idx-more"}, {"--few", "3"}, {"--batches", "3"}, {"--batch", "8"}, {"--passes", "3"},
-                                   {"--rq-batch", "8"}, {"--neurons", "2"}, {"--threads", "1"}};
+  const std::vector<Arguments> all{{"--data", pictures() / "idx-more"},
+                                   {"--few", "3"},
+                                   {"--batches", "3"},
+                                   {"--batch", "8"},
+                                   {"--passes", "3"},
+                                   {"--rq-batch", "8"},
+                                   {"--neurons", "2"},
+                                   {"--threads", "1"}};
   Arguments a = Arguments{learned() + "/round-1.safetensors"} + more;
   for (const Arguments& option : all)
     if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
@@ -35,8 +43,13 @@ TEST_CASE("audit: a trained network keeps to every equation, in prose and in JSO
     if (l.contains("holds")) CHECK_MESSAGE(l.at("holds") == true, l.dump());
   CHECK(base().back().at("held").get<int>() > 15);
   for (const char* equation : {"E1", "E2", "E4", "E6", "E6c", "E10", "E11", "E12"})
-    CHECK_MESSAGE(std::any_of(base().begin(), base().end(), [&](const Json& l) { return l.contains("equation") && l.at("equation") == equation; }), equation);
-  Ended prose = audit({"--passes", "40"});  // a basis as large as any neuron has weights: Lanczos is exact
+    CHECK_MESSAGE(std::any_of(base().begin(), base().end(),
+                              [&](const Json& l) {
+                                return l.contains("equation") && l.at("equation") == equation;
+                              }),
+                  equation);
+  Ended prose =
+      audit({"--passes", "40"});  // a basis as large as any neuron has weights: Lanczos is exact
   require_done(prose);
   CHECK(prose.out.find("✓ E6c") != std::string::npos);
   CHECK(prose.out.find("✗") == std::string::npos);
@@ -70,24 +83,31 @@ TEST_CASE("options: every option of audit has its effect") {
   check_refused(audit({"--work", "1"}), {"--work"});
   auto split = [&](const Arguments& more) {
     Index n = 0;
-    for (const Json& l : lines_of(audit(more + Arguments{"--json"}))) n += l.contains("what") && l.at("what").get<std::string>().find("fitted order") != std::string::npos;
+    for (const Json& l : lines_of(audit(more + Arguments{"--json"})))
+      n += l.contains("what") &&
+           l.at("what").get<std::string>().find("fitted order") != std::string::npos;
     return n;
   };
   CHECK(split({"--neurons", "1"}) == 1);
   CHECK(split({"--neurons", "3"}) == 3);
-  check_refused(audit({"--dataset", "cifar10", "--data", pictures() / "cifar10"}), {"32x32x1", "32x32x3"});
+  check_refused(audit({"--dataset", "cifar10", "--data", pictures() / "cifar10"}),
+                {"32x32x1", "32x32x3"});
   check_refused(launch("audit", {}), {"checkpoint"});
   check_refused(launch("audit", {"x", "--reference", "y"}), {"--reference"});
   check_refused(audit({"--few", "0"}), {"--few"});
-  check_all_covered("audit", {"--reference", "--dataset", "--data", "--few", "--batches", "--batch", "--passes", "--rq-batch", "--neurons", "--grow", "--epsilon",
-                              "--relu-beta", "--work", "--memory", "--seed", "--no-augment", "--json", "--device", "--threads"});
+  check_all_covered(
+      "audit", {"--reference", "--dataset", "--data", "--few", "--batches", "--batch", "--passes",
+                "--rq-batch", "--neurons", "--grow", "--epsilon", "--relu-beta", "--work",
+                "--memory", "--seed", "--no-augment", "--json", "--device", "--threads"});
 }
 TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   if (!have_eigen()) return;
   Folder folder;
-  require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
+  require_done(
+      launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
   auto exact = [&](const char* beta) {
-    Ended e = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "2", "--batches", "1", "--batch", "4", "--passes", "1",
+    Ended e = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx",
+                               "--few", "2", "--batches", "1", "--batch", "4", "--passes", "1",
                                "--neurons", "1", "--threads", "1", "--json", "--relu-beta", beta});
     std::vector<Json> lines = lines_of(e);
     const Json* l = find(lines, "paper's matrix, float64");
@@ -98,18 +118,25 @@ TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   CHECK(exact("1") != exact("3"));
 }
 
-TEST_CASE("audit: what cannot be judged is told: ReLU's surrogate, no step or a great one, no budget, nothing within it") {
+TEST_CASE(
+    "audit: what cannot be judged is told: ReLU's surrogate, no step or a great one, no budget, "
+    "nothing within it") {
   if (!have_eigen() || instrumented()) return;
   Folder folder;
-  require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
-  Ended relu = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "3", "--batches", "2", "--batch", "8", "--passes", "2", "--threads", "1", "--json"});
+  require_done(
+      launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
+  Ended relu = launch(
+      "audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "3",
+                "--batches", "2", "--batch", "8", "--passes", "2", "--threads", "1", "--json"});
   require_done(relu);
   const std::vector<Json> lines = lines_of(relu);
   const Json* told = find(lines, "surrogate");
   REQUIRE(told);
   CHECK(told->contains("told"));
   CHECK(lines.back().at("held").get<int>() > 5);
-  for (const Arguments& more : {Arguments{"--epsilon", "0"}, Arguments{"--epsilon", "0.5"}, Arguments{"--grow", "0"}, Arguments{"--grow", "0.003"}, Arguments{"--grow", "0.05"}, Arguments{"--few", "100"}}) {
+  for (const Arguments& more :
+       {Arguments{"--epsilon", "0"}, Arguments{"--epsilon", "0.5"}, Arguments{"--grow", "0"},
+        Arguments{"--grow", "0.003"}, Arguments{"--grow", "0.05"}, Arguments{"--few", "100"}}) {
     CAPTURE(more[1]);
     Ended e = audit(more);
     require_done(e);

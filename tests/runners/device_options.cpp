@@ -29,11 +29,15 @@ DeviceSettings settings(const Arguments& given) {
   CHECK(p.refusal == "");
   return p.options.settings;
 }
-std::size_t limit(const std::string& given) { return settings({"--memory-limit", given}).memory_limit; }
+std::size_t limit(const std::string& given) {
+  return settings({"--memory-limit", given}).memory_limit;
+}
 
 }  // namespace
 
-TEST_CASE("device options: without one a GPU computes in whole float32, the same bits in each run, with all its memory") {
+TEST_CASE(
+    "device options: without one a GPU computes in whole float32, the same bits in each run, with "
+    "all its memory") {
   DeviceSettings s = settings({});
   CHECK(s.convolution == "auto");
   CHECK(!s.autotune);
@@ -47,7 +51,8 @@ TEST_CASE("device options: each reaches the backend's settings, and no other of 
   CHECK(settings({"--conv", "cudnn"}).convolution == "cudnn");
   for (int chosen = 0; chosen < 3; chosen++) {
     CAPTURE(chosen);
-    DeviceSettings s = settings({Arguments{"--autotune", "--tf32", "--no-deterministic"}[std::size_t(chosen)]});
+    DeviceSettings s =
+        settings({Arguments{"--autotune", "--tf32", "--no-deterministic"}[std::size_t(chosen)]});
     CHECK(s.autotune == (chosen == 0));
     CHECK(s.tf32 == (chosen == 1));
     CHECK(s.deterministic == (chosen != 2));
@@ -62,12 +67,16 @@ TEST_CASE("device options: --memory-limit takes bytes, and K, M, G and T of 1024
   CHECK(limit("1T") == std::size_t(1) << 40);
 }
 
-TEST_CASE("device options: what is no amount of memory, or no way of convolving, is refused with what is expected") {
-  for (const char* wrong : {"-5", "1.5G", "lots", "G", "", "20GB", "5Q", "9999999T", "99999999999999999999"}) {
+TEST_CASE(
+    "device options: what is no amount of memory, or no way of convolving, is refused with what is "
+    "expected") {
+  for (const char* wrong :
+       {"-5", "1.5G", "lots", "G", "", "20GB", "5Q", "9999999T", "99999999999999999999"}) {
     CAPTURE(wrong);
     Parsed p = parse({"--memory-limit", wrong});
     CHECK(p.status == 2);
-    CHECK(p.refusal == text("--memory-limit: '", wrong, "': expected bytes up to 1e15, or 500M, 20G (of 1024)"));
+    CHECK(p.refusal ==
+          text("--memory-limit: '", wrong, "': expected bytes up to 1e15, or 500M, 20G (of 1024)"));
   }
   CHECK(parse({"--conv", "fft"}).refusal.find("--conv: fft not in {own,cudnn,auto}") == 0);
 }

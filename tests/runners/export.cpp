@@ -1,5 +1,6 @@
-// Facts of export's options and of its files. What the graph computes is tested in tests/nn/onnx.cpp, and by other
-// runtimes in tests/export.sh, which takes the samples of the first case from the folder that FISSION_EXPORT_SAMPLES names.
+// Facts of export's options and of its files. What the graph computes is tested in
+// tests/nn/onnx.cpp, and by other runtimes in tests/export.sh, which takes the samples of the first
+// case from the folder that FISSION_EXPORT_SAMPLES names.
 #include <cstdlib>
 
 #include "data/dataset.h"
@@ -37,7 +38,8 @@ Exported exported(const std::string& checkpoint, const Arguments& more = {}) {
 }
 
 // export refuses, and leaves no file where it was to write
-void check_export_refused(const std::string& checkpoint, const Arguments& more, const Arguments& parts) {
+void check_export_refused(const std::string& checkpoint, const Arguments& more,
+                          const Arguments& parts) {
   Folder folder;
   Ended e = launch("export", Arguments{checkpoint, "--out", folder / "x.onnx"} + more);
   check_refused(e, parts);
@@ -46,13 +48,15 @@ void check_export_refused(const std::string& checkpoint, const Arguments& more, 
 }
 
 // A network of odd widths, split once, whose batch norms have seen the pictures
-std::unique_ptr<Network> grown(const std::vector<Index>& widths, Activation activation, Index size, const Tensor& x) {
+std::unique_ptr<Network> grown(const std::vector<Index>& widths, Activation activation, Index size,
+                               const Tensor& x) {
   NetworkConfig c;
   if (widths.size() == testing::small_v2.size()) c.model = "mobilenet_v2";
   c.widths = widths, c.classes = 7, c.size = size, c.activation = activation;
   auto seed = make_network(c, x.backend(), DType::f32, 7);
   testing::randomise_norms(*seed);
-  auto network = split_network(*seed, testing::random_masks(*seed, 3), testing::random_flat(*seed, 5), {0.1, SplitStep::exact});
+  auto network = split_network(*seed, testing::random_masks(*seed, 3),
+                               testing::random_flat(*seed, 5), {0.1, SplitStep::exact});
   GradientMode none(Gradients::none);
   network->set_training(true);
   for (int i = 0; i < 20; i++) network->forward(Variable(x));
@@ -62,12 +66,15 @@ std::unique_ptr<Network> grown(const std::vector<Index>& widths, Activation acti
 template <class T>
 void write(const std::string& path, const std::vector<double>& values) {
   const std::vector<T> v(values.begin(), values.end());
-  write_file_atomically(path, std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(T)));
+  write_file_atomically(path,
+                        std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(T)));
 }
 
 }  // namespace
 
-TEST_CASE("export: samples for other runtimes: checkpoint, ONNX file, pictures, and the logits of the network in f64") {
+TEST_CASE(
+    "export: samples for other runtimes: checkpoint, ONNX file, pictures, and the logits of the "
+    "network in f64") {
   const char* wanted = std::getenv("FISSION_EXPORT_SAMPLES");
   Folder temporary;
   const std::string place = wanted ? wanted : temporary.str();
@@ -81,11 +88,15 @@ TEST_CASE("export: samples for other runtimes: checkpoint, ONNX file, pictures, 
         for (std::size_t i = 0; i < pixels.size(); i++) pixels[i] = float(random.normal(i));
         for (Index b = 0; b < n; b++)
           for (Index p = 0; p < plane; p++)
-            for (Index l = 0; l < 3; l++) planes[std::size_t((b * 3 + l) * plane + p)] = pixels[std::size_t((b * plane + p) * 3 + l)];
+            for (Index l = 0; l < 3; l++)
+              planes[std::size_t((b * 3 + l) * plane + p)] =
+                  pixels[std::size_t((b * plane + p) * 3 + l)];
         const Shape shape{n, size, size, 3};
-        auto network = grown(widths, activation, size, make_real(open_backend("auto"), shape, pixels, DType::f32));
+        auto network = grown(widths, activation, size,
+                             make_real(open_backend("auto"), shape, pixels, DType::f32));
 
-        const std::string stem = text(place, "/", network->config().model, "-", name_of(activation), "-", size);
+        const std::string stem =
+            text(place, "/", network->config().model, "-", name_of(activation), "-", size);
         TensorFile file;
         file.metadata["dataset"] = "cifar10";
         store_network(file, *network);
@@ -95,7 +106,10 @@ TEST_CASE("export: samples for other runtimes: checkpoint, ONNX file, pictures, 
         auto exact = load_network(read_safetensors(stem + ".safetensors"), reference, DType::f64);
         exact->set_training(false);
         GradientMode none(Gradients::none);
-        const std::vector<double> logits = exact->forward(Variable(make_real(reference, shape, pixels, DType::f64))).value().to_host();
+        const std::vector<double> logits =
+            exact->forward(Variable(make_real(reference, shape, pixels, DType::f64)))
+                .value()
+                .to_host();
         CHECK(testing::largest(logits) > 0.1);  // else a comparison would say little
         write<float>(stem + ".pictures", planes);
         write<double>(stem + ".logits", logits);
@@ -105,8 +119,11 @@ TEST_CASE("export: samples for other runtimes: checkpoint, ONNX file, pictures, 
       }
 }
 
-TEST_CASE("data: what normalises a data set's pictures is known without its files, and is what loading them says") {
-  const std::vector<Arguments> all{{"cifar10", "cifar10"}, {"cifar100", "cifar100"}, {"fashion-mnist", "idx"}, {"mnist", "idx"}};
+TEST_CASE(
+    "data: what normalises a data set's pictures is known without its files, and is what loading "
+    "them says") {
+  const std::vector<Arguments> all{
+      {"cifar10", "cifar10"}, {"cifar100", "cifar100"}, {"fashion-mnist", "idx"}, {"mnist", "idx"}};
   for (const Arguments& set : all) {
     data::Dataset loaded = data::load_dataset(set[0], pictures() / set[1], data::Split::test, 1);
     CHECK(data::normalisation_of(set[0]).mean == loaded.mean);
@@ -114,15 +131,20 @@ TEST_CASE("data: what normalises a data set's pictures is known without its file
   }
 }
 
-TEST_CASE("export: by default the file stands beside the checkpoint, takes any number of normalised pictures, and says its opset") {
+TEST_CASE(
+    "export: by default the file stands beside the checkpoint, takes any number of normalised "
+    "pictures, and says its opset") {
   Folder folder;
   std::filesystem::copy(trained(), folder / "some.round.safetensors");
   Ended e = launch("export", {folder / "some.round.safetensors"});
   require_done(e);
   CHECK(is_one_line(e.out));
   Json inspected = Json::parse(launch("inspect", {trained(), "--json"}).out);
-  for (const std::string& part : {folder / "some.round.onnx: opset 13; ", std::string("input (N,1,32,32) = (byte/255 - mean)/std, mean 0.219, "),
-                                  std::string("std 0.3318 (fashion-mnist); logits (N,10); "), std::string(" MACs a picture")}) {
+  for (const std::string& part :
+       {folder / "some.round.onnx: opset 13; ",
+        std::string("input (N,1,32,32) = (byte/255 - mean)/std, mean 0.219, "),
+        std::string("std 0.3318 (fashion-mnist); logits (N,10); "),
+        std::string(" MACs a picture")}) {
     CAPTURE(part);
     CHECK(e.out.find(part) != std::string::npos);
   }
@@ -137,7 +159,8 @@ TEST_CASE("export: by default the file stands beside the checkpoint, takes any n
   CHECK(model.metadata.at("round") == "1");
 }
 
-TEST_CASE("export: the same checkpoint gives the same bytes, and a file that stood there is replaced") {
+TEST_CASE(
+    "export: the same checkpoint gives the same bytes, and a file that stood there is replaced") {
   Folder folder;
   require_done(launch("export", {trained(), "--out", folder / "a.onnx"}));
   folder.write("b.onnx", Bytes(100));
@@ -166,7 +189,8 @@ TEST_CASE("options: every option of export has its effect") {
     bytes.values[i] = double(i % 256) / 255;
     normalised.values[i] = (bytes.values[i] - double(0.219f)) / double(0.3318f);
   }
-  CHECK(testing::relative(raw.model.run(bytes).values, base.model.run(normalised).values) <= 1e-12);  // the same sums in the same order
+  CHECK(testing::relative(raw.model.run(bytes).values, base.model.run(normalised).values) <=
+        1e-12);  // the same sums in the same order
 
   Exported other = exported(trained(), {"--raw", "--dataset", "mnist"});
   CHECK(other.json.at("dataset") == "mnist");
@@ -177,22 +201,31 @@ TEST_CASE("options: every option of export has its effect") {
 
 TEST_CASE("bad input: export refuses in one line and writes nothing") {
   for (const char* batch : {"0", "-1", "65537", "2x", "", "1.5"})
-    check_export_refused(trained(), {"--batch", batch}, {text("--batch '", batch, "': expected a number of pictures from 1 to 65536, or 'dynamic'")});
-  check_export_refused(trained(), {"--dataset", "cifar10"}, {"round-1.safetensors: a network for pictures of 1 colours; cifar10 has 3"});
-  check_export_refused(trained(), {"--dataset", "imagenette"}, {"no data set \"imagenette\"; expected one of "});
+    check_export_refused(trained(), {"--batch", batch},
+                         {text("--batch '", batch,
+                               "': expected a number of pictures from 1 to 65536, or 'dynamic'")});
+  check_export_refused(trained(), {"--dataset", "cifar10"},
+                       {"round-1.safetensors: a network for pictures of 1 colours; cifar10 has 3"});
+  check_export_refused(trained(), {"--dataset", "imagenette"},
+                       {"no data set \"imagenette\"; expected one of "});
   check_export_refused(trained(), {"--opset", "9"}, {"--opset", "--help shows the options"});
   check_export_refused("/no/such.safetensors", {}, {"/no/such.safetensors: file: can't be opened"});
   Folder folder;
-  check_export_refused(folder.write("text.safetensors", Bytes(200, 'x')), {}, {"text.safetensors", "expected"});
+  check_export_refused(folder.write("text.safetensors", Bytes(200, 'x')), {},
+                       {"text.safetensors", "expected"});
   TensorFile file = read_safetensors(trained());
   file.metadata.erase("dataset");
   write_safetensors(folder / "whose.safetensors", file);
-  check_export_refused(folder / "whose.safetensors", {}, {"whose.safetensors", "dataset", "--dataset says it"});
+  check_export_refused(folder / "whose.safetensors", {},
+                       {"whose.safetensors", "dataset", "--dataset says it"});
   exported(folder / "whose.safetensors", {"--dataset", "fashion-mnist"});
 }
 
-TEST_CASE("bad output: a folder that is not there, a full disk, or the checkpoint itself: one line, and what stood there stays") {
-  check_refused(launch("export", {trained(), "--out", "/no/such/folder/x.onnx"}), {"/no/such/folder/x.onnx"});
+TEST_CASE(
+    "bad output: a folder that is not there, a full disk, or the checkpoint itself: one line, and "
+    "what stood there stays") {
+  check_refused(launch("export", {trained(), "--out", "/no/such/folder/x.onnx"}),
+                {"/no/such/folder/x.onnx"});
   Folder folder;
   folder.write("x.onnx", Bytes{'o', 'l', 'd'});
   Launch full{"export", {trained(), "--out", folder / "x.onnx"}};
@@ -204,6 +237,7 @@ TEST_CASE("bad output: a folder that is not there, a full disk, or the checkpoin
   std::filesystem::copy(trained(), folder / "c.safetensors");
   std::filesystem::create_symlink(folder / "c.safetensors", folder / "link");
   for (const char* name : {"c.safetensors", "link"})
-    check_refused(launch("export", {folder / "c.safetensors", "--out", folder / name}), {"the checkpoint itself; expected another file"});
+    check_refused(launch("export", {folder / "c.safetensors", "--out", folder / name}),
+                  {"the checkpoint itself; expected another file"});
   CHECK(read_file(folder / "c.safetensors") == read_file(trained()));
 }

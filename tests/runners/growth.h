@@ -1,4 +1,5 @@
-// A growth small enough to be run again and again (seconds for hundreds), and what a run leaves behind, to compare.
+// A growth small enough to be run again and again (seconds for hundreds), and what a run leaves
+// behind, to compare.
 #pragma once
 #include <algorithm>
 #include <map>
@@ -29,10 +30,19 @@ inline Arguments merged(const std::vector<Arguments>& all, const Arguments& more
 
 // Three steps an epoch, one round
 inline Arguments tiny_growth(const std::string& out, const Arguments& more = {}) {
-  const std::vector<Arguments> all{{"--dataset", "fashion-mnist"}, {"--data", pictures() / "idx"}, {"--widths", four_wide},
-                                   {"--epochs", "1"}, {"--tune-epochs", "1"}, {"--rounds", "1"}, {"--rq-epochs", "2"},
-                                   {"--batch", "16"}, {"--rq-batch", "16"}, {"--check-pictures", "32"}, {"--threads", "1"},
-                                   {"--seed", "7"}, {"--out", out}};
+  const std::vector<Arguments> all{{"--dataset", "fashion-mnist"},
+                                   {"--data", pictures() / "idx"},
+                                   {"--widths", four_wide},
+                                   {"--epochs", "1"},
+                                   {"--tune-epochs", "1"},
+                                   {"--rounds", "1"},
+                                   {"--rq-epochs", "2"},
+                                   {"--batch", "16"},
+                                   {"--rq-batch", "16"},
+                                   {"--check-pictures", "32"},
+                                   {"--threads", "1"},
+                                   {"--seed", "7"},
+                                   {"--out", out}};
   return merged(all, more);
 }
 
@@ -111,16 +121,30 @@ inline void require_done(const Ended& e) {
   REQUIRE(e.status == 0);
 }
 
-// A finished growth of the tests that only look at one: more pictures and epochs, so that it has learned something
+// A finished growth of the tests that only look at one: more pictures and epochs, so that it has
+// learned something
 inline const std::string& learned() {
   static const Folder folder;
   static const std::string out = [] {
     std::string place = folder / "run";
-    const Arguments more{"--no-augment", "--widths", "seed", "--data", pictures() / "idx-more", "--lr", "0.05", "--epochs", "8",
-                         "--tune-epochs", "2", "--check-pictures", "64"};
+    const Arguments more{"--no-augment",
+                         "--widths",
+                         "seed",
+                         "--data",
+                         pictures() / "idx-more",
+                         "--lr",
+                         "0.05",
+                         "--epochs",
+                         "8",
+                         "--tune-epochs",
+                         "2",
+                         "--check-pictures",
+                         "64"};
     Ended e = launch("cifar", tiny_growth(place, more));
     require_done(e);
-    folder.write("table", Bytes(e.out.begin() + std::ptrdiff_t(e.out.size() - table_of(e.out).size()), e.out.end()));
+    folder.write(
+        "table",
+        Bytes(e.out.begin() + std::ptrdiff_t(e.out.size() - table_of(e.out).size()), e.out.end()));
     return place;
   }();
   return out;

@@ -1,5 +1,6 @@
-// Facts of imagenet: the recipe, its own options, the table, and what it refuses. The whole of it, killed and resumed: tests/imagenet.sh.
-// What it shares with cifar (GrowthOptions, Run, grow) is tested there; here, that each option arrives. Its pictures: imagenet_data.cpp.
+// Facts of imagenet: the recipe, its own options, the table, and what it refuses. The whole of it,
+// killed and resumed: tests/imagenet.sh. What it shares with cifar (GrowthOptions, Run, grow) is
+// tested there; here, that each option arrives. Its pictures: imagenet_data.cpp.
 #include "tests/runners/imagenet.h"
 
 #include "nn/checkpoint.h"
@@ -15,14 +16,43 @@ struct Shared {
   Arguments besides = {};
 };
 const std::vector<Shared>& shared_options() {
-  static const std::vector<Shared> all{
-      {"--no-augment", ""}, {"--widths", "8,8,8,8,8,8,8,8,8,8,8,8,8,8"}, {"--activation", "relu"}, {"--epochs", "3"}, {"--tune-epochs", "2"},
-      {"--batch", "24"}, {"--lr", "0.3"}, {"--tune-lr", "0.2"}, {"--schedule", "step"}, {"--warmup", "2"}, {"--momentum-factor", "0.5"},
-      {"--nesterov=false", ""}, {"--weight-decay", "0.01"}, {"--decay", "all"}, {"--smoothing", "0.2"}, {"--bn-batch", "16"}, {"--rounds", "2"}, {"--grow", "0.5"},
-      {"--target-macs", "5000000"}, {"--selection", "vanilla"}, {"--energy", "paper"}, {"--energy-scale", "log"}, {"--round", "paper"},
-      {"--multiple", "4"}, {"--epsilon", "0.02"}, {"--split-step", "paper"}, {"--momentum", "split"}, {"--curvature", "paper"},
-      {"--linear-curvature", "zero"}, {"--solver", "rq-sgd"}, {"--rq-epochs", "3"}, {"--rq-batch", "8"}, {"--rq-lr", "0.01"}, {"--rq-loss", "ce"},
-      {"--relu-beta", "2"}, {"--seed", "9"}, {"--check-pictures", "24"}};
+  static const std::vector<Shared> all{{"--no-augment", ""},
+                                       {"--widths", "8,8,8,8,8,8,8,8,8,8,8,8,8,8"},
+                                       {"--activation", "relu"},
+                                       {"--epochs", "3"},
+                                       {"--tune-epochs", "2"},
+                                       {"--batch", "24"},
+                                       {"--lr", "0.3"},
+                                       {"--tune-lr", "0.2"},
+                                       {"--schedule", "step"},
+                                       {"--warmup", "2"},
+                                       {"--momentum-factor", "0.5"},
+                                       {"--nesterov=false", ""},
+                                       {"--weight-decay", "0.01"},
+                                       {"--decay", "all"},
+                                       {"--smoothing", "0.2"},
+                                       {"--bn-batch", "16"},
+                                       {"--rounds", "2"},
+                                       {"--grow", "0.5"},
+                                       {"--target-macs", "5000000"},
+                                       {"--selection", "vanilla"},
+                                       {"--energy", "paper"},
+                                       {"--energy-scale", "log"},
+                                       {"--round", "paper"},
+                                       {"--multiple", "4"},
+                                       {"--epsilon", "0.02"},
+                                       {"--split-step", "paper"},
+                                       {"--momentum", "split"},
+                                       {"--curvature", "paper"},
+                                       {"--linear-curvature", "zero"},
+                                       {"--solver", "rq-sgd"},
+                                       {"--rq-epochs", "3"},
+                                       {"--rq-batch", "8"},
+                                       {"--rq-lr", "0.01"},
+                                       {"--rq-loss", "ce"},
+                                       {"--relu-beta", "2"},
+                                       {"--seed", "9"},
+                                       {"--check-pictures", "24"}};
   return all;
 }
 
@@ -51,7 +81,9 @@ TEST_CASE("imagenet: each option that it shares with cifar stands in config.json
     CAPTURE(s.option);
     Folder folder;
     const bool off = s.option.find("=false") != std::string::npos;
-    Json config = config_of(tiny(folder / "run", s.value.empty() ? Arguments{s.option} : Arguments{s.option, s.value}), folder / "run");
+    Json config = config_of(
+        tiny(folder / "run", s.value.empty() ? Arguments{s.option} : Arguments{s.option, s.value}),
+        folder / "run");
     const Json& said = config.at(s.option.substr(2, s.option.find('=') - 2));
     if (said.is_boolean()) CHECK(said == !off);
     else if (said.is_string()) CHECK(said == s.value);
@@ -65,7 +97,8 @@ TEST_CASE("imagenet: without options the recipe is the authors', for either netw
     CAPTURE(model);
     const bool v1 = model == "v1";
     Folder folder;
-    Json c = config_of({"--data", tree(), "--model", model, "--out", folder / "run"}, folder / "run");
+    Json c =
+        config_of({"--data", tree(), "--model", model, "--out", folder / "run"}, folder / "run");
     CHECK(c.at("model") == (v1 ? "mobilenet_v1" : "mobilenet_v2"));
     CHECK(c.at("widths") == parse_widths(c.at("model"), "imagenet-seed"));
     CHECK(c.at("size") == 224);
@@ -90,21 +123,33 @@ TEST_CASE("imagenet: without options the recipe is the authors', for either netw
   }
 }
 
-TEST_CASE("imagenet: a step's learning rate is --lr times --batch / 256, that of RQ-SGD falls by 0.2 each epoch after the first") {
+TEST_CASE(
+    "imagenet: a step's learning rate is --lr times --batch / 256, that of RQ-SGD falls by 0.2 "
+    "each epoch after the first") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--lr", "0.8", "--tune-lr", "0.4", "--warmup", "0", "--rq-epochs", "3"})));
+  require_done(launch("imagenet", tiny(folder / "run", {"--lr", "0.8", "--tune-lr", "0.4",
+                                                        "--warmup", "0", "--rq-epochs", "3"})));
   std::vector<Json> log = log_of(folder / "run");
   CHECK(of_stage(log, "train")[0].at("lr").get<double>() == near(0.8 * 16 / 256));
   CHECK(of_stage(log, "tune")[0].at("lr").get<double>() == near(0.4 * 16 / 256));
-  for (std::size_t epoch = 0; epoch < 3; epoch++) CHECK(of_stage(log, "rq").at(epoch).at("lr").get<double>() == near(1e-3 * std::pow(0.2, double(epoch))));
+  for (std::size_t epoch = 0; epoch < 3; epoch++)
+    CHECK(of_stage(log, "rq").at(epoch).at("lr").get<double>() ==
+          near(1e-3 * std::pow(0.2, double(epoch))));
 }
 
-TEST_CASE("imagenet: weights decay, batch norms and biases do not, depthwise convolutions' scales as --decay says") {
-  // lr·wd = ½, on a cosine over three steps: (1 − ½)(1 − ⅜)(1 − ⅛) = 0.27 of what decays is left; no momentum; steps of 1e-4 of a gradient
+TEST_CASE(
+    "imagenet: weights decay, batch norms and biases do not, depthwise convolutions' scales as "
+    "--decay says") {
+  // lr·wd = ½, on a cosine over three steps: (1 − ½)(1 − ⅜)(1 − ⅛) = 0.27 of what decays is left;
+  // no momentum; steps of 1e-4 of a gradient
   for (const bool depthwise : {false, true}) {
     Folder folder;
-    const Arguments strong{"--rounds", "0", "--weight-decay", "5000", "--lr", "0.0016", "--warmup", "0", "--momentum-factor", "0"};
-    require_done(launch("imagenet", tiny(folder / "run", strong + (depthwise ? Arguments{"--decay", "weights+depthwise"} : Arguments{}))));
+    const Arguments strong{"--rounds", "0", "--weight-decay",    "5000", "--lr", "0.0016",
+                           "--warmup", "0", "--momentum-factor", "0"};
+    require_done(launch(
+        "imagenet",
+        tiny(folder / "run",
+             strong + (depthwise ? Arguments{"--decay", "weights+depthwise"} : Arguments{}))));
     TensorFile after = read_safetensors(folder / "run/round-0.safetensors");
     auto largest = [&](const std::string& name) {
       double most = 0;
@@ -119,21 +164,28 @@ TEST_CASE("imagenet: weights decay, batch norms and biases do not, depthwise con
           for (double x : stored.value.to_host()) most = std::max(most, std::abs(x));
       return most;
     };
-    for (const char* name : {"layers.5.sp_conv.conv2d.weight", "layers.5.conv1.weight", "linear.weight"})
+    for (const char* name :
+         {"layers.5.sp_conv.conv2d.weight", "layers.5.conv1.weight", "linear.weight"})
       CHECK(largest(name) == near(0.273 * began(name)).epsilon(0.05));
-    for (const char* name : {"layers.5.sp_conv.bn.weight", "linear.bias"}) CHECK(largest(name) == near(began(name)).epsilon(0.05));
-    CHECK(largest("layers.5.bn1.weight") == near((depthwise ? 0.273 : 1) * began("layers.5.bn1.weight")).epsilon(0.05));
+    for (const char* name : {"layers.5.sp_conv.bn.weight", "linear.bias"})
+      CHECK(largest(name) == near(began(name)).epsilon(0.05));
+    CHECK(largest("layers.5.bn1.weight") ==
+          near((depthwise ? 0.273 : 1) * began("layers.5.bn1.weight")).epsilon(0.05));
   }
 }
 
 TEST_CASE("imagenet: --model v2 grows MobileNetV2") {
   Folder folder;
   require_done(launch("imagenet", tiny(folder / "run", {"--model", "v2", "--widths", "0.125"})));
-  CHECK(read_safetensors(folder / "run/round-1.safetensors").metadata_at("model") == "mobilenet_v2");
-  CHECK(row(read_file(folder / "run/table.txt"), "Splitting-1").find("95 M published") != std::string::npos);
+  CHECK(read_safetensors(folder / "run/round-1.safetensors").metadata_at("model") ==
+        "mobilenet_v2");
+  CHECK(row(read_file(folder / "run/table.txt"), "Splitting-1").find("95 M published") !=
+        std::string::npos);
 }
 
-TEST_CASE("imagenet: baselines are trained in folders of their own, which another growth does not touch") {
+TEST_CASE(
+    "imagenet: baselines are trained in folders of their own, which another growth does not "
+    "touch") {
   Folder folder;
   const Arguments with{"--baselines", "0.125,0.0625"};
   Ended e = launch("imagenet", tiny(folder / "run", with));
@@ -142,24 +194,29 @@ TEST_CASE("imagenet: baselines are trained in folders of their own, which anothe
     Json config = Json::parse(read_file(folder / name + "/config.json"));
     CHECK(config.at("epochs") == 1);
     CHECK_FALSE(config.contains("grow"));
-    CHECK(names(contents(folder / name)) == "checkpoint.safetensors config.json log.jsonl results.csv round-0.safetensors ");
+    CHECK(names(contents(folder / name)) ==
+          "checkpoint.safetensors config.json log.jsonl results.csv round-0.safetensors ");
   }
-  CHECK(row(e.out.substr(e.out.rfind("network ")), "MobileNetV1 0.125").find("M measured – ") != std::string::npos);
+  CHECK(row(e.out.substr(e.out.rfind("network ")), "MobileNetV1 0.125").find("M measured – ") !=
+        std::string::npos);
   CHECK(e.out.find(read_file(folder / "run/table.txt")) != std::string::npos);
 
   Contents before = contents(folder / "run-baseline-0.125");
   require_done(launch("imagenet", tiny(folder / "run", with)));
   CHECK(differing(contents(folder / "run-baseline-0.125"), before) == "");
-  check_refused(launch("imagenet", tiny(folder / "run", with + Arguments{"--grow", "0.4"})), {"holds another run: --grow was 0.3, now 0.4"});
+  check_refused(launch("imagenet", tiny(folder / "run", with + Arguments{"--grow", "0.4"})),
+                {"holds another run: --grow was 0.3, now 0.4"});
   require_done(launch("imagenet", tiny(folder / "run//", with)));  // the same folders
   CHECK(names(contents(folder / "run")).find("-baseline") == std::string::npos);
   for (const char* wrong : {"wide", "0", "0.5,none", "-1"})
-    check_refused(launch("imagenet", tiny(folder / "other", {std::string("--baselines=") + wrong})), {"--baselines '", "or none"});
+    check_refused(launch("imagenet", tiny(folder / "other", {std::string("--baselines=") + wrong})),
+                  {"--baselines '", "or none"});
 }
 
 TEST_CASE("imagenet: --start grows a trained network on; its model and size are the file's") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "seed", {"--rounds", "0", "--model", "v2", "--widths", "0.125"})));
+  require_done(launch(
+      "imagenet", tiny(folder / "seed", {"--rounds", "0", "--model", "v2", "--widths", "0.125"})));
   Arguments a = tiny(folder / "grown", {"--start", folder / "seed/round-0.safetensors"});
   auto widths = std::find(a.begin(), a.end(), "--widths");
   a.erase(widths, widths + 2);
@@ -173,20 +230,28 @@ TEST_CASE("imagenet: --start grows a trained network on; its model and size are 
   CHECK(config.at("epsilon") == 0.1);
   *(std::find(a.begin(), a.end(), "--size") + 1) = "64";
   a.back() = folder / "other";
-  check_refused(launch("imagenet", a), {"round-0.safetensors: a network for 48x48x3 pictures of 6 classes; expected 64x64x3 and 6"});
+  check_refused(
+      launch("imagenet", a),
+      {"round-0.safetensors: a network for 48x48x3 pictures of 6 classes; expected 64x64x3 and 6"});
 }
 
-TEST_CASE("imagenet: --loader-threads changes no bit; --threads, --device and --checkpoint-minutes are no part of the configuration") {
+TEST_CASE(
+    "imagenet: --loader-threads changes no bit; --threads, --device and --checkpoint-minutes are "
+    "no part of the configuration") {
   Folder folder;
   require_done(launch("imagenet", tiny(folder / "a")));
-  require_done(launch("imagenet", tiny(folder / "b", {"--loader-threads", "3", "--checkpoint-minutes", "0"})));
+  require_done(launch("imagenet",
+                      tiny(folder / "b", {"--loader-threads", "3", "--checkpoint-minutes", "0"})));
   CHECK(differing(contents(folder / "a"), contents(folder / "b")) == "");
-  Ended e = launch("imagenet", tiny(folder / "c", {"--rounds", "0", "--epochs", "0", "--threads", "2", "--device", "reference"}));
+  Ended e = launch("imagenet", tiny(folder / "c", {"--rounds", "0", "--epochs", "0", "--threads",
+                                                   "2", "--device", "reference"}));
   require_done(e);
   CHECK(e.out.find(text("; reference, ", two_threads(), " threads\n")) != std::string::npos);
 }
 
-TEST_CASE("imagenet: by default its loader's threads are those of a process, shared by the machine's processes; cifar's is one") {
+TEST_CASE(
+    "imagenet: by default its loader's threads are those of a process, shared by the machine's "
+    "processes; cifar's is one") {
   for (Pictures kind : {Pictures::imagenet, Pictures::small}) {
     GrowthOptions options(kind);
     options.run.network.model = "mobilenet_v1";
@@ -196,8 +261,20 @@ TEST_CASE("imagenet: by default its loader's threads are those of a process, sha
 }
 
 TEST_CASE("imagenet: every option has a case, and shows its default") {
-  std::set<std::string> covered{"--data", "--val-labels", "--devkit-mapping", "--size", "--check-data", "--most-broken", "--model", "--baselines",
-                                "--start", "--out", "--checkpoint-minutes", "--loader-threads", "--device", "--threads"};
+  std::set<std::string> covered{"--data",
+                                "--val-labels",
+                                "--devkit-mapping",
+                                "--size",
+                                "--check-data",
+                                "--most-broken",
+                                "--model",
+                                "--baselines",
+                                "--start",
+                                "--out",
+                                "--checkpoint-minutes",
+                                "--loader-threads",
+                                "--device",
+                                "--threads"};
   for (const Shared& s : shared_options()) covered.insert(s.option.substr(0, s.option.find('=')));
   check_all_covered("imagenet", covered);
   check_defaults_shown("imagenet");
@@ -209,18 +286,23 @@ TEST_CASE("imagenet: --help names the paper's value where it has one, and says w
   for (const Listed& option : listed_options("imagenet"))
     if (option.group == "Training:" || option.group == "RQ-SGD:") {
       CAPTURE(option.text);
-      bool named = option.text.find("the paper: ") != std::string::npos || option.text.find("paper") != std::string::npos;
+      bool named = option.text.find("the paper: ") != std::string::npos ||
+                   option.text.find("paper") != std::string::npos;
       CHECK((named || option.text.find("as the authors") != std::string::npos));
     }
 }
 
-TEST_CASE("imagenet: without --data it says what to fetch, the layout, the disk and an epoch's time here, status 2") {
+TEST_CASE(
+    "imagenet: without --data it says what to fetch, the layout, the disk and an epoch's time "
+    "here, status 2") {
   Folder folder;
   Launch l{"imagenet", {"--size", "33", "--threads", "1"}};
   l.directory = folder.str();
   Ended e = launch(l);
   check_refused(e, {"--data: no folder given"});
-  for (const char* part : {"DIR/train/n01440764/*.JPEG", "DIR/val/", "--val-labels", "image-net.org", "GB", "An epoch of training here (", " h at the seed's widths, "})
+  for (const char* part :
+       {"DIR/train/n01440764/*.JPEG", "DIR/val/", "--val-labels", "image-net.org", "GB",
+        "An epoch of training here (", " h at the seed's widths, "})
     CHECK_MESSAGE(e.out.find(part) != std::string::npos, part);
   CHECK(std::count(e.out.begin(), e.out.end(), '\n') <= 10);
   CHECK(std::filesystem::is_empty(folder.str()));
@@ -230,19 +312,32 @@ TEST_CASE("imagenet: each cell of the table is measured, published or not run") 
   ImagenetOptions options;
   options.growth.run.network.classes = 1000;
   options.growth.run.network.widths = parse_widths("mobilenet_v1", "imagenet-seed");
-  std::string table = imagenet_table(options, {record(59.2e6, 0.5931, 0.8), record(81.9e6, 0.641, 0.853)}, {{"0.50", record(149e6, 0.64, 0.85)}});
-  CHECK(row(table, "Splitting-0") == "Splitting-0 (seed) 59.200 M measured 59 M published 59.31 % measured 59.20 % published 80.00 % measured –");
-  CHECK(row(table, "Splitting-1") == "Splitting-1 81.900 M measured 82 M published 64.10 % measured 64.06 % published 85.30 % measured 85.30 % published");
-  CHECK(row(table, "Splitting-4") == "Splitting-4 not run 561 M published not run 73.96 % published not run 91.49 % published");
-  CHECK(row(table, "MobileNetV1 0.5") == "MobileNetV1 0.5 149.0 M measured 149 M published 64.00 % measured 63.30 % published 85.00 % measured 84.90 % published");
-  CHECK(row(table, "MobileNetV1 AMC") == "MobileNetV1 AMC not run 285 M published not run 70.50 % published not run 89.30 % published");
+  std::string table =
+      imagenet_table(options, {record(59.2e6, 0.5931, 0.8), record(81.9e6, 0.641, 0.853)},
+                     {{"0.50", record(149e6, 0.64, 0.85)}});
+  CHECK(row(table, "Splitting-0") ==
+        "Splitting-0 (seed) 59.200 M measured 59 M published 59.31 % measured 59.20 % published "
+        "80.00 % measured –");
+  CHECK(row(table, "Splitting-1") ==
+        "Splitting-1 81.900 M measured 82 M published 64.10 % measured 64.06 % published 85.30 % "
+        "measured 85.30 % published");
+  CHECK(row(table, "Splitting-4") ==
+        "Splitting-4 not run 561 M published not run 73.96 % published not run 91.49 % published");
+  CHECK(row(table, "MobileNetV1 0.5") ==
+        "MobileNetV1 0.5 149.0 M measured 149 M published 64.00 % measured 63.30 % published 85.00 "
+        "% measured 84.90 % published");
+  CHECK(row(table, "MobileNetV1 AMC") ==
+        "MobileNetV1 AMC not run 285 M published not run 70.50 % published not run 89.30 % "
+        "published");
   CHECK(row(table, "MobileNetV1 0.50").find("no row") == 0);  // it is the 0.5 above
   CHECK(table.find("is this project's choice") != std::string::npos);
   CHECK(table.find("no comparison") == std::string::npos);
   options.model = "v2";
-  CHECK(row(imagenet_table(options, {}, {}), "Splitting-3") == "Splitting-3 not run 298 M published not run 72.84 % published not run 90.83 % published");
+  CHECK(row(imagenet_table(options, {}, {}), "Splitting-3") ==
+        "Splitting-3 not run 298 M published not run 72.84 % published not run 90.83 % published");
   options.growth.run.network.size = 64;
-  CHECK(imagenet_table(options, {}, {}).find("These pictures are 64x64 of 1000 classes: no comparison.") != std::string::npos);
+  CHECK(imagenet_table(options, {}, {})
+            .find("These pictures are 64x64 of 1000 classes: no comparison.") != std::string::npos);
 }
 
 TEST_CASE("imagenet: bad data and options end with one line, and nothing is written") {
@@ -260,7 +355,8 @@ TEST_CASE("imagenet: bad data and options end with one line, and nothing is writ
   refused({"--rounds", "-1"}, {"--rounds"});
   refused({"--target-macs", "1000"}, {"--target-macs 1000", "MACs of the network before"});
   folder.write("labels.txt", {'0', '\n'});
-  refused({"--data", tree(true), "--val-labels", folder / "labels.txt"}, {"labels.txt", "expected"});
+  refused({"--data", tree(true), "--val-labels", folder / "labels.txt"},
+          {"labels.txt", "expected"});
   write_image_tree(folder / "tree", {3, 2, 1});
   std::filesystem::create_directory(folder / "tree/train/n00000001");
   refused({"--data", folder / "tree"}, {"train/n00000001", "expected"});

@@ -1,4 +1,5 @@
-// What the tests of imagenet share: its tree of pictures, a tiny growth on it, and what a run would be.
+// What the tests of imagenet share: its tree of pictures, a tiny growth on it, and what a run would
+// be.
 #pragma once
 #include "runners/common/imagenet.h"
 
@@ -22,9 +23,24 @@ inline const std::string& tree(bool flat = false) {
 }
 
 inline Arguments tiny(const std::string& out, const Arguments& more = {}) {
-  return merged({{"--data", tree()}, {"--size", "48"}, {"--widths", four_wide}, {"--epochs", "1"}, {"--tune-epochs", "1"}, {"--rounds", "1"},
-                 {"--rq-epochs", "1"}, {"--batch", "16"}, {"--bn-batch", "8"}, {"--rq-batch", "16"}, {"--check-pictures", "16"}, {"--grow", "0.3"},
-                 {"--baselines", "none"}, {"--threads", "1"}, {"--loader-threads", "1"}, {"--seed", "7"}, {"--out", out}}, more);
+  return merged({{"--data", tree()},
+                 {"--size", "48"},
+                 {"--widths", four_wide},
+                 {"--epochs", "1"},
+                 {"--tune-epochs", "1"},
+                 {"--rounds", "1"},
+                 {"--rq-epochs", "1"},
+                 {"--batch", "16"},
+                 {"--bn-batch", "8"},
+                 {"--rq-batch", "16"},
+                 {"--check-pictures", "16"},
+                 {"--grow", "0.3"},
+                 {"--baselines", "none"},
+                 {"--threads", "1"},
+                 {"--loader-threads", "1"},
+                 {"--seed", "7"},
+                 {"--out", out}},
+                more);
 }
 
 // What a run would be: it is killed as soon as it has said so

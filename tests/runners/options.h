@@ -1,4 +1,5 @@
-// Tables of options: each has a case that gives it a value other than the default, and shows what it did.
+// Tables of options: each has a case that gives it a value other than the default, and shows what
+// it did.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -23,7 +24,8 @@ inline int two_threads() {
 }
 
 // What every program that computes takes; their cases: device_options.cpp
-inline const std::set<std::string> gpu_options{"--conv", "--autotune", "--tf32", "--no-deterministic", "--memory-limit"};
+inline const std::set<std::string> gpu_options{"--conv", "--autotune", "--tf32",
+                                               "--no-deterministic", "--memory-limit"};
 
 // What a program's --help lists, but --help itself
 inline std::vector<Listed> listed_options(const std::string& program) {
@@ -35,8 +37,10 @@ inline std::vector<Listed> listed_options(const std::string& program) {
   std::string group;
   bool within = false;
   for (std::string line; std::getline(lines, line);) {
-    if (line.rfind("  --", 0) == 0) all.push_back({line.substr(2, line.find(' ', 2) - 2), group, line.substr(2)}), within = true;
-    else if (line.rfind("    ", 0) == 0 && within) all.back().text += " " + line.substr(line.find_first_not_of(' '));
+    if (line.rfind("  --", 0) == 0)
+      all.push_back({line.substr(2, line.find(' ', 2) - 2), group, line.substr(2)}), within = true;
+    else if (line.rfind("    ", 0) == 0 && within)
+      all.back().text += " " + line.substr(line.find_first_not_of(' '));
     else within = false;
     if (!line.empty() && line[0] != ' ') group = line;
   }
@@ -48,17 +52,21 @@ inline void check_all_covered(const std::string& program, std::set<std::string> 
   if (covered.count("--device")) covered.insert(gpu_options.begin(), gpu_options.end());
   std::set<std::string> listed;
   for (const Listed& option : listed_options(program)) listed.insert(option.name);
-  for (const std::string& option : listed) CHECK_MESSAGE(covered.count(option) == 1, program, " ", option, " has no case");
-  for (const std::string& option : covered) CHECK_MESSAGE(listed.count(option) == 1, program, " ", option, " is not in --help");
+  for (const std::string& option : listed)
+    CHECK_MESSAGE(covered.count(option) == 1, program, " ", option, " has no case");
+  for (const std::string& option : covered)
+    CHECK_MESSAGE(listed.count(option) == 1, program, " ", option, " is not in --help");
 }
 
-// Every option that takes a value shows its default: "--lr FLOAT=0.1" (CLI11 2.2), "--lr FLOAT [0.1]" (2.4), or says "default: …"
+// Every option that takes a value shows its default: "--lr FLOAT=0.1" (CLI11 2.2), "--lr FLOAT
+// [0.1]" (2.4), or says "default: …"
 inline void check_defaults_shown(const std::string& program) {
   for (const Listed& option : listed_options(program)) {
     if (!option.takes_value()) continue;
     CAPTURE(option.text);
     bool shown = false;
-    for (const char* sign : {"=", " [", "default: "}) shown = shown || option.text.find(sign) != std::string::npos;
+    for (const char* sign : {"=", " [", "default: "})
+      shown = shown || option.text.find(sign) != std::string::npos;
     CHECK(shown);
   }
 }

@@ -20,23 +20,35 @@ Json json_of(const Ended& e) {
 
 Arguments eval_arguments(const Arguments& more = {}) {
   Arguments a = Arguments{learned() + "/round-1.safetensors", "--threads", "1"} + more;
-  return std::find(more.begin(), more.end(), "--data") == more.end() ? a + Arguments{"--data", pictures() / "idx-more"} : a;
+  return std::find(more.begin(), more.end(), "--data") == more.end()
+             ? a + Arguments{"--data", pictures() / "idx-more"}
+             : a;
 }
-Json eval_json(const Arguments& more = {}) { return json_of(launch("eval", eval_arguments(more + Arguments{"--json"}))); }
+Json eval_json(const Arguments& more = {}) {
+  return json_of(launch("eval", eval_arguments(more + Arguments{"--json"})));
+}
 
 // one job of one small network, twice
 Arguments bench_arguments(const Arguments& more) {
-  const std::vector<Arguments> all{{"--widths", "0.125"}, {"--jobs", "eval"}, {"--batch", "2"}, {"--repeat", "1"}, {"--threads", "1"}};
+  const std::vector<Arguments> all{{"--widths", "0.125"},
+                                   {"--jobs", "eval"},
+                                   {"--batch", "2"},
+                                   {"--repeat", "1"},
+                                   {"--threads", "1"}};
   Arguments a = more;
   for (const Arguments& option : all)
     if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
   return a;
 }
-Json bench_json(const Arguments& more) { return json_of(launch("bench", bench_arguments(more + Arguments{"--json"}))); }
+Json bench_json(const Arguments& more) {
+  return json_of(launch("bench", bench_arguments(more + Arguments{"--json"})));
+}
 
 }  // namespace
 
-TEST_CASE("growth: the tests' network learns the tests' pictures, so that what follows is about more than chance") {
+TEST_CASE(
+    "growth: the tests' network learns the tests' pictures, so that what follows is about more "
+    "than chance") {
   Json last = of_stage(log_of(learned()), "tune").back();
   CHECK(last.at("test_top1") > 0.2);  // chance is 0.1; measured over seeds and devices: 0.5 to 0.9
 }
@@ -45,12 +57,16 @@ TEST_CASE("growth: the split of a trained network changes the loss as E4 predict
   Json split = of_stage(log_of(learned()), "split")[0];
   double predicted = split.at("predicted_loss_change"), measured = split.at("measured_loss_change");
   CHECK(predicted < 0);
-  // O(ε⁴) beside ε², and float32 losses of about 2 whose mean over 64 pictures is good to some 1e-7, of 1e-4
+  // O(ε⁴) beside ε², and float32 losses of about 2 whose mean over 64 pictures is good to some
+  // 1e-7, of 1e-4
   CHECK(measured == near(predicted).epsilon(0.05));
 }
 
-TEST_CASE("growth: round-1-neurons.csv has every neuron's λ̂ and whether it was split, as the log sums them up") {
-  Json split = of_stage(log_of(learned()), "split")[0], rq = of_stage(log_of(learned()), "rq").back();
+TEST_CASE(
+    "growth: round-1-neurons.csv has every neuron's λ̂ and whether it was split, as the log sums "
+    "them up") {
+  Json split = of_stage(log_of(learned()), "split")[0],
+       rq = of_stage(log_of(learned()), "rq").back();
   std::istringstream lines(read_file(learned() + "/round-1-neurons.csv"));
   std::string line, last;
   std::getline(lines, line);
@@ -65,8 +81,8 @@ TEST_CASE("growth: round-1-neurons.csv has every neuron's λ̂ and whether it wa
     if (fields[0] != last) grown.push_back(0), last = fields[0];
     double lambda = std::stod(fields[2]);
     least = std::min(least, lambda), sum += std::min(lambda, 0.0);
-    CHECK(std::stod(fields[3]) > 0);         // RQ-SGD's, on the check pictures
-    CHECK(fields[4] == "15");                // steps of an epoch: 240 pictures, 16 a step
+    CHECK(std::stod(fields[3]) > 0);  // RQ-SGD's, on the check pictures
+    CHECK(fields[4] == "15");         // steps of an epoch: 240 pictures, 16 a step
     grown.back() += fields[5] == "1";
     if (fields[5] == "1") CHECK(lambda < 0);
   }
@@ -75,7 +91,9 @@ TEST_CASE("growth: round-1-neurons.csv has every neuron's λ̂ and whether it wa
   CHECK(sum == near(rq.at("sum_of_negative_lambdas").get<double>()).epsilon(1e-7));
 }
 
-TEST_CASE("eval: top-1, top-5 and loss of a checkpoint are the last log line's, to the bit in the same batches") {
+TEST_CASE(
+    "eval: top-1, top-5 and loss of a checkpoint are the last log line's, to the bit in the same "
+    "batches") {
   Json last = of_stage(log_of(learned()), "tune").back(), e = eval_json({"--batch", "16"});
   CHECK(e.at("top1") == last.at("test_top1"));
   CHECK(e.at("top5") == last.at("test_top5"));
@@ -84,10 +102,13 @@ TEST_CASE("eval: top-1, top-5 and loss of a checkpoint are the last log line's, 
   CHECK(e.at("macs") == of_stage(log_of(learned()), "split")[0].at("macs"));
 }
 
-TEST_CASE("eval: checkpoints of every stage load: the seed, the split, the tuned, and the one to go on from") {
+TEST_CASE(
+    "eval: checkpoints of every stage load: the seed, the split, the tuned, and the one to go on "
+    "from") {
   std::vector<Json> log = log_of(learned());
   auto loss = [&](const std::string& name) {
-    const Arguments how{"--data", pictures() / "idx-more", "--batch", "16", "--threads", "1", "--json"};
+    const Arguments how{"--data", pictures() / "idx-more", "--batch", "16", "--threads", "1",
+                        "--json"};
     return json_of(launch("eval", Arguments{learned() + "/" + name} + how)).at("loss");
   };
   CHECK(loss("round-0.safetensors") == of_stage(log, "train").back().at("test_loss"));
@@ -100,35 +121,44 @@ TEST_CASE("eval: in prose it says the same as in JSON") {
   Ended e = launch("eval", eval_arguments());
   require_done(e);
   CHECK(is_one_line(e.out));
-  CHECK(e.out.find("round-1.safetensors on fashion-mnist (test, 80 pictures): loss ") != std::string::npos);
+  CHECK(e.out.find("round-1.safetensors on fashion-mnist (test, 80 pictures): loss ") !=
+        std::string::npos);
 }
 
 TEST_CASE("options: every option of eval has its effect") {
   Json base = eval_json();
   // another order of float32 sums: 1e-5 of the loss
-  CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() == near(base.at("loss").get<double>()).epsilon(1e-5));
+  CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() ==
+        near(base.at("loss").get<double>()).epsilon(1e-5));
   CHECK(eval_json({"--batch", "7"}).at("top1") == base.at("top1"));
   CHECK(eval_json({"--split", "train"}).at("pictures") == 240);
   CHECK(eval_json({"--data", pictures() / "idx-other"}).at("pictures") == 32);
-  CHECK(eval_json({"--dataset", "mnist"}).at("loss") != base.at("loss"));  // the same files under mnist's mean and deviation
+  CHECK(eval_json({"--dataset", "mnist"}).at("loss") !=
+        base.at("loss"));  // the same files under mnist's mean and deviation
   CHECK(eval_json({"--dataset", "mnist"}).at("dataset") == "mnist");
-  CHECK(eval_json({"--device", "reference"}).at("loss").get<double>() == near(base.at("loss").get<double>()).epsilon(1e-4));
+  CHECK(eval_json({"--device", "reference"}).at("loss").get<double>() ==
+        near(base.at("loss").get<double>()).epsilon(1e-4));
   Arguments two = eval_arguments({"--json"});
   two[2] = "2";
   CHECK(json_of(launch("eval", two)).at("top1") == base.at("top1"));
-  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--threads", "5000"}), {"--threads"});
-  check_all_covered("eval", {"--dataset", "--data", "--val-labels" /* among imagenet's facts */, "--split", "--batch", "--json", "--device", "--threads"});
+  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--threads", "5000"}),
+                {"--threads"});
+  check_all_covered("eval", {"--dataset", "--data", "--val-labels" /* among imagenet's facts */,
+                             "--split", "--batch", "--json", "--device", "--threads"});
   check_defaults_shown("eval");
 }
 
 TEST_CASE("eval: a data set that the network doesn't fit is refused, and says what both are") {
-  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--dataset", "cifar10", "--data", pictures() / "cifar10"}),
-                {"round-1.safetensors: a network for 32x32x1 pictures of 10 classes; cifar10 has 32x32x3 of 10"});
+  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--dataset", "cifar10",
+                                "--data", pictures() / "cifar10"}),
+                {"round-1.safetensors: a network for 32x32x1 pictures of 10 classes; cifar10 has "
+                 "32x32x3 of 10"});
 }
 
 TEST_CASE("inspect: JSON says the network, its MACs, parameters and history as the log does") {
   std::string path = learned() + "/round-1.safetensors";
-  Json j = json_of(launch("inspect", {path, "--json"})), split = of_stage(log_of(learned()), "split")[0];
+  Json j = json_of(launch("inspect", {path, "--json"})),
+       split = of_stage(log_of(learned()), "split")[0];
   CHECK(j.at("model") == "mobilenet_v1");
   CHECK(j.at("widths") == split.at("widths"));
   CHECK(j.at("macs") == split.at("macs"));
@@ -139,17 +169,22 @@ TEST_CASE("inspect: JSON says the network, its MACs, parameters and history as t
   CHECK(j.at("seed") == "7");
   CHECK(j.at("history").size() == 2);
   CHECK(j.at("history")[1].at("predicted") == split.at("predicted_loss_change"));
-  CHECK(j.at("history")[1].at("tuned").at("top1") == of_stage(log_of(learned()), "tune").back().at("test_top1"));
+  CHECK(j.at("history")[1].at("tuned").at("top1") ==
+        of_stage(log_of(learned()), "tune").back().at("test_top1"));
 }
 
-TEST_CASE("inspect: prose has the widths of every axis, MACs with their convention, parameters, and the table of growth") {
+TEST_CASE(
+    "inspect: prose has the widths of every axis, MACs with their convention, parameters, and the "
+    "table of growth") {
   Ended e = launch("inspect", {learned() + "/checkpoint.safetensors"});
   require_done(e);
   Json split = of_stage(log_of(learned()), "split")[0];
-  const std::string macs = text("MACs a picture: ", split.at("macs").get<Index>(), " (products of all convolutions and of the classifier;");
+  const std::string macs = text("MACs a picture: ", split.at("macs").get<Index>(),
+                                " (products of all convolutions and of the classifier;");
   const std::string parameters = text("parameters: ", split.at("parameters").get<Index>(), "\n");
-  for (const std::string& part : Arguments{macs, parameters, " L00  ", "  layers.0.conv2d  ", " L13  layers.13.sp_conv.conv2d  ",
-                                           "round: 1\n", "stage: train\n"}) {
+  for (const std::string& part :
+       Arguments{macs, parameters, " L00  ", "  layers.0.conv2d  ",
+                 " L13  layers.13.sp_conv.conv2d  ", "round: 1\n", "stage: train\n"}) {
     CAPTURE(part);
     CHECK(e.out.find(part) != std::string::npos);
   }
@@ -158,13 +193,18 @@ TEST_CASE("inspect: prose has the widths of every axis, MACs with their conventi
 
 TEST_CASE("options: every option of inspect has its effect") {
   const std::string path = learned() + "/round-1.safetensors";
-  Json exact = json_of(launch("inspect", {path, "--json"})), pj = json_of(launch("inspect", {path, "--json", "--energy", "picojoules"}));
+  Json exact = json_of(launch("inspect", {path, "--json"})),
+       pj = json_of(launch("inspect", {path, "--json", "--energy", "picojoules"}));
   CHECK(exact.at("energy").at("cost") == exact.at("macs"));
   CHECK(exact.at("energy").at("one_more_channel").size() == 14);
   CHECK(pj.at("energy").at("unit") == "pJ");
   CHECK(pj.at("energy").at("cost").get<double>() > 4.6 * exact.at("macs").get<double>());
-  CHECK_FALSE(json_of(launch("inspect", {path, "--json", "--energy", "paper"})).at("energy").contains("cost"));  // a marginal only
-  CHECK(launch("inspect", {path, "--energy", "paper"}).out.find("energy of one more channel: the authors' count of arXiv 1910.03103") != std::string::npos);
+  CHECK_FALSE(json_of(launch("inspect", {path, "--json", "--energy", "paper"}))
+                  .at("energy")
+                  .contains("cost"));  // a marginal only
+  CHECK(launch("inspect", {path, "--energy", "paper"})
+            .out.find("energy of one more channel: the authors' count of arXiv 1910.03103") !=
+        std::string::npos);
   Ended prose = launch("inspect", {path, "--energy", "picojoules"});
   CHECK(prose.out.find(" pJ (Horowitz 2014, 45 nm") != std::string::npos);
   CHECK(prose.out.find("pJ that one more channel adds") != std::string::npos);
@@ -173,9 +213,13 @@ TEST_CASE("options: every option of inspect has its effect") {
   check_defaults_shown("inspect");
 }
 
-TEST_CASE("bench: an RQ-SGD step takes at most 1.3 times a training step's memory, of tensors and of the process, by either matrix") {
-  if (instrumented() || device_list().find("cpu") == std::string::npos) return;  // there no memory is kept, or all is slower by far
-  Ended jobs = launch("bench", {"--json", "--widths", "0.5", "--jobs", "train,rq-paper,rq-chain", "--repeat", "1"});
+TEST_CASE(
+    "bench: an RQ-SGD step takes at most 1.3 times a training step's memory, of tensors and of the "
+    "process, by either matrix") {
+  if (instrumented() || device_list().find("cpu") == std::string::npos)
+    return;  // there no memory is kept, or all is slower by far
+  Ended jobs = launch(
+      "bench", {"--json", "--widths", "0.5", "--jobs", "train,rq-paper,rq-chain", "--repeat", "1"});
   require_done(jobs);
   std::istringstream lines(jobs.out);
   std::vector<Json> all;
@@ -183,48 +227,60 @@ TEST_CASE("bench: an RQ-SGD step takes at most 1.3 times a training step's memor
   REQUIRE(all.size() == 3);
   for (const Json& j : {all[1], all[2]})
     for (const char* memory : {"tensor_mib", "peak_mib"}) {
-      INFO(j.at("curvature"), " ", memory, ": ", double(j.at(memory)), ", of training: ", double(all[0].at(memory)));
+      INFO(j.at("curvature"), " ", memory, ": ", double(j.at(memory)),
+           ", of training: ", double(all[0].at(memory)));
       CHECK(double(j.at(memory)) <= 1.3 * double(all[0].at(memory)));
     }
-  CHECK(double(all[0].at("peak_mib")) <= double(all[0].at("tensor_mib")) + 40);  // the program itself with its libraries, and what lies free
+  CHECK(double(all[0].at("peak_mib")) <=
+        double(all[0].at("tensor_mib")) +
+            40);  // the program itself with its libraries, and what lies free
 }
 
 TEST_CASE("options: every option of bench has its effect") {
   Json base = bench_json({});
   CHECK(base.at("job") == "eval");
   CHECK(base.at("ms") > 0);
-  CHECK(base.at("pictures_per_second").get<double>() == near(2000 / base.at("mean_ms").get<double>()));
+  CHECK(base.at("pictures_per_second").get<double>() ==
+        near(2000 / base.at("mean_ms").get<double>()));
   CHECK(base.at("batch") == 2);
   CHECK(base.at("threads") == 1);
   CHECK(base.at("size") == 32);
   CHECK(bench_json({"--batch", "3"}).at("batch") == 3);
   CHECK(bench_json({"--size", "16"}).at("macs_a_picture") < base.at("macs_a_picture"));
-  CHECK(bench_json({"--classes", "20"}).at("macs_a_picture").get<double>() == base.at("macs_a_picture").get<double>() + 10 * 128);
+  CHECK(bench_json({"--classes", "20"}).at("macs_a_picture").get<double>() ==
+        base.at("macs_a_picture").get<double>() + 10 * 128);
   CHECK(bench_json({"--widths", "0.125+1"}).at("macs_a_picture") > base.at("macs_a_picture"));
   CHECK(base.at("model") == "v1");
   CHECK(bench_json({"--model", "mobilenet_v2"}).at("model") == "v2");
   CHECK(bench_json({"--threads", "2"}).at("threads") == two_threads());
   CHECK(bench_json({"--device", "reference"}).at("macs_a_picture") == base.at("macs_a_picture"));
-  Ended jobs = launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
+  Ended jobs =
+      launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
   require_done(jobs);
   std::istringstream lines(jobs.out);
   std::string order;
   for (std::string line; std::getline(lines, line);) {
     Json j = Json::parse(line);
-    order += j.at("job").get<std::string>() + (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "") + " ";
+    order += j.at("job").get<std::string>() +
+             (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "") + " ";
   }
   CHECK(order == "train rq-paper rq-chain loader ");
   if (data::have_decoder(data::Decoder::stb)) {  // which has the encoder
-    Json decode = bench_json({"--jobs", "decode"}), loader = bench_json({"--jobs", "loader", "--size", "65"});
+    Json decode = bench_json({"--jobs", "decode"}),
+         loader = bench_json({"--jobs", "loader", "--size", "65"});
     for (data::Decoder d : {data::Decoder::stb, data::Decoder::libjpeg})
-      if (data::have_decoder(d)) CHECK((decode.at(data::name_of(d)).at("decode_a_second") > 10 && decode.at(data::name_of(d)).at("crop_a_second") > 10));
+      if (data::have_decoder(d))
+        CHECK((decode.at(data::name_of(d)).at("decode_a_second") > 10 &&
+               decode.at(data::name_of(d)).at("crop_a_second") > 10));
     CHECK((decode.at("kib") > 100 && decode.at("kib") < 120));  // as ImageNet's files
     CHECK((loader.at("waiting") > 0 && loader.at("waiting") < 1));
   }
   Ended prose = launch("bench", bench_arguments({"--repeat", "3"}));
   require_done(prose);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
-  check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})), {"--jobs 'sleep': expected some of limits, decode, train"});
-  check_all_covered("bench", {"--model", "--batch", "--size", "--classes", "--widths", "--jobs", "--repeat", "--json", "--device", "--threads"});
+  check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})),
+                {"--jobs 'sleep': expected some of limits, decode, train"});
+  check_all_covered("bench", {"--model", "--batch", "--size", "--classes", "--widths", "--jobs",
+                              "--repeat", "--json", "--device", "--threads"});
   check_defaults_shown("bench");
 }

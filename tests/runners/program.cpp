@@ -49,11 +49,13 @@ bool instrumented() { return __asan_init || __tsan_init; }
 Ended launch(const Launch& what) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::string> arguments = Arguments{what.program} + what.arguments, environment;
-  const std::string path = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / what.program).string();
+  const std::string path =
+      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / what.program).string();
   const std::string crash = "FISSION_CRASH_AT=";
   for (char** e = environ; *e; e++)
     if (std::string(*e).rfind(crash, 0) != 0) environment.push_back(*e);
-  environment.push_back("OMP_WAIT_POLICY=passive");  // on a busy machine threads that spin wait for each other's turns
+  environment.push_back("OMP_WAIT_POLICY=passive");  // on a busy machine threads that spin wait for
+                                                     // each other's turns
   if (!what.crash_at.empty()) environment.push_back(crash + what.crash_at);
   std::vector<char*> argv = pointers(arguments), envp = pointers(environment);
 
@@ -81,7 +83,8 @@ Ended launch(const Launch& what) {
   bool killed = false;
   double limit = what.kill_after > 0 ? what.kill_after : longest;
   while (out.ends[0] >= 0 || err.ends[0] >= 0) {
-    const std::array<std::pair<Pipe*, std::string*>, 2> streams{{{&out, &ended.out}, {&err, &ended.err}}};
+    const std::array<std::pair<Pipe*, std::string*>, 2> streams{
+        {{&out, &ended.out}, {&err, &ended.err}}};
     pollfd open[2] = {{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};  // −1 is passed over
     double left = killed ? 1 : limit - seconds();
     if (left <= 0) {

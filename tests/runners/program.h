@@ -1,4 +1,5 @@
-// Runs the programs that were built beside the tests: arguments in; both outputs, and how it ended, out.
+// Runs the programs that were built beside the tests: arguments in; both outputs, and how it ended,
+// out.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -14,26 +15,31 @@ inline Arguments operator+(Arguments a, const Arguments& b) {
 }
 
 struct Launch {
-  std::string program;             // "cifar"
+  std::string program;  // "cifar"
   Arguments arguments;
-  std::string crash_at = "";       // FISSION_CRASH_AT (nn/files.h); never handed on from the tests' own environment
-  std::uint64_t largest_file = 0;  // bytes: a write beyond them fails, as on a full disk; 0: no limit
-  std::string directory = "";      // to start in
-  double kill_after = 0;           // seconds until SIGKILL; 0: left alone
+  std::string crash_at =
+      "";  // FISSION_CRASH_AT (nn/files.h); never handed on from the tests' own environment
+  std::uint64_t largest_file =
+      0;                       // bytes: a write beyond them fails, as on a full disk; 0: no limit
+  std::string directory = "";  // to start in
+  double kill_after = 0;       // seconds until SIGKILL; 0: left alone
 };
 
 struct Ended {
   std::string out, err;
-  int status = -1;      // of exit; −1 after a signal
+  int status = -1;  // of exit; −1 after a signal
   int signal = 0;
   bool too_long = false;  // it was ended because it took minutes
   double seconds = 0;
 };
 
 Ended launch(const Launch& what);
-inline Ended launch(const std::string& program, const Arguments& arguments) { return launch(Launch{program, arguments}); }
+inline Ended launch(const std::string& program, const Arguments& arguments) {
+  return launch(Launch{program, arguments});
+}
 
-bool instrumented();  // built with a sanitizer, so several times slower: the tests that repeat repeat less
+bool instrumented();  // built with a sanitizer, so several times slower: the tests that repeat
+                      // repeat less
 
 }  // namespace test
 }  // namespace fission

@@ -1,4 +1,5 @@
-// Facts of going on after a stop (SIGKILL at any moment): the bits, the log and the table of a run that was left alone.
+// Facts of going on after a stop (SIGKILL at any moment): the bits, the log and the table of a run
+// that was left alone.
 #include <doctest/doctest.h>
 #include <signal.h>
 
@@ -15,7 +16,8 @@ namespace {
 
 // Every stage twice; a checkpoint after each step
 Arguments two_rounds(const std::string& out, const std::string& momentum) {
-  return tiny_growth(out, {"--rounds", "2", "--epochs", "2", "--momentum", momentum, "--checkpoint-minutes", "0"});
+  return tiny_growth(
+      out, {"--rounds", "2", "--epochs", "2", "--momentum", momentum, "--checkpoint-minutes", "0"});
 }
 
 // A run that was left alone, once for all tests
@@ -24,7 +26,8 @@ struct Alone {
   Ended ended;
   Contents files;
   explicit Alone(const std::string& momentum)
-      : ended(launch("cifar", two_rounds(folder / "run", momentum))), files(contents(folder / "run")) {
+      : ended(launch("cifar", two_rounds(folder / "run", momentum))),
+        files(contents(folder / "run")) {
     require_done(ended);
   }
 };
@@ -33,13 +36,15 @@ const Alone& alone(const std::string& momentum = "zero") {
   return momentum == "zero" ? zero : split;
 }
 
-void check_like_alone(const std::string& out, const Ended& last, const std::string& momentum = "zero") {
+void check_like_alone(const std::string& out, const Ended& last,
+                      const std::string& momentum = "zero") {
   require_done(last);
   CHECK(differing(contents(out), alone(momentum).files) == "");
   CHECK(table_of(last.out) == table_of(alone(momentum).ended.out));
 }
 
-// Where killed runs stood: "train 0" is round 0's training, "amid" it if the checkpoint lies within an epoch
+// Where killed runs stood: "train 0" is round 0's training, "amid" it if the checkpoint lies within
+// an epoch
 struct Seen {
   std::set<std::string> places;
   Index kills = 0, amid_write = 0, after_log = 0;
@@ -51,13 +56,15 @@ struct Seen {
     TensorFile file = read_safetensors(out + "/checkpoint.safetensors");  // whole at every moment
     std::string place = file.metadata_at("stage") + " " + file.metadata_at("round");
     places.insert(place);
-    if (file.metadata_at("step") == "1" || file.metadata_at("step") == "2") places.insert("amid " + place);
+    if (file.metadata_at("step") == "1" || file.metadata_at("step") == "2")
+      places.insert("amid " + place);
     after_log += log_of(out).size() > std::stoul(file.metadata_at("log_lines"));
   }
 };
 
 // The same command until it ends by itself, killed each time where `next` says
-Seen kill_until_done(const std::string& out, const std::string& momentum, const std::function<std::string(Index launched)>& next) {
+Seen kill_until_done(const std::string& out, const std::string& momentum,
+                     const std::function<std::string(Index launched)>& next) {
   Seen seen;
   for (Index i = 0; i < 300; i++) {
     Ended e = launch(Launch{"cifar", two_rounds(out, momentum), next(i)});
@@ -82,16 +89,20 @@ std::string drawn_point(std::uint64_t chain, Index i) {
 
 }  // namespace
 
-TEST_CASE("resume: killed at drawn points of writing, a run ends with the bits of one left alone, in every stage of both rounds") {
+TEST_CASE(
+    "resume: killed at drawn points of writing, a run ends with the bits of one left alone, in "
+    "every stage of both rounds") {
   Seen all;
   for (std::uint64_t chain = 1; chain <= 4; chain++) {
     CAPTURE(chain);
     Folder folder;
-    Seen seen = kill_until_done(folder / "run", "zero", [&](Index i) { return drawn_point(chain, i); });
+    Seen seen =
+        kill_until_done(folder / "run", "zero", [&](Index i) { return drawn_point(chain, i); });
     all.places.insert(seen.places.begin(), seen.places.end());
     all.kills += seen.kills, all.amid_write += seen.amid_write, all.after_log += seen.after_log;
   }
-  for (const char* place : {"amid train 0", "amid rayleigh 1", "train 1", "amid rayleigh 2", "train 2"}) {
+  for (const char* place :
+       {"amid train 0", "amid rayleigh 1", "train 1", "amid rayleigh 2", "train 2"}) {
     CAPTURE(std::string(place));
     CHECK(all.places.count(place) == 1);
   }
@@ -106,14 +117,17 @@ TEST_CASE("resume: momentum that is carried through the split survives kills too
   CHECK(seen.kills >= 3);
 }
 
-TEST_CASE("resume: killed after each file that it writes, one by one, a run ends with the bits of one left alone") {
+TEST_CASE(
+    "resume: killed after each file that it writes, one by one, a run ends with the bits of one "
+    "left alone") {
   if (instrumented()) return;  // the drawn points above are the shorter form
   Folder folder;
   Contents before;
   Index count = 1;
   Seen seen = kill_until_done(folder / "run", "zero", [&](Index) {
     Contents now = contents(folder / "run");
-    count = now == before ? count + 1 : 1;  // files between two checkpoints are written again: go one further
+    count = now == before ? count + 1
+                          : 1;  // files between two checkpoints are written again: go one further
     before = now;
     return text("after-rename:", count);
   });
@@ -140,42 +154,59 @@ TEST_CASE("resume: killed at random moments, a run ends with the bits of one lef
 
 TEST_CASE("resume: between due checkpoints a killed run goes on from its last stage") {
   Folder folder;
-  Arguments command = tiny_growth(folder / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"});
-  Ended killed = launch(Launch{"cifar", command, "after-log:5"});  // training, two of RQ-SGD, the split, tuning's first epoch
+  Arguments command =
+      tiny_growth(folder / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"});
+  Ended killed =
+      launch(Launch{"cifar", command,
+                    "after-log:5"});  // training, two of RQ-SGD, the split, tuning's first epoch
   CHECK(killed.signal == SIGKILL);
-  CHECK(killed.out.find("network:") != std::string::npos);  // what was said is not lost with the process
+  CHECK(killed.out.find("network:") !=
+        std::string::npos);  // what was said is not lost with the process
   TensorFile file = read_safetensors(folder / "run/checkpoint.safetensors");
-  CHECK(file.metadata_at("stage") + file.metadata_at("round") + file.metadata_at("epoch") + file.metadata_at("step") == "train100");
+  CHECK(file.metadata_at("stage") + file.metadata_at("round") + file.metadata_at("epoch") +
+            file.metadata_at("step") ==
+        "train100");
   CHECK(log_of(folder / "run").size() == 5);
   Ended e = launch("cifar", command);
   require_done(e);
-  CHECK(e.out.find("going on from " + folder / "run/checkpoint.safetensors: round 1, train, epoch 1, step 0") != std::string::npos);
+  CHECK(e.out.find("going on from " +
+                   folder / "run/checkpoint.safetensors: round 1, train, epoch 1, step 0") !=
+        std::string::npos);
   Folder other;
-  Ended whole = launch("cifar", tiny_growth(other / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"}));
+  Ended whole = launch(
+      "cifar", tiny_growth(other / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"}));
   CHECK(differing(contents(folder / "run"), contents(other / "run")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
 }
 
-TEST_CASE("resume: with two threads a killed run ends with the bits of one left alone with two threads") {
+TEST_CASE(
+    "resume: with two threads a killed run ends with the bits of one left alone with two threads") {
   Folder folder;
-  Arguments killed = tiny_growth(folder / "killed", {"--threads", "2", "--checkpoint-minutes", "0"});
+  Arguments killed =
+      tiny_growth(folder / "killed", {"--threads", "2", "--checkpoint-minutes", "0"});
   CHECK(launch(Launch{"cifar", killed, "before-rename:9"}).signal == SIGKILL);  // amid RQ-SGD
-  Ended e = launch("cifar", killed), whole = launch("cifar", tiny_growth(folder / "whole", {"--threads", "2", "--checkpoint-minutes", "0"}));
+  Ended e = launch("cifar", killed),
+        whole = launch("cifar", tiny_growth(folder / "whole",
+                                            {"--threads", "2", "--checkpoint-minutes", "0"}));
   require_done(e);
   CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
 }
 
-TEST_CASE("resume: killed after every fourth file, a run with Lanczos ends with the bits of one left alone") {
+TEST_CASE(
+    "resume: killed after every fourth file, a run with Lanczos ends with the bits of one left "
+    "alone") {
   if (!have_eigen()) return;
   Folder folder;
   auto command = [&](const char* name) {
-    return tiny_growth(folder / name, {"--solver", "lanczos", "--rq-epochs", "3", "--checkpoint-minutes", "0"});
+    return tiny_growth(folder / name,
+                       {"--solver", "lanczos", "--rq-epochs", "3", "--checkpoint-minutes", "0"});
   };
   Ended whole = launch("cifar", command("whole"));
   Seen seen;
   Ended e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
-  for (Index i = 0; i < 20 && e.signal == SIGKILL; i++) seen.look(folder / "killed"), e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
+  for (Index i = 0; i < 20 && e.signal == SIGKILL; i++)
+    seen.look(folder / "killed"), e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
   require_done(e);
   CHECK(seen.places.count("amid rayleigh 1") == 1);
   CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
@@ -188,11 +219,13 @@ TEST_CASE("resume: the finished run, run again, prints its table and changes not
   CHECK(again.out.find("RQ-SGD epoch") == std::string::npos);
 }
 
-TEST_CASE("resume: another configuration for an existing run is refused, the differing options named, and nothing is touched") {
+TEST_CASE(
+    "resume: another configuration for an existing run is refused, the differing options named, "
+    "and nothing is touched") {
   const Arguments changed{"--rounds", "3", "--epochs", "2", "--lr", "0.05", "--no-augment"};
   check_refused(launch("cifar", tiny_growth(alone().folder / "run", changed)),
-                {alone().folder / "run holds another run: ", "--lr was 0.1, now 0.05", "--rounds was 2, now 3",
-                 "--no-augment was false, now true", "another --out"});
+                {alone().folder / "run holds another run: ", "--lr was 0.1, now 0.05",
+                 "--rounds was 2, now 3", "--no-augment was false, now true", "another --out"});
   CHECK(differing(contents(alone().folder / "run"), alone().files) == "");
 }
 
@@ -200,14 +233,18 @@ TEST_CASE("resume: another run's checkpoint under this run's name is refused, bo
   Folder folder;
   Ended killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:2"});
   CHECK(killed.signal == SIGKILL);
-  for (const Arguments& other : {Arguments{"--seed", "8"}, Arguments{"--widths", "0.125"}, Arguments{"--activation", "relu"}}) {
+  for (const Arguments& other : {Arguments{"--seed", "8"}, Arguments{"--widths", "0.125"},
+                                 Arguments{"--activation", "relu"}}) {
     CAPTURE(other[0]);
     Folder elsewhere;
-    require_done(launch("cifar", tiny_growth(elsewhere / "run", Arguments{"--rounds", "0"} + other)));
+    require_done(
+        launch("cifar", tiny_growth(elsewhere / "run", Arguments{"--rounds", "0"} + other)));
     std::string checkpoint = folder / "run/checkpoint.safetensors";
-    std::filesystem::copy_file(elsewhere / "run/checkpoint.safetensors", checkpoint, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy_file(elsewhere / "run/checkpoint.safetensors", checkpoint,
+                               std::filesystem::copy_options::overwrite_existing);
     Contents before = contents(folder / "run");
-    check_refused(launch("cifar", tiny_growth(folder / "run")), {checkpoint, "another run's checkpoint", "seed 7"});
+    check_refused(launch("cifar", tiny_growth(folder / "run")),
+                  {checkpoint, "another run's checkpoint", "seed 7"});
     CHECK(differing(contents(folder / "run"), before) == "");
   }
 }
@@ -215,9 +252,11 @@ TEST_CASE("resume: another run's checkpoint under this run's name is refused, bo
 TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and left as it is") {
   Folder folder;
   std::filesystem::copy(alone().folder / "run", folder / "run");
-  std::filesystem::resize_file(folder / "run/log.jsonl", std::filesystem::file_size(folder / "run/log.jsonl") - 1);
+  std::filesystem::resize_file(folder / "run/log.jsonl",
+                               std::filesystem::file_size(folder / "run/log.jsonl") - 1);
   Contents before = contents(folder / "run");
-  check_refused(launch("cifar", two_rounds(folder / "run", "zero")), {"log.jsonl: line 10: missing, expected the 10 lines"});
+  check_refused(launch("cifar", two_rounds(folder / "run", "zero")),
+                {"log.jsonl: line 10: missing, expected the 10 lines"});
   CHECK(differing(contents(folder / "run"), before) == "");
 }
 
@@ -225,10 +264,12 @@ TEST_CASE("resume: a checkpoint whose config.json is gone is refused") {
   Folder folder;
   std::filesystem::copy(learned(), folder / "run");
   std::filesystem::remove(folder / "run/config.json");
-  check_refused(launch("cifar", tiny_growth(folder / "run")), {"a checkpoint without its config.json"});
+  check_refused(launch("cifar", tiny_growth(folder / "run")),
+                {"a checkpoint without its config.json"});
 }
 
-TEST_CASE("seed: the same gives the same bits whatever the loader's threads, another gives others") {
+TEST_CASE(
+    "seed: the same gives the same bits whatever the loader's threads, another gives others") {
   Folder folder;
   require_done(launch("cifar", tiny_growth(folder / "a")));
   require_done(launch("cifar", tiny_growth(folder / "b", {"--loader-threads", "3"})));

@@ -1,12 +1,13 @@
-// What energies are: each model's marginal against networks really built, its numbers by hand, and what it refuses.
+// What energies are: each model's marginal against networks really built, its numbers by hand, and
+// what it refuses.
 #include "split/energy.h"
 
 #include <algorithm>
 
 #include "split/energy_picojoules.h"
 #include "split/energy_table.h"
-#include "tests/near.h"
 #include "tests/energy_table.h"
+#include "tests/near.h"
 #include "tests/nn/scratch.h"
 #include "tests/small_network.h"
 
@@ -21,7 +22,9 @@ struct Table : Scratch {
   explicit Table(const std::string& contents) { put(path, contents); }
   std::string option() const { return "table:" + path; }
 };
-double curved(const LayerShape& l) { return 1e-3 * std::sqrt(l.macs()) + 0.5; }  // no bilinear function
+double curved(const LayerShape& l) {
+  return 1e-3 * std::sqrt(l.macs()) + 0.5;
+}  // no bilinear function
 
 std::unique_ptr<Network> built(const Network& like, const std::vector<Index>& widths) {
   NetworkConfig c = like.config();
@@ -38,11 +41,14 @@ void refused(const std::string& contents, const std::string& part) {
 }
 }  // namespace
 
-TEST_CASE("energy: every model's marginal is the cost of a network built with one more channel, minus now") {
+TEST_CASE(
+    "energy: every model's marginal is the cost of a network built with one more channel, minus "
+    "now") {
   for (const auto& small : small_models) {
     Small s(machines()[0], Activation::swish, small);
     Table table(table_of(*s.network, points, curved));
-    for (const std::string& name : {std::string("exact"), std::string("parameters"), std::string("picojoules"), table.option()}) {
+    for (const std::string& name : {std::string("exact"), std::string("parameters"),
+                                    std::string("picojoules"), table.option()}) {
       EnergyModel model = parse_energy(name);
       std::vector<double> e = marginal_energies(*s.network, model);
       std::vector<Index> widths = s.network->widths();
@@ -54,7 +60,8 @@ TEST_CASE("energy: every model's marginal is the cost of a network built with on
         auto wider = built(*s.network, widths);
         CHECK(e[l] == model.cost(*wider, wider->widths()) - now);
         if (name == "exact") CHECK(e[l] == wider->macs() - s.network->macs());
-        if (name == "parameters") CHECK(e[l] == double(wider->parameter_count() - s.network->parameter_count()));
+        if (name == "parameters")
+          CHECK(e[l] == double(wider->parameter_count() - s.network->parameter_count()));
         widths[l]--;
       }
     }
@@ -75,7 +82,8 @@ TEST_CASE("energy: a network prices any widths as one that is built with them") 
 }
 TEST_CASE("energy: picojoules are products, DRAM and SRAM, by hand for two layers") {
   // 3×3 of 2 → 4 channels, 8×8 → 4×4; classifier 4 → 5; 100 parameters
-  std::vector<LayerShape> layers{{LayerShape::dense, 3, 2, 8, 16, 2, 4}, {LayerShape::linear, 1, 1, 1, 1, 4, 5}};
+  std::vector<LayerShape> layers{{LayerShape::dense, 3, 2, 8, 16, 2, 4},
+                                 {LayerShape::linear, 1, 1, 1, 1, 4, 5}};
   Picojoules p = picojoules(layers, 100);
   CHECK(p.arithmetic == near((9 * 2 * 4 * 16 + 4 * 5) * (3.7 + 0.9)).epsilon(1e-15));
   CHECK(p.parameters == 100 * 640);
@@ -88,7 +96,7 @@ TEST_CASE("energy: layers have the side of their input, and that of their output
   CHECK(layers.size() == 28);
   CHECK(layers[0].side == 16);
   CHECK(layers[3].kind == LayerShape::depthwise);
-  CHECK(layers[3].side == 16);       // stride 2
+  CHECK(layers[3].side == 16);  // stride 2
   CHECK(layers[3].positions == 64);
   CHECK(layers[4].side == 8);
   CHECK(layers.back().kind == LayerShape::linear);
@@ -97,49 +105,67 @@ TEST_CASE("energy: layers have the side of their input, and that of their output
 TEST_CASE("energy: a table of products gives the products' marginals, between its points too") {
   Small s;
   Table table(table_of(*s.network, points, kilo_macs));
-  std::vector<double> exact = marginal_energies(*s.network, parse_energy("exact")), e = marginal_energies(*s.network, parse_energy(table.option()));
+  std::vector<double> exact = marginal_energies(*s.network, parse_energy("exact")),
+                      e = marginal_energies(*s.network, parse_energy(table.option()));
   // products are bilinear in the widths; sums of some 30 doubles: 1e-12
   for (std::size_t l = 0; l < e.size(); l++) CHECK(e[l] == near(exact[l] / 1000).epsilon(1e-11));
 }
 TEST_CASE("energy: a table is bilinear between four points, exact on them, and open at no edge") {
-  Table t(head + "dense,1,1,8,4,10,1\ndense,1,1,8,8,10,2\n\r\n# between\ndense,1,1,8,4,20,5\ndense,1,1,8,8,20,10\r\ndepthwise,3,2,8,4,4,1\ndepthwise,3,2,8,6,6,2\n");
+  Table t(head +
+          "dense,1,1,8,4,10,1\ndense,1,1,8,8,10,2\n\r\n# "
+          "between\ndense,1,1,8,4,20,5\ndense,1,1,8,8,20,10\r\ndepthwise,3,2,8,4,4,1\ndepthwise,3,"
+          "2,8,6,6,2\n");
   EnergyTable table = read_energy_table(t.path);
-  auto at = [&](Index in, Index out) { return table.cost({{LayerShape::dense, 1, 1, 8, 64, in, out}}); };
+  auto at = [&](Index in, Index out) {
+    return table.cost({{LayerShape::dense, 1, 1, 8, 64, in, out}});
+  };
   CHECK(at(4, 10) == 1);
   CHECK(at(8, 20) == 10);
   CHECK(at(6, 10) == 1.5);
   CHECK(at(4, 15) == 3);
-  CHECK(at(5, 12) == near(0.8 * (0.75 * 1 + 0.25 * 2) + 0.2 * (0.75 * 5 + 0.25 * 10)).epsilon(1e-15));
+  CHECK(at(5, 12) ==
+        near(0.8 * (0.75 * 1 + 0.25 * 2) + 0.2 * (0.75 * 5 + 0.25 * 10)).epsilon(1e-15));
   CHECK(table.cost({{LayerShape::depthwise, 3, 2, 8, 16, 5, 5}}) == 1.5);
   CHECK(table.unit == "ms");
   CHECK(table.source == "a clock");
   CHECK_THROWS_WITH_AS(at(3, 10), doctest::Contains("3 channels in, 10 out"), UserError);
-  CHECK_THROWS_WITH_AS(at(9, 10), doctest::Contains("has 4 to 8 in, 10 to 20 out and is not extrapolated"), UserError);
+  CHECK_THROWS_WITH_AS(at(9, 10),
+                       doctest::Contains("has 4 to 8 in, 10 to 20 out and is not extrapolated"),
+                       UserError);
   CHECK_THROWS_WITH_AS(at(4, 21), doctest::Contains("not extrapolated"), UserError);
-  CHECK_THROWS_WITH_AS(table.cost({{LayerShape::depthwise, 3, 2, 8, 16, 7, 7}}), doctest::Contains("has 4 to 6 in and"), UserError);
-  CHECK_THROWS_WITH_AS(table.cost({{LayerShape::dense, 1, 2, 8, 16, 4, 10}}),
-                       doctest::Contains("needed: dense 1x1, stride 2, side 8, 4 channels in, 10 out; the file has dense 1x1, stride 1, side 8; depthwise"), UserError);
+  CHECK_THROWS_WITH_AS(table.cost({{LayerShape::depthwise, 3, 2, 8, 16, 7, 7}}),
+                       doctest::Contains("has 4 to 6 in and"), UserError);
+  CHECK_THROWS_WITH_AS(
+      table.cost({{LayerShape::dense, 1, 2, 8, 16, 4, 10}}),
+      doctest::Contains("needed: dense 1x1, stride 2, side 8, 4 channels in, 10 out; the file has "
+                        "dense 1x1, stride 1, side 8; depthwise"),
+      UserError);
 }
-TEST_CASE("energy: lines of a table that are no such lines are refused with file, line and expectation") {
+TEST_CASE(
+    "energy: lines of a table that are no such lines are refused with file, line and expectation") {
   const std::string row = "dense,1,1,8,4,10,1\n";
   refused("", "line 0: the file ends");
   refused("kind,kernel\n", "line 1: 'kind,kernel', expected '# unit: UNIT; source:");
   refused("# unit: ; source: a\n", "line 1");
   refused("# unit: ms; source: \n", "line 1");
   refused("# unit: ms; source: a\n", "expected lines of kind,kernel,stride,side,in,out,cost");
-  refused("# unit: ms; source: a\n" + row, "line 2: 'dense,1,1,8,4,10,1', expected 'kind,kernel,stride,side,in,out,cost'");
+  refused("# unit: ms; source: a\n" + row,
+          "line 2: 'dense,1,1,8,4,10,1', expected 'kind,kernel,stride,side,in,out,cost'");
   refused(head + "dense,1,1,8,4,10\n", "line 3: 'dense,1,1,8,4,10', expected 7 fields");
   refused(head + row + "dense,1,1,8,4,10,1,\n", "line 4");
   refused(head + "conv,1,1,8,4,10,1\n", "dense, depthwise or linear");
   refused(head + "dense,1,1,0,4,10,1\n", "side to be a whole number");
   refused(head + "dense,1,1,8,4.5,10,1\n", "in to be a whole number");
   refused(head + "dense,1,1,8,4,99999999,1\n", "out to be a whole number");
-  for (const char* cost : {"", "x", "1x", "nan", "inf", "-1", "1e999"}) refused(head + "dense,1,1,8,4,10," + cost + "\n", "line 3");
+  for (const char* cost : {"", "x", "1x", "nan", "inf", "-1", "1e999"})
+    refused(head + "dense,1,1,8,4,10," + cost + "\n", "line 3");
   refused(head + "depthwise,3,1,8,4,5,1\n", "in = out");
   refused(head + "linear,1,1,2,4,5,1\n", "kernel, stride and side 1");
   refused(head + row + row, "line 4: 'dense,1,1,8,4,10,1', expected each layer once");
-  refused(head + row + "dense,1,1,8,5,11,1\n", "dense 1x1, stride 1, side 8: no line for in 4, out 11");
-  CHECK_THROWS_WITH_AS(parse_energy("table:/no/such/file"), doctest::Contains("/no/such/file"), UserError);
+  refused(head + row + "dense,1,1,8,5,11,1\n",
+          "dense 1x1, stride 1, side 8: no line for in 4, out 11");
+  CHECK_THROWS_WITH_AS(parse_energy("table:/no/such/file"), doctest::Contains("/no/such/file"),
+                       UserError);
 }
 TEST_CASE("energy: a table that says another file's costs has another fingerprint") {
   Table a(head + "dense,1,1,8,4,10,1\n"), b(head + "dense,1,1,8,4,10,2\n");
@@ -163,21 +189,34 @@ TEST_CASE("energy: scales are √ and the natural logarithm, of every model") {
     CHECK_FALSE(model.source.empty());
   }
 }
-TEST_CASE("energy: a channel that costs nothing, or whose logarithm is no cost, is refused with axis and cost") {
+TEST_CASE(
+    "energy: a channel that costs nothing, or whose logarithm is no cost, is refused with axis and "
+    "cost") {
   Small s;
-  Table flat(table_of(*s.network, points, [](const LayerShape&) { return 2.0; }, "ms"));
-  CHECK_THROWS_WITH_AS(scaled_energies(*s.network, parse_energy(flat.option()), EnergyScale::none),
-                       doctest::Contains("one more channel on axis L00 (3 now) costs 0 ms; expected more than 0"), UserError);
-  Table small(table_of(*s.network, points, [](const LayerShape& l) { return 1e-6 * l.macs(); }, "ms"));
+  Table flat(table_of(
+      *s.network, points, [](const LayerShape&) { return 2.0; }, "ms"));
+  CHECK_THROWS_WITH_AS(
+      scaled_energies(*s.network, parse_energy(flat.option()), EnergyScale::none),
+      doctest::Contains("one more channel on axis L00 (3 now) costs 0 ms; expected more than 0"),
+      UserError);
+  Table small(table_of(
+      *s.network, points, [](const LayerShape& l) { return 1e-6 * l.macs(); }, "ms"));
   CHECK(scaled_energies(*s.network, parse_energy(small.option()), EnergyScale::sqrt).size() == 14);
-  CHECK_THROWS_WITH_AS(scaled_energies(*s.network, parse_energy(small.option()), EnergyScale::log), doctest::Contains("expected more than 1"), UserError);
+  CHECK_THROWS_WITH_AS(scaled_energies(*s.network, parse_energy(small.option()), EnergyScale::log),
+                       doctest::Contains("expected more than 1"), UserError);
 }
 TEST_CASE("energy: names are read back, and unknown ones are refused with the known") {
-  for (const char* name : {"exact", "paper", "parameters", "picojoules"}) CHECK(parse_energy(name).name == name);
-  for (EnergyScale e : {EnergyScale::none, EnergyScale::sqrt, EnergyScale::log}) CHECK(parse_energy_scale(name_of(e)) == e);
+  for (const char* name : {"exact", "paper", "parameters", "picojoules"})
+    CHECK(parse_energy(name).name == name);
+  for (EnergyScale e : {EnergyScale::none, EnergyScale::sqrt, EnergyScale::log})
+    CHECK(parse_energy_scale(name_of(e)) == e);
   for (Matrix m : {Matrix::chain, Matrix::paper}) CHECK(parse_matrix(name_of(m)) == m);
   CHECK_THROWS_WITH_AS(parse_energy("joule"), doctest::Contains("'joule'"), UserError);
-  CHECK_THROWS_WITH_AS(parse_energy("joule"), doctest::Contains("exact (MACs), paper (the authors' count), parameters, picojoules, table:FILE"), UserError);
+  CHECK_THROWS_WITH_AS(
+      parse_energy("joule"),
+      doctest::Contains(
+          "exact (MACs), paper (the authors' count), parameters, picojoules, table:FILE"),
+      UserError);
   CHECK_THROWS_WITH_AS(parse_energy_scale("ln"), doctest::Contains("none, sqrt, log"), UserError);
   CHECK_THROWS_WITH_AS(parse_matrix("exact"), doctest::Contains("chain"), UserError);
 }

@@ -1,4 +1,5 @@
-// split/EQUATIONS.md keeps its word: what its table names exists, and no equation is cited that it doesn't have.
+// split/EQUATIONS.md keeps its word: what its table names exists, and no equation is cited that it
+// doesn't have.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -10,7 +11,8 @@
 #include <vector>
 
 namespace {
-std::string read(const std::string& path) {  // "" if there is no such file; tests run from the root of the repository
+std::string read(const std::string& path) {  // "" if there is no such file; tests run from the root
+                                             // of the repository
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), {}};
 }
@@ -26,7 +28,8 @@ std::vector<Mention> mentions(const std::string& pattern) {
   std::smatch equation;
   for (std::string line; std::getline(table, line);) {
     if (!std::regex_match(line, equation, row)) continue;
-    for (std::sregex_iterator m(line.begin(), line.end(), mention), end; m != end; ++m) all.push_back({equation[1], (*m)[1], (*m)[2]});
+    for (std::sregex_iterator m(line.begin(), line.end(), mention), end; m != end; ++m)
+      all.push_back({equation[1], (*m)[1], (*m)[2]});
   }
   return all;
 }
@@ -42,11 +45,14 @@ TEST_CASE("equations: E1 to E12 and E6c each have code and a test in the table")
   CHECK(with_code == expected);
   CHECK(with_test == expected);
 }
-TEST_CASE("equations: every function named in the table is defined or called in the file beside it") {
+TEST_CASE(
+    "equations: every function named in the table is defined or called in the file beside it") {
   for (const Mention& m : code()) {
     INFO(m.equation, " ", m.name, " in ", m.file);
-    const std::string code = std::regex_replace(read(m.file), std::regex("//[^\n]*"), "");  // not only spoken of, nor another's method
-    CHECK(std::regex_search(code, std::regex("(^|[^.>A-Za-z_])" + m.name + "\\(|\\b(struct|class) " + m.name + "\\b")));
+    const std::string code = std::regex_replace(read(m.file), std::regex("//[^\n]*"),
+                                                "");  // not only spoken of, nor another's method
+    CHECK(std::regex_search(
+        code, std::regex("(^|[^.>A-Za-z_])" + m.name + "\\(|\\b(struct|class) " + m.name + "\\b")));
   }
 }
 TEST_CASE("equations: every test named in the table is a test case of the file beside it") {
@@ -55,7 +61,9 @@ TEST_CASE("equations: every test named in the table is a test case of the file b
     CHECK(read(m.file).find("TEST_CASE(\"" + m.name + "\")") != std::string::npos);
   }
 }
-TEST_CASE("equations: each has at least two mutants, whose lines stand in the code once (make mutants applies them)") {
+TEST_CASE(
+    "equations: each has at least two mutants, whose lines stand in the code once (make mutants "
+    "applies them)") {
   std::map<std::string, int> mutants;
   std::istringstream list(read("tests/mutants.txt"));
   for (std::string line; std::getline(list, line);) {

@@ -1,4 +1,5 @@
-// Lanczos against the oracle: exact where its basis is whole, and where it is not, as far off as it says.
+// Lanczos against the oracle: exact where its basis is whole, and where it is not, as far off as it
+// says.
 #include "split/lanczos.h"
 
 #include "split/exact.h"
@@ -30,7 +31,9 @@ std::vector<ExactAxis> oracle(Small& s) {
 }
 }  // namespace
 
-TEST_CASE("lanczos: with as many passes as a neuron has weights λ̂ is its least eigenvalue, v̂ its eigenvector, the residual rounding") {
+TEST_CASE(
+    "lanczos: with as many passes as a neuron has weights λ̂ is its least eigenvalue, v̂ its "
+    "eigenvector, the residual rounding") {
   if (!have_eigen()) return;
   OneThread one;
   for (const Machine& m : machines()) {
@@ -43,14 +46,17 @@ TEST_CASE("lanczos: with as many passes as a neuron has weights λ̂ is its leas
       for (std::size_t o = 0; o < std::size_t(a.neurons); o++) {
         INFO(m.name(), " layer ", a.axis, " neuron ", o);
         // f64: rounding; f32: that of products, 2e-6 of the layer's largest (tests/split/exact.cpp)
-        CHECK(std::abs(index.lambda[std::size_t(a.axis)][o] - a.lambda_min(Index(o))) < m.tolerance(1e-5, 1e-12) * scale);
+        CHECK(std::abs(index.lambda[std::size_t(a.axis)][o] - a.lambda_min(Index(o))) <
+              m.tolerance(1e-5, 1e-12) * scale);
         CHECK(index.residual[std::size_t(a.axis)][o] < m.tolerance(1e-5, 1e-12) * scale);
         CHECK(index.products[std::size_t(a.axis)][o] <= a.d);
       }
     }
   }
 }
-TEST_CASE("lanczos: with few passes the residual is ‖Sv̂ − λ̂v̂‖, λ̂ = v̂ᵀSv̂ lies above the least eigenvalue, and falls with each pass") {
+TEST_CASE(
+    "lanczos: with few passes the residual is ‖Sv̂ − λ̂v̂‖, λ̂ = v̂ᵀSv̂ lies above the least eigenvalue, "
+    "and falls with each pass") {
   if (!have_eigen()) return;
   Small s;
   std::vector<ExactAxis> exact = oracle(s);
@@ -70,7 +76,8 @@ TEST_CASE("lanczos: with few passes the residual is ‖Sv̂ − λ̂v̂‖, λ̂
         residual += (r - lambda * v[o * d + i]) * (r - lambda * v[o * d + i]);
       }
       double scale = largest(a.eigenvalues), nearest = INFINITY;
-      for (std::size_t i = 0; i < d; i++) nearest = std::min(nearest, std::abs(a.eigenvalues[o * d + i] - lambda));
+      for (std::size_t i = 0; i < d; i++)
+        nearest = std::min(nearest, std::abs(a.eigenvalues[o * d + i] - lambda));
       INFO(passes, " passes, neuron ", o);
       CHECK(std::abs(length - 1) < 1e-12);  // rounding, here and below
       CHECK(std::abs(form - lambda) < 1e-12 * scale);
@@ -96,13 +103,15 @@ TEST_CASE("lanczos: where S is 0 the first product ends it: λ̂ = 0, residual 0
       CHECK(index.products[l][o] == 1);
     }
 }
-TEST_CASE("lanczos: from a kept state it goes on to the same bits, amid a pass and at a pass's end") {
+TEST_CASE(
+    "lanczos: from a kept state it goes on to the same bits, amid a pass and at a pass's end") {
   if (!have_eigen()) return;
   OneThread one;
   for (const Machine& m : machines())
     for (bool amid : {false, true}) {
       Small s(m);
-      Lanczos whole(*s.network, {}, 4, 1, 0), first(*s.network, {}, 4, 1, 0), second(*s.network, {}, 4, 5, 9);
+      Lanczos whole(*s.network, {}, 4, 1, 0), first(*s.network, {}, 4, 1, 0),
+          second(*s.network, {}, 4, 5, 9);
       go_on(whole, s, 0, 4);
       go_on(first, s, 0, 2);
       first.begin_epoch();
@@ -135,8 +144,11 @@ class TwoBatches : public BatchSource {
     for (Index n : {2, 1}) {
       std::vector<std::uint8_t> bytes(std::size_t(n * 16 * 16 * 3));
       Random random(7, random_purpose::test, std::uint64_t(n));
-      for (std::size_t i = 0; i < bytes.size(); i++) bytes[i] = std::uint8_t(256 * random.uniform(i));
-      batches_.push_back({Tensor::from(backend, {n, 16, 16, 3}, bytes), Tensor::from(backend, {n}, std::vector<std::int32_t>(std::size_t(n), 1))});
+      for (std::size_t i = 0; i < bytes.size(); i++)
+        bytes[i] = std::uint8_t(256 * random.uniform(i));
+      batches_.push_back(
+          {Tensor::from(backend, {n, 16, 16, 3}, bytes),
+           Tensor::from(backend, {n}, std::vector<std::int32_t>(std::size_t(n), 1))});
     }
   }
   Index size() const override { return 3; }
@@ -147,7 +159,9 @@ class TwoBatches : public BatchSource {
   std::vector<Batch> batches_;
 };
 
-TEST_CASE("solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v̂‖ of the check pictures' exact matrices, ‖v̂‖ = 1") {
+TEST_CASE(
+    "solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v̂‖ of the check pictures' exact "
+    "matrices, ‖v̂‖ = 1") {
   OneThread one;
   const Machine m{open_backend("reference"), DType::f64};
   Small s(m);
@@ -156,7 +170,8 @@ TEST_CASE("solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v�
   SplittingIndex index{{}, first_directions(*s.network, 3, 0), {}, {}};
   for (const Axis& a : s.network->axes()) {
     index.lambda.emplace_back();
-    for (Index o = 0; o < a.width; o++) index.lambda.back().push_back(-0.01 * double(o + 1) - 0.1 * double(index.lambda.size()));
+    for (Index o = 0; o < a.width; o++)
+      index.lambda.back().push_back(-0.01 * double(o + 1) - 0.1 * double(index.lambda.size()));
   }
   ExactMatrices matrices(*s.network, {});
   for (Index step = 0; step < 2; step++) {
@@ -165,16 +180,23 @@ TEST_CASE("solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v�
   }
   state_residuals(index, *s.network, {}, source, input);
   for (const ExactAxis& a : matrices.mean()) {
-    const std::vector<double> v = s.network->view(s.network->stored()[std::size_t(s.network->producer(s.network->axes()[std::size_t(a.axis)]).weight)], index.v).to_host();
+    const std::vector<double> v =
+        s.network
+            ->view(s.network->stored()[std::size_t(
+                       s.network->producer(s.network->axes()[std::size_t(a.axis)]).weight)],
+                   index.v)
+            .to_host();
     for (Index o = 0; o < a.neurons; o++) {
       double length = 0, square = 0;
       for (Index i = 0; i < a.d; i++) length += std::pow(v[std::size_t(o * a.d + i)], 2);
       for (Index i = 0; i < a.d; i++) {
         double r = -index.lambda[std::size_t(a.axis)][std::size_t(o)] * v[std::size_t(o * a.d + i)];
-        for (Index j = 0; j < a.d; j++) r += a.s[std::size_t((o * a.d + i) * a.d + j)] * v[std::size_t(o * a.d + j)];
+        for (Index j = 0; j < a.d; j++)
+          r += a.s[std::size_t((o * a.d + i) * a.d + j)] * v[std::size_t(o * a.d + j)];
         square += r * r / length;
       }
-      CHECK(index.residual[std::size_t(a.axis)][std::size_t(o)] == near(std::sqrt(square)).epsilon(1e-9));
+      CHECK(index.residual[std::size_t(a.axis)][std::size_t(o)] ==
+            near(std::sqrt(square)).epsilon(1e-9));
     }
   }
 }

@@ -1,4 +1,5 @@
-// What theory says of RQ-SGD: E10 and E11 reach the least eigenvalue; rates, reproducibility, means.
+// What theory says of RQ-SGD: E10 and E11 reach the least eigenvalue; rates, reproducibility,
+// means.
 #include <algorithm>
 
 #include "split/rayleigh.h"
@@ -10,7 +11,8 @@ using namespace fission;
 using namespace fission::testing;
 
 namespace {
-// S = Q diag(λ) Qᵀ with Q = I − 2 h hᵀ, a reflection: its eigenvalues are λ, its eigenvectors the columns of Q
+// S = Q diag(λ) Qᵀ with Q = I − 2 h hᵀ, a reflection: its eigenvalues are λ, its eigenvectors the
+// columns of Q
 struct Known {
   static constexpr int n = 5;
   double lambda[n] = {-3, -1, 0.5, 2, 7}, h[n] = {0.1, 0.5, -0.3, 0.7, 0.4}, s[n][n] = {};
@@ -41,8 +43,10 @@ RayleighSettings imagenet() {
 TEST_CASE("rayleigh: descent reaches lambda_min of a known 5×5 matrix, and its eigenvector") {
   Known known;
   Backend& b = open_backend("reference");
-  Tensor v = Tensor::from(b, {5}, std::vector<double>{0.05, -0.02, 0.08, 0.01, -0.09}), gradient = ops::zeros_like(v);
-  Tensor quotient = ops::zeros(b, {1}, DType::f64), rows = Tensor::from(b, {1, 2}, std::vector<std::int32_t>{0, 5});
+  Tensor v = Tensor::from(b, {5}, std::vector<double>{0.05, -0.02, 0.08, 0.01, -0.09}),
+         gradient = ops::zeros_like(v);
+  Tensor quotient = ops::zeros(b, {1}, DType::f64),
+         rows = Tensor::from(b, {1, 2}, std::vector<std::int32_t>{0, 5});
   RmsProp rmsprop(v, {});
   for (double lr : {1e-3, 2e-4, 4e-5, 8e-6, 1.6e-6})
     for (int step = 0; step < 1000; step++) {
@@ -50,7 +54,8 @@ TEST_CASE("rayleigh: descent reaches lambda_min of a known 5×5 matrix, and its 
       rmsprop.step(v, gradient, lr);
       ops::normalise_rows(v, rows);
     }
-  // steps of RMSprop are of the size of lr whatever the gradient: v is within about 10 lr √5, R within that squared
+  // steps of RMSprop are of the size of lr whatever the gradient: v is within about 10 lr √5, R
+  // within that squared
   CHECK(std::abs(quotient.item() + 3) < 1e-7);
   double along = 0;
   for (int i = 0; i < 5; i++) along += known.q(i, 0) * v.to_host()[i];
@@ -75,7 +80,8 @@ TEST_CASE("rayleigh: E11 is the gradient of E10: central differences") {
     up[i] += 1e-5, down[i] -= 1e-5;
     expected.push_back((at(up, unused) - at(down, unused)) / 2e-5);
   }
-  CHECK(relative(gradient, expected) < 1e-9);  // truncation h² and rounding 1e-16/h, both about 1e-10
+  CHECK(relative(gradient, expected) <
+        1e-9);  // truncation h² and rounding 1e-16/h, both about 1e-10
 }
 TEST_CASE("rayleigh: CIFAR's rate falls at every even epoch counted from 1") {
   RayleighSettings s;
@@ -86,9 +92,13 @@ TEST_CASE("rayleigh: ImageNet's rate falls at each epoch after the first") {
   std::vector<double> expected{1e-3, 2e-4, 4e-5, 8e-6};
   for (Index e = 0; e < 4; e++) CHECK(imagenet().lr_at(e) == near(expected[e]).epsilon(1e-12));
 }
-TEST_CASE("rayleigh: first directions are a function of seed and round alone, uniform within 0.1, and in neurons only") {
+TEST_CASE(
+    "rayleigh: first directions are a function of seed and round alone, uniform within 0.1, and in "
+    "neurons only") {
   Small s;
-  auto drawn = [&](std::uint64_t seed, std::uint64_t round) { return RayleighDescent(*s.network, {}, seed, round).v().to_host(); };
+  auto drawn = [&](std::uint64_t seed, std::uint64_t round) {
+    return RayleighDescent(*s.network, {}, seed, round).v().to_host();
+  };
   std::vector<double> v = drawn(1, 2);
   CHECK(v == drawn(1, 2));
   CHECK(v != drawn(1, 3));
@@ -98,7 +108,8 @@ TEST_CASE("rayleigh: first directions are a function of seed and round alone, un
   std::vector<char> in_neuron(v.size(), 0);
   std::vector<double> rows = s.network->neuron_rows().to_host();
   for (std::size_t r = 0; r < rows.size(); r += 2)
-    for (std::size_t i = 0; i < std::size_t(rows[r + 1]); i++) in_neuron[std::size_t(rows[r]) + i] = 1;
+    for (std::size_t i = 0; i < std::size_t(rows[r + 1]); i++)
+      in_neuron[std::size_t(rows[r]) + i] = 1;
   for (std::size_t i = 0; i < v.size(); i++) CHECK((v[i] != 0) == bool(in_neuron[i]));
 }
 TEST_CASE("rayleigh: two descents from the same seed are the same to the bit") {
@@ -111,7 +122,9 @@ TEST_CASE("rayleigh: two descents from the same seed are the same to the bit") {
     CHECK(a.result().lambda == b.result().lambda);
   }
 }
-TEST_CASE("rayleigh: the means are of the steps since the epoch began, and its first quotients are the network's") {
+TEST_CASE(
+    "rayleigh: the means are of the steps since the epoch began, and its first quotients are the "
+    "network's") {
   Small s;
   RayleighDescent d(*s.network, {}, 1, 0);
   d.begin_epoch();
@@ -128,7 +141,9 @@ TEST_CASE("rayleigh: a mean of no steps is refused") {
   Small s;
   CHECK_THROWS_AS(RayleighDescent(*s.network, {}, 1, 0).result(), InvariantError);
 }
-TEST_CASE("rayleigh: quotients on one batch fall to within 1 % of the reference's least eigenvalues for the median neuron") {
+TEST_CASE(
+    "rayleigh: quotients on one batch fall to within 1 % of the reference's least eigenvalues for "
+    "the median neuron") {
   TensorFile file = reference_file("exact_eigen_small");
   Machine m = machines()[1];
   auto network = reference_network(file, m);
@@ -139,18 +154,22 @@ TEST_CASE("rayleigh: quotients on one batch fall to within 1 % of the reference'
     d.begin_epoch();
     d.step(x, y, 0);
   }
-  std::vector<double> off;  // the reference's README, note 7: 9e-7 after 200 steps for the median, of the paper's matrix
+  std::vector<double> off;  // the reference's README, note 7: 9e-7 after 200 steps for the median,
+                            // of the paper's matrix
   for (std::size_t l = 0; l < network->axes().size(); l++) {
     std::vector<double> least = numbers(file, "b/full_min_eigval/" + layer_name(l));
     for (std::size_t o = 0; o < least.size(); o++) {
       off.push_back((d.result().lambda[l][o] - least[o]) / std::abs(least[o]));
-      CHECK(off.back() > -1e-3);  // below the least eigenvalue no quotient can be, f32's rounding aside
+      CHECK(off.back() >
+            -1e-3);  // below the least eigenvalue no quotient can be, f32's rounding aside
     }
   }
   std::sort(off.begin(), off.end());
   CHECK(off[off.size() / 2] < 0.01);
 }
-TEST_CASE("rayleigh: S·v lies where the network has its gradients, and what a training step left there touches no neuron") {
+TEST_CASE(
+    "rayleigh: S·v lies where the network has its gradients, and what a training step left there "
+    "touches no neuron") {
   Small s;
   RayleighDescent d(*s.network, {}, 1, 0), undisturbed(*s.network, {}, 1, 0);
   undisturbed.step(s.x, s.y, 0);
@@ -162,5 +181,6 @@ TEST_CASE("rayleigh: S·v lies where the network has its gradients, and what a t
   CHECK(d.v().to_host() == undisturbed.v().to_host());
   std::vector<double> rows = s.network->neuron_rows().to_host(), got = g.to_host();
   for (std::size_t r = 0; r < rows.size(); r += 2)
-    for (std::size_t i = std::size_t(rows[r]); i < std::size_t(rows[r] + rows[r + 1]); i++) REQUIRE(got[i] == expected[i]);
+    for (std::size_t i = std::size_t(rows[r]); i < std::size_t(rows[r] + rows[r + 1]); i++)
+      REQUIRE(got[i] == expected[i]);
 }

@@ -1,7 +1,8 @@
-// Where solvers end, against the authors' (rq_sgd_trajectory, variant b): `long`, 1000 steps on one batch, and `avg4`,
-// four batches in turn, their published recipe beside the exact least eigenvalues of the four's mean. In f64 the
-// descent is given S·v by the oracle's matrices, which are the probe's products to 1e-14 (tests/split/exact.cpp): a
-// thousand probes of the reference backend would take minutes. In f32 it is the real thing.
+// Where solvers end, against the authors' (rq_sgd_trajectory, variant b): `long`, 1000 steps on one
+// batch, and `avg4`, four batches in turn, their published recipe beside the exact least
+// eigenvalues of the four's mean. In f64 the descent is given S·v by the oracle's matrices, which
+// are the probe's products to 1e-14 (tests/split/exact.cpp): a thousand probes of the reference
+// backend would take minutes. In f32 it is the real thing.
 #include "split/exact.h"
 #include "split/lanczos.h"
 #include "split/rayleigh.h"
@@ -31,7 +32,8 @@ std::vector<ExactAxis> oracle(Network& network, std::vector<Index> batches) {
   for (Index b : batches) matrices.add(pictures(file(), "inputs", m, b), labels(file(), m, b));
   return matrices.mean();
 }
-void multiply(const Network& network, const std::vector<ExactAxis>& axes, const Tensor& v, Tensor& s_v) {
+void multiply(const Network& network, const std::vector<ExactAxis>& axes, const Tensor& v,
+              Tensor& s_v) {
   for (const ExactAxis& a : axes) {
     const Stored& w = neurons(network, std::size_t(a.axis));
     std::vector<double> in = network.view(w, v).to_host(), out(in.size(), 0.0);
@@ -48,9 +50,11 @@ RayleighDescent descent_of(Network& network) {
   return d;
 }
 // the worst layer's max|x − y| / max|y|
-double worst(const Network& network, const std::vector<std::vector<double>>& x, const std::string& prefix) {
+double worst(const Network& network, const std::vector<std::vector<double>>& x,
+             const std::string& prefix) {
   double most = 0;
-  for (std::size_t l = 0; l < network.axes().size(); l++) most = std::max(most, relative(x[l], numbers(file(), prefix + layer_name(l))));
+  for (std::size_t l = 0; l < network.axes().size(); l++)
+    most = std::max(most, relative(x[l], numbers(file(), prefix + layer_name(l))));
   return most;
 }
 // of `long`: quotients at each mark up to `steps`, against the file's
@@ -65,14 +69,17 @@ void at_marks(const Network& network, RayleighDescent& d, Index step, Check chec
     std::size_t width = std::size_t(network.axes()[l].width);
     std::vector<double> all = numbers(file(), "b/long/rq_at_marks/" + layer_name(l));
     INFO("step ", step, " layer ", l);
-    check(relative(std::vector<double>(q.begin() + std::ptrdiff_t(first), q.begin() + std::ptrdiff_t(first + width)),
-                   std::vector<double>(all.begin() + std::ptrdiff_t(at * width), all.begin() + std::ptrdiff_t((at + 1) * width))));
+    check(relative(std::vector<double>(q.begin() + std::ptrdiff_t(first),
+                                       q.begin() + std::ptrdiff_t(first + width)),
+                   std::vector<double>(all.begin() + std::ptrdiff_t(at * width),
+                                       all.begin() + std::ptrdiff_t((at + 1) * width))));
     first += width;
   }
 }
 }  // namespace
 
-// The reference's README: f64 1e-9, and from step 300 on, where steps are signs at convergence, 1e-4
+// The reference's README: f64 1e-9, and from step 300 on, where steps are signs at convergence,
+// 1e-4
 TEST_CASE("rayleigh: quotients at nine marks of 1000 steps on one batch are the authors'") {
   Machine m = machines()[0];
   auto network = reference_network(file(), m);
@@ -89,7 +96,8 @@ TEST_CASE("rayleigh: quotients at nine marks of 1000 steps on one batch are the 
   }
   CHECK(compared == 9 * 14);
 }
-TEST_CASE("rayleigh: in f32 and with the probe, 1000 steps on one batch end where the authors' do") {
+TEST_CASE(
+    "rayleigh: in f32 and with the probe, 1000 steps on one batch end where the authors' do") {
   OneThread one;
   Machine m = machines()[1];
   auto network = reference_network(file(), m);
@@ -97,10 +105,14 @@ TEST_CASE("rayleigh: in f32 and with the probe, 1000 steps on one batch end wher
   Tensor x = pictures(file(), "inputs", m, 0), y = labels(file(), m, 0);
   for (Index step = 1; step <= 1000; step++) {
     d.step(x, y, 0);
-    if (step >= 300 || step <= 30) at_marks(*network, d, step, [&](double off) { CHECK(off < 5e-4); });  // its table's, of 30 steps
+    if (step >= 300 || step <= 30)
+      at_marks(*network, d, step,
+               [&](double off) { CHECK(off < 5e-4); });  // its table's, of 30 steps
   }
 }
-TEST_CASE("rayleigh: the published recipe's three epochs over four batches in turn return what the authors' do") {
+TEST_CASE(
+    "rayleigh: the published recipe's three epochs over four batches in turn return what the "
+    "authors' do") {
   Machine m = machines()[0];
   auto network = reference_network(file(), m);
   std::vector<std::vector<ExactAxis>> s;
@@ -113,16 +125,20 @@ TEST_CASE("rayleigh: the published recipe's three epochs over four batches in tu
       d.update(epoch);
     }
   }
-  CHECK(worst(*network, d.result().lambda, "b/avg4/recipe_rq/") < 1e-4);  // as `long` from step 300 on
+  CHECK(worst(*network, d.result().lambda, "b/avg4/recipe_rq/") <
+        1e-4);  // as `long` from step 300 on
 }
 TEST_CASE("exact: the least eigenvalues of four batches' mean are the reference's") {
   if (!have_eigen()) return;
   auto network = reference_network(file(), machines()[0]);
   std::vector<ExactAxis> axes = oracle(*network, {0, 1, 2, 3});
   for (ExactAxis& a : axes) solve(a);
-  CHECK(worst(*network, splitting_index(*network, axes).lambda, "b/avg4/min_eigval/") < 1e-9);  // independent programs: 4e-13
+  CHECK(worst(*network, splitting_index(*network, axes).lambda, "b/avg4/min_eigval/") <
+        1e-9);  // independent programs: 4e-13
 }
-TEST_CASE("lanczos: 27 passes over four batches end at the reference's least eigenvalues, where RQ-SGD's 150 do not") {
+TEST_CASE(
+    "lanczos: 27 passes over four batches end at the reference's least eigenvalues, where RQ-SGD's "
+    "150 do not") {
   if (!have_eigen()) return;
   OneThread one;
   Machine m = machines()[1];
@@ -130,11 +146,14 @@ TEST_CASE("lanczos: 27 passes over four batches end at the reference's least eig
   Lanczos lanczos(*network, published(), 27, 1, 0);
   for (Index pass = 0; pass < 27; pass++) {
     lanczos.begin_epoch();
-    for (Index b = 0; b < 4; b++) lanczos.step(pictures(file(), "inputs", m, b), labels(file(), m, b), pass);
+    for (Index b = 0; b < 4; b++)
+      lanczos.step(pictures(file(), "inputs", m, b), labels(file(), m, b), pass);
     lanczos.end_epoch(pass);
   }
-  CHECK(worst(*network, lanczos.result().lambda, "b/avg4/min_eigval/") < 1e-4);  // its table's f32: 1e-4 of the largest
+  CHECK(worst(*network, lanczos.result().lambda, "b/avg4/min_eigval/") <
+        1e-4);  // its table's f32: 1e-4 of the largest
   std::vector<std::vector<double>> recipe;
-  for (std::size_t l = 0; l < network->axes().size(); l++) recipe.push_back(numbers(file(), "b/avg4/recipe_rq/" + layer_name(l)));
+  for (std::size_t l = 0; l < network->axes().size(); l++)
+    recipe.push_back(numbers(file(), "b/avg4/recipe_rq/" + layer_name(l)));
   CHECK(worst(*network, recipe, "b/avg4/min_eigval/") > 0.1);
 }

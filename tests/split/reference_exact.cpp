@@ -1,6 +1,8 @@
-// The probe and the surgery against splitting matrices that the reference holds in full (exact_eigen_small, variant b).
-// Tolerances: f64 1e-9 (independent programs agree to 4e-13 there); f32 2e-4, 10 times what was measured with torch for the
-// paper's matrix. Measured here: 4e-5, and 1.2e-4 for the chain's on cpu, whose exponential has 1.7e-7 (reference: 1e-5).
+// The probe and the surgery against splitting matrices that the reference holds in full
+// (exact_eigen_small, variant b).
+// Tolerances: f64 1e-9 (independent programs agree to 4e-13 there); f32 2e-4, 10 times what was
+// measured with torch for the paper's matrix. Measured here: 4e-5, and 1.2e-4 for the chain's on
+// cpu, whose exponential has 1.7e-7 (reference: 1e-5).
 #include "split/probe.h"
 #include "split/surgery.h"
 #include "tensor/random.h"
@@ -36,7 +38,10 @@ std::vector<double> product(const std::vector<double>& s, const std::vector<doub
 struct Probe {
   std::unique_ptr<Network> network;
   Tensor x, y;
-  explicit Probe(const Machine& m) : network(reference_network(file(), m)), x(pictures(file(), "input", m)), y(labels(file(), m)) {}
+  explicit Probe(const Machine& m)
+      : network(reference_network(file(), m)),
+        x(pictures(file(), "input", m)),
+        y(labels(file(), m)) {}
   Tensor operator()(const Tensor& v, Matrix matrix) {
     Tensor s_v = network->like_parameters();
     ProbeSettings settings;
@@ -55,7 +60,8 @@ double worst_product(Probe& probe, const Tensor& v, Matrix matrix) {
   Tensor s_v = probe(v, matrix);
   double most = 0;
   for (std::size_t l = 0; l < probe.network->axes().size(); l++)
-    most = std::max(most, relative(of_axis(*probe.network, l, s_v), product(matrices(l, matrix), of_axis(*probe.network, l, v))));
+    most = std::max(most, relative(of_axis(*probe.network, l, s_v),
+                                   product(matrices(l, matrix), of_axis(*probe.network, l, v))));
   return most;
 }
 
@@ -71,7 +77,8 @@ TEST_CASE("probe: S·v of the paper's matrix is the exact matrix times v, every 
   for (const Machine& m : machines()) {
     INFO(m.name());
     Probe probe(m);
-    CHECK(worst_product(probe, directions(*probe.network, file(), "v/"), Matrix::paper) < m.tolerance(2e-4));
+    CHECK(worst_product(probe, directions(*probe.network, file(), "v/"), Matrix::paper) <
+          m.tolerance(2e-4));
   }
 }
 TEST_CASE("probe: S·v of the chain's matrix is (S + depthwise term)·v for random v, every layer") {
@@ -79,27 +86,32 @@ TEST_CASE("probe: S·v of the chain's matrix is (S + depthwise term)·v for rand
     INFO(m.name());
     Probe probe(m);
     for (std::uint64_t item = 0; item < 3; item++)
-      CHECK(worst_product(probe, random_directions(*probe.network, item), Matrix::chain) < m.tolerance(2e-4));
+      CHECK(worst_product(probe, random_directions(*probe.network, item), Matrix::chain) <
+            m.tolerance(2e-4));
   }
 }
 TEST_CASE("probe: the exact least eigenvectors are eigenvectors of what the probe multiplies by") {
-  // ‖S u − λ u‖ against the largest entry of the layer's matrices, which is at most their largest |eigenvalue|
+  // ‖S u − λ u‖ against the largest entry of the layer's matrices, which is at most their largest
+  // |eigenvalue|
   Machine m = machines()[0];
   Probe probe(m);
   for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
     std::string which = matrix == Matrix::paper ? "b/min_" : "b/full_min_";
     Tensor u = directions(*probe.network, file(), which + "eigvec/"), s_u = probe(u, matrix);
     for (std::size_t l = 0; l < probe.network->axes().size(); l++) {
-      std::vector<double> expected = of_axis(*probe.network, l, u), lambda = numbers(file(), which + "eigval/" + layer_name(l));
+      std::vector<double> expected = of_axis(*probe.network, l, u),
+                          lambda = numbers(file(), which + "eigval/" + layer_name(l));
       std::size_t d = expected.size() / lambda.size();
       for (std::size_t i = 0; i < expected.size(); i++) expected[i] *= lambda[i / d];
       INFO(name_of(matrix), " ", layer_name(l));
-      CHECK(distance(of_axis(*probe.network, l, s_u), expected) < 1e-9 * largest(matrices(l, matrix)));
+      CHECK(distance(of_axis(*probe.network, l, s_u), expected) <
+            1e-9 * largest(matrices(l, matrix)));
     }
   }
 }
 
-// Rows of split_check_real: layer, neuron, ε, λ, uᵀ S_full u, true loss change, ε²/2 λ, ε²/2 uᵀ S_full u
+// Rows of split_check_real: layer, neuron, ε, λ, uᵀ S_full u, true loss change, ε²/2 λ, ε²/2 uᵀ
+// S_full u
 TEST_CASE("surgery: the loss change of really split neurons is the reference's, to 1e-13") {
   Machine m = machines()[0];
   Probe probe(m);
@@ -114,7 +126,8 @@ TEST_CASE("surgery: the loss change of really split neurons is the reference's, 
     settings.epsilon = rows[r + 2];
     auto grown = split_network(*probe.network, split, u, settings);
     INFO("layer ", rows[r], " neuron ", rows[r + 1], " epsilon ", rows[r + 2]);
-    CHECK(std::abs(probe.loss(*grown) - before - rows[r + 5]) < 1e-13);  // rounding of two losses of size 3
+    CHECK(std::abs(probe.loss(*grown) - before - rows[r + 5]) <
+          1e-13);  // rounding of two losses of size 3
   }
 }
 TEST_CASE("probe: uᵀSu of the chain's matrix is what the reference predicts real splits by") {

@@ -1,5 +1,6 @@
-// Surgery against the authors' copy code (split_apply_small, of MobileNetV1; split_apply_mbv2_small). Tolerances: f64 1e-9, loss differences 1e-13 absolute;
-// f32 new parameters 1e-6 and logits 5e-5 (the reference's table).
+// Surgery against the authors' copy code (split_apply_small, of MobileNetV1;
+// split_apply_mbv2_small). Tolerances: f64 1e-9, loss differences 1e-13 absolute; f32 new
+// parameters 1e-6 and logits 5e-5 (the reference's table).
 #include "split/probe.h"
 #include "split/surgery.h"
 #include "tests/near.h"
@@ -15,14 +16,19 @@ struct Before {
   Tensor x, y, v;
   std::vector<std::vector<char>> split;
   explicit Before(const Machine& m, const std::string& name = "split_apply_small")
-      : file(reference_file(name)), network(reference_network(file, m)), x(pictures(file, "input", m)), y(labels(file, m)),
+      : file(reference_file(name)),
+        network(reference_network(file, m)),
+        x(pictures(file, "input", m)),
+        y(labels(file, m)),
         v(directions(*network, file, "eigvec/")) {
     for (std::size_t l = 0; l < network->axes().size(); l++) {
       std::vector<double> mask = numbers(file, "mask/" + layer_name(l));
       split.emplace_back(mask.begin(), mask.end());
     }
   }
-  std::unique_ptr<Network> grown(double epsilon, SplitStep step) const { return split_network(*network, split, v, {epsilon, step}); }
+  std::unique_ptr<Network> grown(double epsilon, SplitStep step) const {
+    return split_network(*network, split, v, {epsilon, step});
+  }
   Tensor logits(Network& n, bool training = false) const {
     GradientMode none(Gradients::none);
     n.set_training(training);
@@ -33,7 +39,8 @@ struct Before {
     return cross_entropy(Variable(logits(n)), y, 0).value().item();
   }
 };
-const std::pair<const char*, double> epsilons[] = {{"eps0", 0}, {"eps1e-2", 1e-2}, {"eps1e-1", 1e-1}};
+const std::pair<const char*, double> epsilons[] = {
+    {"eps0", 0}, {"eps1e-2", 1e-2}, {"eps1e-1", 1e-1}};
 // and the ε whose new parameters are all there
 struct File {
   const char* name;
@@ -61,9 +68,11 @@ void on_all(Check check) {
 TEST_CASE("surgery: the new widths are the authors'") {
   for (const File& file : files) {
     Before b(machines()[0], file.name);
-    std::vector<double> rows = numbers(b.file, "new_cfg");  // MobileNetV2: (width, stride, skip) an axis
+    std::vector<double> rows =
+        numbers(b.file, "new_cfg");  // MobileNetV2: (width, stride, skip) an axis
     std::vector<Index> widths = b.grown(0, SplitStep::exact)->widths();
-    for (std::size_t l = 0; l < widths.size(); l++) CHECK(widths[l] == Index(rows[l * (rows.size() / widths.size())]));
+    for (std::size_t l = 0; l < widths.size(); l++)
+      CHECK(widths[l] == Index(rows[l * (rows.size() / widths.size())]));
   }
 }
 TEST_CASE("surgery: with the authors' step every new parameter and statistic is theirs") {
@@ -72,7 +81,8 @@ TEST_CASE("surgery: with the authors' step every new parameter and statistic is 
     std::string prefix = std::string(f.whole.first) + "/f64/new_param/";
     for (const Stored& s : grown->stored()) {
       INFO(s.name);
-      CHECK(relative(to_pytorch(s, s.value.to_host()), numbers(b.file, prefix + s.name)) < m.tolerance(1e-6));
+      CHECK(relative(to_pytorch(s, s.value.to_host()), numbers(b.file, prefix + s.name)) <
+            m.tolerance(1e-6));
     }
   });
 }
@@ -89,27 +99,33 @@ TEST_CASE("surgery: with ε = 0 every new convolution weight is the authors'") {
     CHECK(compared >= 14);
   });
 }
-TEST_CASE("surgery: logits after the authors' step are theirs, with running and with batch statistics") {
+TEST_CASE(
+    "surgery: logits after the authors' step are theirs, with running and with batch statistics") {
   on_all([](const Before& b, const Machine& m, const File&) {
-    CHECK(relative(b.logits(*b.network), numbers(b.file, "before/f64/logits_eval")) < m.tolerance(5e-5));
+    CHECK(relative(b.logits(*b.network), numbers(b.file, "before/f64/logits_eval")) <
+          m.tolerance(5e-5));
     int compared = 0;
     for (const auto& [name, epsilon] : epsilons)
       for (bool training : {false, true}) {
-        std::string logits = std::string(name) + (training ? "/f64/logits_train" : "/f64/logits_eval");
+        std::string logits =
+            std::string(name) + (training ? "/f64/logits_train" : "/f64/logits_eval");
         if (!b.file.has(logits)) continue;
         compared++;
         INFO(logits);
-        CHECK(relative(b.logits(*b.grown(epsilon, SplitStep::paper), training), numbers(b.file, logits)) < m.tolerance(5e-5));
+        CHECK(relative(b.logits(*b.grown(epsilon, SplitStep::paper), training),
+                       numbers(b.file, logits)) < m.tolerance(5e-5));
       }
     CHECK(compared == (b.network->config().model == "mobilenet_v1" ? 6 : 2));
   });
 }
 TEST_CASE("surgery: logits after the exact step are those of the reference's halved directions") {
   on_machines([](const Before& b, const Machine& m) {
-    CHECK(relative(b.logits(*b.grown(1e-2, SplitStep::exact)), numbers(b.file, "corrected_eps1e-2/f64/logits_eval")) < m.tolerance(5e-5));
+    CHECK(relative(b.logits(*b.grown(1e-2, SplitStep::exact)),
+                   numbers(b.file, "corrected_eps1e-2/f64/logits_eval")) < m.tolerance(5e-5));
   });
 }
-// Rows of loss_change: ε, loss before, change with the authors' step, with v halved, Σ ε²/2 λ, Σ ε²/2 uᵀ S_full u
+// Rows of loss_change: ε, loss before, change with the authors' step, with v halved, Σ ε²/2 λ, Σ
+// ε²/2 uᵀ S_full u
 TEST_CASE("surgery: loss changes of both steps are the reference's, to 1e-13") {
   Before b(machines()[0]);
   double before = b.loss(*b.network);
@@ -123,7 +139,8 @@ TEST_CASE("surgery: loss changes of both steps are the reference's, to 1e-13") {
 }
 TEST_CASE("probe: E4's sum over the split neurons is the reference's, of either matrix") {
   Before b(machines()[0]);
-  Tensor u = directions(*b.network, reference_file("exact_eigen_small"), "b/min_eigvec/"), s_u = b.network->like_parameters();
+  Tensor u = directions(*b.network, reference_file("exact_eigen_small"), "b/min_eigvec/"),
+         s_u = b.network->like_parameters();
   std::vector<double> rows = numbers(b.file, "loss_change");
   for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
     ProbeSettings settings;
@@ -136,6 +153,7 @@ TEST_CASE("probe: E4's sum over the split neurons is the reference's, of either 
       for (std::size_t i = 0; i < p.size(); i++) sum += b.split[l][i / d] ? p[i] * q[i] : 0;
     }
     for (std::size_t r = 0; r < rows.size(); r += 6)  // 1e-9: independent programs
-      CHECK(rows[r] * rows[r] / 2 * sum == near(rows[r + (matrix == Matrix::paper ? 4 : 5)]).epsilon(1e-9));
+      CHECK(rows[r] * rows[r] / 2 * sum ==
+            near(rows[r + (matrix == Matrix::paper ? 4 : 5)]).epsilon(1e-9));
   }
 }

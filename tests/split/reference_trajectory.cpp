@@ -1,5 +1,7 @@
-// Thirty steps of RQ-SGD against the authors' train() (rq_sgd_trajectory, variant b), on one batch and on four in turn.
-// Tolerances: f64 1e-9; f32 the reference's table: quotients 5e-4 of the layer's largest, directions 3e-4 absolute.
+// Thirty steps of RQ-SGD against the authors' train() (rq_sgd_trajectory, variant b), on one batch
+// and on four in turn.
+// Tolerances: f64 1e-9; f32 the reference's table: quotients 5e-4 of the layer's largest,
+// directions 3e-4 absolute.
 #include "split/rayleigh.h"
 #include "tests/reference_file.h"
 
@@ -25,7 +27,8 @@ struct Trajectory {
     descent->begin_epoch();
     for (std::size_t t = 0; t < steps; t++) {
       Index batch = alternating ? Index(t % 4) : 0;
-      loss.push_back(descent->step(pictures(file, "inputs", m, batch), labels(file, m, batch), 0).item());
+      loss.push_back(
+          descent->step(pictures(file, "inputs", m, batch), labels(file, m, batch), 0).item());
       quotients.push_back(descent->quotients().to_host());
       v.push_back(descent->v().clone());
     }
@@ -62,7 +65,8 @@ TEST_CASE("rayleigh: quotients over 30 steps are the authors', first of the unno
     for (std::size_t l = 0; l < t.network->axes().size(); l++) {
       std::size_t width = std::size_t(t.network->axes()[l].width);
       std::vector<double> got;
-      for (const auto& q : t.quotients) got.insert(got.end(), q.begin() + first, q.begin() + first + width);
+      for (const auto& q : t.quotients)
+        got.insert(got.end(), q.begin() + first, q.begin() + first + width);
       CHECK(relative(got, numbers(t.file, prefix + "rq/" + layer_name(l))) < m.tolerance(5e-4));
       first += width;
     }
@@ -74,7 +78,8 @@ TEST_CASE("rayleigh: directions after 1, 2, 5, 10, 20 and 30 steps are the autho
       std::string name = after == 30 ? "v_final/" : "v_after_" + std::to_string(after) + "/";
       for (std::size_t l = 0; l < t.network->axes().size(); l++) {
         INFO(name, layer_name(l));
-        CHECK(distance(of_axis(*t.network, l, t.v[after - 1]), numbers(t.file, prefix + name + layer_name(l))) < m.tolerance(3e-4));
+        CHECK(distance(of_axis(*t.network, l, t.v[after - 1]),
+                       numbers(t.file, prefix + name + layer_name(l))) < m.tolerance(3e-4));
       }
     }
   });
@@ -83,20 +88,26 @@ TEST_CASE("rayleigh: RMSprop's buffers after 30 steps are the authors'") {
   each_trajectory([](const Trajectory& t, const std::string& prefix, const Machine& m) {
     if (!m.exact()) return;  // f32 is judged by what comes of them
     for (auto& [name, tensor] : t.descent->state()) {
-      if (name == "squares") CHECK(relative(*t.network, tensor, t.file, prefix + "rmsprop_square_avg/") < 1e-9);
-      if (name == "buffer") CHECK(relative(*t.network, tensor, t.file, prefix + "rmsprop_momentum_buffer/") < 1e-9);
+      if (name == "squares")
+        CHECK(relative(*t.network, tensor, t.file, prefix + "rmsprop_square_avg/") < 1e-9);
+      if (name == "buffer")
+        CHECK(relative(*t.network, tensor, t.file, prefix + "rmsprop_momentum_buffer/") < 1e-9);
     }
   });
 }
 TEST_CASE("rayleigh: λ̂ is the plain mean of an epoch's quotients, as the authors return it") {
   each_trajectory([](const Trajectory& t, const std::string& prefix, const Machine& m) {
     for (std::size_t l = 0; l < t.network->axes().size(); l++)
-      CHECK(relative(t.index.lambda[l], numbers(t.file, prefix + "epoch_avg_rq/" + layer_name(l))) < m.tolerance(5e-4));
+      CHECK(relative(t.index.lambda[l], numbers(t.file, prefix + "epoch_avg_rq/" + layer_name(l))) <
+            m.tolerance(5e-4));
   });
 }
-TEST_CASE("rayleigh: v̂ is the plain mean of an epoch's directions before their updates, as the authors return it") {
+TEST_CASE(
+    "rayleigh: v̂ is the plain mean of an epoch's directions before their updates, as the authors "
+    "return it") {
   each_trajectory([](const Trajectory& t, const std::string& prefix, const Machine& m) {
     for (std::size_t l = 0; l < t.network->axes().size(); l++)
-      CHECK(distance(of_axis(*t.network, l, t.index.v), numbers(t.file, prefix + "epoch_avg_v/" + layer_name(l))) < m.tolerance(3e-4));
+      CHECK(distance(of_axis(*t.network, l, t.index.v),
+                     numbers(t.file, prefix + "epoch_avg_v/" + layer_name(l))) < m.tolerance(3e-4));
   });
 }

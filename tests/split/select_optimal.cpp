@@ -1,4 +1,5 @@
-// The exact 0/1 optimum: against all subsets, at full size, and what it says when it proves less than the optimum.
+// The exact 0/1 optimum: against all subsets, at full size, and what it says when it proves less
+// than the optimum.
 #include "split/select_optimal.h"
 
 #include <chrono>
@@ -36,7 +37,9 @@ void check_allowed(const SelectionProblem& p, const Selection& s) {
 }
 }  // namespace
 
-TEST_CASE("select: the 0/1 optimum is the best of all subsets, with real energies, equal ones, and whole ones") {
+TEST_CASE(
+    "select: the 0/1 optimum is the best of all subsets, with real energies, equal ones, and whole "
+    "ones") {
   for (std::uint64_t item = 0; item < 120; item++) {
     SelectionProblem p = random_problem(item);
     for (double& e : p.energy) e = item % 3 == 0 ? e : item % 3 == 1 ? std::ceil(e) : 2;
@@ -55,7 +58,9 @@ TEST_CASE("select: the 0/1 optimum goes on to cheaper neurons where rounding clo
   CHECK(select_optimal(p, 0).chosen.count() == 0);
   CHECK(select_optimal(p, 0).proven());
 }
-TEST_CASE("select: at MobileNetV1's full width, the relaxation takes milliseconds and the proven 0/1 optimum less than 10 s") {
+TEST_CASE(
+    "select: at MobileNetV1's full width, the relaxation takes milliseconds and the proven 0/1 "
+    "optimum less than 10 s") {
   NetworkConfig c;
   c.widths = MobileNetV1::full_widths(), c.classes = 100;
   auto network = make_network(c, open_backend("reference"), DType::f32, 0);
@@ -68,7 +73,8 @@ TEST_CASE("select: at MobileNetV1's full width, the relaxation takes millisecond
     std::uint64_t i = 0;
     Index n = 0;
     for (std::size_t l = 0; l < c.widths.size(); l++) {
-      lambda.emplace_back(c.widths[l]), most.push_back(2 * c.widths[l]), group.push_back(network->axes()[l].group), n += c.widths[l];
+      lambda.emplace_back(c.widths[l]), most.push_back(2 * c.widths[l]),
+          group.push_back(network->axes()[l].group), n += c.widths[l];
       double layer = std::exp(random.normal(i++));  // each layer has its own magnitude
       for (double& x : lambda.back()) {
         double size = layer * std::exp(random.normal(i++));
@@ -80,14 +86,20 @@ TEST_CASE("select: at MobileNetV1's full width, the relaxation takes millisecond
     for (double grow : {0.1, 0.3, 0.7}) {
       Selection s;
       Optimum o;
-      double relaxation = seconds([&] { s = select_by_energy(p, grow, Rounding::drop); }), optimum = seconds([&] { o = select_optimal(p, grow); });
-      INFO(name_of(scale), " grow ", grow, ": relaxation ", 1e3 * relaxation, " ms, optimum ", 1e3 * optimum, " ms");
-      CHECK(relaxation < 0.5);  // measured: 0.4 ms; some hundred times slower under a sanitizer on a busy machine
-      CHECK(optimum < 10);      // measured: 1 to 13 ms
+      double relaxation = seconds([&] { s = select_by_energy(p, grow, Rounding::drop); }),
+             optimum = seconds([&] { o = select_optimal(p, grow); });
+      INFO(name_of(scale), " grow ", grow, ": relaxation ", 1e3 * relaxation, " ms, optimum ",
+           1e3 * optimum, " ms");
+      CHECK(
+          relaxation <
+          0.5);  // measured: 0.4 ms; some hundred times slower under a sanitizer on a busy machine
+      CHECK(optimum < 10);  // measured: 1 to 13 ms
       CHECK(o.proven());
       CHECK(o.chosen.objective <= s.objective);
       CHECK(s.relaxed_objective <= o.chosen.objective * (1 - 1e-12));
-      CHECK(s.objective <= o.chosen.objective * (1 - 0.003));  // what dropping loses here; the references': 0.36 % at most
+      CHECK(s.objective <=
+            o.chosen.objective *
+                (1 - 0.003));  // what dropping loses here; the references': 0.36 % at most
       check_allowed(p, o.chosen);
     }
   }
@@ -97,7 +109,8 @@ TEST_CASE("select: where every neuron is worth its energy alone, the bound is ho
   SelectionProblem p;
   Random random(31, random_purpose::test);
   for (int l = 0; l < 14; l++) {
-    p.energy.push_back(1 + random.uniform(std::uint64_t(l))), p.group.push_back(0), p.cap.push_back(100);
+    p.energy.push_back(1 + random.uniform(std::uint64_t(l))), p.group.push_back(0),
+        p.cap.push_back(100);
     p.lambda.emplace_back(60, -p.energy.back());
   }
   Optimum o = select_optimal(p, 0.1);

@@ -21,7 +21,8 @@ SelectionProblem wide_problem(std::uint64_t item) {
   for (int l = 0; l < 6; l++) {
     p.lambda.emplace_back(6 + random.below(i++, 30));
     for (double& x : p.lambda.back()) x = 0.2 - random.uniform(i++);
-    p.energy.push_back(0.5 + 3 * random.uniform(i++)), p.group.push_back(l / 3), p.cap.push_back(random.below(i++, 40));
+    p.energy.push_back(0.5 + 3 * random.uniform(i++)), p.group.push_back(l / 3),
+        p.cap.push_back(random.below(i++, 40));
   }
   return p;
 }
@@ -30,7 +31,9 @@ SelectionProblem wide_problem(std::uint64_t item) {
 struct Grown : Small {
   SplittingIndex index;
   GrowSettings how;
-  explicit Grown(std::uint64_t item = 0, double shift = 0.8) : Small(machines()[0], Activation::swish, {9, 12, 8, 7, 16, 10, 12, 9, 11, 8, 10, 14, 9, 16}) {
+  explicit Grown(std::uint64_t item = 0, double shift = 0.8)
+      : Small(machines()[0], Activation::swish,
+              {9, 12, 8, 7, 16, 10, 12, 9, 11, 8, 10, 14, 9, 16}) {
     Random random(41, random_purpose::test, item);
     std::uint64_t i = 0;
     for (Index w : network->widths()) {
@@ -47,12 +50,16 @@ struct Grown : Small {
 };
 }  // namespace
 
-TEST_CASE("multiples: a width that grows becomes a multiple, rounded down, and what is freed buys the next whole step") {
-  // widths 3 and 2, budget 4.5: the relaxation takes both of layer 0 (to 5) and one of layer 1 (to 3)
+TEST_CASE(
+    "multiples: a width that grows becomes a multiple, rounded down, and what is freed buys the "
+    "next whole step") {
+  // widths 3 and 2, budget 4.5: the relaxation takes both of layer 0 (to 5) and one of layer 1 (to
+  // 3)
   SelectionProblem p = problem({{-9, -8, 1}, {-3, -2}}, {1, 1.5});
   Selection s = dropping(p, 0.75);
   CHECK(s.grown() == std::vector<Index>{2, 1});
-  // down: to 4 (the −9 stays in) and 2; 3.5 are left: layer 0's next step of 4 has no 4 neurons, layer 1's of 2 costs 3
+  // down: to 4 (the −9 stays in) and 2; 3.5 are left: layer 0's next step of 4 has no 4 neurons,
+  // layer 1's of 2 costs 3
   Selection m = in_multiples(p, s, 4);
   CHECK(m.split == Split{{1, 0, 0}, {1, 1}});
   CHECK(m.spent == std::vector<double>{4});
@@ -64,7 +71,9 @@ TEST_CASE("multiples: of 1, the choice is as it was") {
     CHECK(in_multiples(p, dropping(p, 0.4), 1).split == dropping(p, 0.4).split);
   }
 }
-TEST_CASE("multiples: widths that grew are multiples; budgets and caps hold, no λ̂ ≥ 0 is split, no better neuron is passed over, no step is left") {
+TEST_CASE(
+    "multiples: widths that grew are multiples; budgets and caps hold, no λ̂ ≥ 0 is split, no "
+    "better neuron is passed over, no step is left") {
   Index steps = 0;
   for (std::uint64_t item = 0; item < 60; item++)
     for (Index multiple : {4, 8}) {
@@ -109,7 +118,8 @@ TEST_CASE("target: the choice is under it, and the next neuron of the order woul
       for (Choice choice : {Choice::energy, Choice::vanilla, Choice::random}) {
         Grown g(item);
         g.how.scale = scale, g.how.choice = choice, g.how.grow = 0.9;
-        double now = g.network->macs(), all = g.macs(g.chosen()), target = now + (all - now) * (0.1 + 0.07 * double(item));
+        double now = g.network->macs(), all = g.macs(g.chosen()),
+               target = now + (all - now) * (0.1 + 0.07 * double(item));
         g.how.target_macs = {target};
         Selection s = g.chosen();
         INFO("instance ", item, " choice ", int(choice));
@@ -127,7 +137,8 @@ TEST_CASE("target: the choice is under it, and the next neuron of the order woul
         CHECK(g.macs(next) > target);
         CHECK(next.count() == s.count() + 1);
         for (std::size_t l = 0; l < s.split.size(); l++)
-          for (std::size_t i = 0; i < s.split[l].size(); i++) CHECK(s.split[l][i] <= next.split[l][i]);
+          for (std::size_t i = 0; i < s.split[l].size(); i++)
+            CHECK(s.split[l][i] <= next.split[l][i]);
       }
 }
 TEST_CASE("target: in multiples, the choice is under it too") {
@@ -140,17 +151,22 @@ TEST_CASE("target: in multiples, the choice is under it too") {
   }
 }
 
-TEST_CASE("nobody: no negative splitting index, full layers, and a budget that is too small are each named") {
+TEST_CASE(
+    "nobody: no negative splitting index, full layers, and a budget that is too small are each "
+    "named") {
   auto why = [](const SelectionProblem& p, double grow) {
     Selection s = dropping(p, grow);
     CHECK(s.count() == 0);
     return why_nobody(p, s, "MACs");
   };
   CHECK(why(problem({{1, 2}, {0}}, {1, 1}), 1) == "no splitting index is negative");
-  CHECK(why(problem({{-1, 2}, {0}}, {1, 1}, {}, {0, 5}), 1) == "every layer with a negative splitting index is at its widest");
-  CHECK(why(problem({{-1, -2}, {-9}}, {2, 3}), 0.25) == "the budget of 1.75 MACs buys none: the first neuron costs 3");
+  CHECK(why(problem({{-1, 2}, {0}}, {1, 1}, {}, {0, 5}), 1) ==
+        "every layer with a negative splitting index is at its widest");
+  CHECK(why(problem({{-1, -2}, {-9}}, {2, 3}), 0.25) ==
+        "the budget of 1.75 MACs buys none: the first neuron costs 3");
   CHECK(why(problem({{-1}, {1}, {-1}}, {1, 1, 1}, {0, 1, 2}, {0, 1, 1}), 0.5) ==
-        "group 0: every layer with a negative splitting index is at its widest; group 1: no splitting index is negative; "
+        "group 0: every layer with a negative splitting index is at its widest; group 1: no "
+        "splitting index is negative; "
         "group 2: the budget of 0.5 MACs buys none: the first neuron costs 1");
 }
 TEST_CASE("nobody: the stage says which of its settings leave nothing") {
@@ -165,7 +181,9 @@ TEST_CASE("nobody: the stage says which of its settings leave nothing") {
   CHECK(why(stable) == "no splitting index is negative");
   CHECK(g.chosen().why_none == "");
   g.how.target_macs = {g.network->macs()};
-  CHECK(why(g) == text("the network has ", Index(g.network->macs()), " MACs, and one more neuron would pass --target-macs ", Index(g.network->macs())));
+  CHECK(why(g) == text("the network has ", Index(g.network->macs()),
+                       " MACs, and one more neuron would pass --target-macs ",
+                       Index(g.network->macs())));
   g.how.target_macs = {}, g.how.grow = 1e-6, g.how.scale = EnergyScale::sqrt;
   CHECK(why(g).find("√MACs buys none: the first neuron costs ") != std::string::npos);
   g.how.choice = Choice::random;

@@ -1,4 +1,5 @@
-// What theory says of the surgery: it preserves the function at ε = 0, is even in ε, and carries buffers the same way.
+// What theory says of the surgery: it preserves the function at ε = 0, is even in ε, and carries
+// buffers the same way.
 #include "split/surgery.h"
 
 #include "tests/small_network.h"
@@ -7,14 +8,17 @@ using namespace fission;
 using namespace fission::testing;
 
 namespace {
-const std::vector<std::vector<Index>> width_lists = {
-    {3, 4, 3, 5, 4, 3, 4, 3, 3, 4, 3, 3, 4, 5}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7},
-    small_v2, std::vector<Index>(35, 1)};
+const std::vector<std::vector<Index>> width_lists = {{3, 4, 3, 5, 4, 3, 4, 3, 3, 4, 3, 3, 4, 5},
+                                                     {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+                                                     {8, 7, 6, 5, 4, 3, 2, 1, 2, 3, 4, 5, 6, 7},
+                                                     small_v2,
+                                                     std::vector<Index>(35, 1)};
 
 std::vector<Masks> masks(const Small& s) {
   Masks single = s.nobody(), neighbours = s.nobody(), last = s.nobody();
   single[0][0] = 1;
-  neighbours[3].back() = 1, neighbours[4].front() = 1, neighbours[5].assign(neighbours[5].size(), 1);
+  neighbours[3].back() = 1, neighbours[4].front() = 1,
+  neighbours[5].assign(neighbours[5].size(), 1);
   last.back().back() = 1;
   return {s.nobody(), s.everybody(), single, neighbours, last, s.some(1), s.some(2)};
 }
@@ -28,9 +32,12 @@ TEST_CASE("surgery: at ε = 0 the logits stay, for every mask and list of widths
       std::vector<double> before = s.logits(*s.network).to_host();
       int i = 0;
       for (const Masks& split : masks(s)) {
-        INFO(m.name(), ", ", s.network->config().model, ", first width ", widths[0], ", mask ", i++);
-        // f64: 14 or 52 layers of sums in another order; f32: the reference's table, max abs 3e-5, logits here are of size 1
-        CHECK(relative(s.logits(*split_network(*s.network, split, v, {0, SplitStep::exact})), before) < m.tolerance(3e-5, 1e-12));
+        INFO(m.name(), ", ", s.network->config().model, ", first width ", widths[0], ", mask ",
+             i++);
+        // f64: 14 or 52 layers of sums in another order; f32: the reference's table, max abs 3e-5,
+        // logits here are of size 1
+        CHECK(relative(s.logits(*split_network(*s.network, split, v, {0, SplitStep::exact})),
+                       before) < m.tolerance(3e-5, 1e-12));
       }
     }
 }
@@ -40,8 +47,11 @@ TEST_CASE("surgery: three splits in a row at ε = 0 leave the logits, of every m
       Small s(m, Activation::swish, widths);
       INFO(m.name(), ", ", s.network->config().model);
       std::vector<double> before = s.logits(*s.network).to_host();
-      auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
-      for (std::uint64_t round : {2, 3}) grown = split_network(*grown, random_masks(*grown, round), random_flat(*grown, round), {0, SplitStep::exact});
+      auto grown =
+          split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
+      for (std::uint64_t round : {2, 3})
+        grown = split_network(*grown, random_masks(*grown, round), random_flat(*grown, round),
+                              {0, SplitStep::exact});
       CHECK(grown->widths()[0] > widths[0]);
       CHECK(relative(s.logits(*grown), before) < m.tolerance(3e-5, 1e-12));  // as above
     }
@@ -51,9 +61,12 @@ TEST_CASE("surgery: a skip path's rows are copied without a step, its columns ha
   for (const SkipConv& skip : s.network->skips()) {
     Masks split = s.nobody();
     split[skip.in_axis][0] = split[skip.out_axis][1] = 1;
-    auto grown = split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
-    std::size_t in = std::size_t(s.network->axes()[skip.in_axis].width), out = std::size_t(s.network->axes()[skip.out_axis].width);
-    std::vector<double> w = s.network->stored()[skip.weight].value.to_host(), now = grown->stored()[skip.weight].value.to_host();
+    auto grown =
+        split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
+    std::size_t in = std::size_t(s.network->axes()[skip.in_axis].width),
+                out = std::size_t(s.network->axes()[skip.out_axis].width);
+    std::vector<double> w = s.network->stored()[skip.weight].value.to_host(),
+                        now = grown->stored()[skip.weight].value.to_host();
     REQUIRE(now.size() == (in + 1) * (out + 1));
     for (std::size_t o = 0; o <= out; o++)
       for (std::size_t i = 0; i <= in; i++) {
@@ -65,7 +78,8 @@ TEST_CASE("surgery: a skip path's rows are copied without a step, its columns ha
 TEST_CASE("surgery: nobody split is the same network, to the bit, whatever ε") {
   for (const auto& widths : small_models) {
     Small s(machines()[0], Activation::swish, widths);
-    auto same = split_network(*s.network, s.nobody(), random_flat(*s.network, 1), {0.1, SplitStep::exact});
+    auto same =
+        split_network(*s.network, s.nobody(), random_flat(*s.network, 1), {0.1, SplitStep::exact});
     CHECK(same->parameters().to_host() == s.network->parameters().to_host());
     CHECK(same->statistics().to_host() == s.network->statistics().to_host());
   }
@@ -84,11 +98,15 @@ TEST_CASE("surgery: new channels come after the old ones, in the order of the ol
   Small s;
   Masks split = s.nobody();
   split[3] = {1, 0, 0, 1, 1};
-  auto grown = split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
-  const ConvBlock &old = s.network->producer(s.network->axes()[3]), &now = grown->producer(grown->axes()[3]);
-  for (int ConvBlock::*part : {&ConvBlock::gamma, &ConvBlock::beta, &ConvBlock::running_mean, &ConvBlock::running_var}) {
+  auto grown =
+      split_network(*s.network, split, random_flat(*s.network, 1), {0.1, SplitStep::exact});
+  const ConvBlock &old = s.network->producer(s.network->axes()[3]),
+                  &now = grown->producer(grown->axes()[3]);
+  for (int ConvBlock::*part :
+       {&ConvBlock::gamma, &ConvBlock::beta, &ConvBlock::running_mean, &ConvBlock::running_var}) {
     std::vector<double> a = s.network->stored()[old.*part].value.to_host();
-    CHECK(grown->stored()[now.*part].value.to_host() == std::vector<double>{a[0], a[1], a[2], a[3], a[4], a[0], a[3], a[4]});
+    CHECK(grown->stored()[now.*part].value.to_host() ==
+          std::vector<double>{a[0], a[1], a[2], a[3], a[4], a[0], a[3], a[4]});
   }
 }
 TEST_CASE("surgery: a split row goes to w + εv̂ and w − εv̂ with v̂ of length 1, the others stay") {
@@ -97,9 +115,11 @@ TEST_CASE("surgery: a split row goes to w + εv̂ and w − εv̂ with v̂ of le
   split[1] = {0, 0, 1, 0};
   Tensor v = random_flat(*s.network, 1);
   auto grown = split_network(*s.network, split, v, {0.1, SplitStep::exact});
-  std::vector<double> w = of_axis(*s.network, 1, s.network->parameters()), u = of_axis(*s.network, 1, v);
+  std::vector<double> w = of_axis(*s.network, 1, s.network->parameters()),
+                      u = of_axis(*s.network, 1, v);
   std::vector<double> now = of_axis(*grown, 1, grown->parameters());
-  double norm = std::sqrt(u[6] * u[6] + u[7] * u[7] + u[8] * u[8]);  // pointwise over 3 channels: neuron 2 holds 6, 7, 8
+  double norm = std::sqrt(u[6] * u[6] + u[7] * u[7] +
+                          u[8] * u[8]);  // pointwise over 3 channels: neuron 2 holds 6, 7, 8
   std::vector<double> expected = w;
   for (std::size_t i = 6; i < 9; i++) expected[i] += 0.1 * u[i] / norm;
   for (std::size_t i = 6; i < 9; i++) expected.push_back(w[i] - 0.1 * u[i] / norm);
@@ -110,7 +130,9 @@ TEST_CASE("surgery: the length of v̂ is of no account") {
   Tensor v = random_flat(*s.network, 1), longer = ops::zeros_like(v);
   ops::add_scaled(longer, v, 8);  // a power of two: the same digits
   CHECK(split_network(*s.network, s.some(1), v, {0.1, SplitStep::exact})->parameters().to_host() ==
-        split_network(*s.network, s.some(1), longer, {0.1, SplitStep::exact})->parameters().to_host());
+        split_network(*s.network, s.some(1), longer, {0.1, SplitStep::exact})
+            ->parameters()
+            .to_host());
 }
 TEST_CASE("surgery: neurons that do not split need no direction") {
   Small s;
@@ -131,10 +153,13 @@ TEST_CASE("surgery: both steps are one where no two neighbouring layers split") 
   CHECK(split_network(*s.network, split, v, {0.1, SplitStep::exact})->parameters().to_host() ==
         split_network(*s.network, split, v, {0.1, SplitStep::paper})->parameters().to_host());
 }
-TEST_CASE("surgery: the grown network starts in evaluation mode with no gradient, and the old one is as it was") {
+TEST_CASE(
+    "surgery: the grown network starts in evaluation mode with no gradient, and the old one is as "
+    "it was") {
   Small s;
   std::vector<double> before = s.network->parameters().to_host();
-  auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0.1, SplitStep::exact});
+  auto grown =
+      split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0.1, SplitStep::exact});
   CHECK(largest(grown->gradients().to_host()) == 0);
   for (const ConvBlock& b : grown->blocks()) CHECK(!b.norm.training);
   CHECK(s.network->parameters().to_host() == before);
@@ -144,19 +169,26 @@ TEST_CASE("surgery: masks of other sizes are refused") {
   Tensor v = random_flat(*s.network, 1);
   Masks few = s.nobody(), thin = s.nobody();
   few.pop_back(), thin[4].pop_back();
-  CHECK_THROWS_WITH_AS(split_network(*s.network, few, v, {}), doctest::Contains("13 masks, 14 axes"), InvariantError);
-  CHECK_THROWS_WITH_AS(split_network(*s.network, thin, v, {}), doctest::Contains("axis L04 has 4 channels, its mask 3"), InvariantError);
+  CHECK_THROWS_WITH_AS(split_network(*s.network, few, v, {}),
+                       doctest::Contains("13 masks, 14 axes"), InvariantError);
+  CHECK_THROWS_WITH_AS(split_network(*s.network, thin, v, {}),
+                       doctest::Contains("axis L04 has 4 channels, its mask 3"), InvariantError);
 }
 
 TEST_CASE("surgery: a buffer is carried as the weights are, ε apart") {
   for (const auto& widths : small_models) {
     Small s(machines()[0], Activation::swish, widths);
-    auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
-    CHECK(split_buffer(*s.network, *grown, s.some(1), s.network->parameters()).to_host() == grown->parameters().to_host());
+    auto grown =
+        split_network(*s.network, s.some(1), random_flat(*s.network, 1), {0, SplitStep::exact});
+    CHECK(split_buffer(*s.network, *grown, s.some(1), s.network->parameters()).to_host() ==
+          grown->parameters().to_host());
   }
 }
-TEST_CASE("surgery: a carried buffer's linear form of the weights is the old one where only inputs double") {
-  // what a consumer adds up is kept: the sum of the classifier's columns over each old channel's copies
+TEST_CASE(
+    "surgery: a carried buffer's linear form of the weights is the old one where only inputs "
+    "double") {
+  // what a consumer adds up is kept: the sum of the classifier's columns over each old channel's
+  // copies
   Small s;
   Masks split = s.nobody();
   split[13] = {1, 0, 0, 1, 0};

@@ -1,7 +1,7 @@
 #include "tensor/allocator.h"
 
-#include <algorithm>
 #include <doctest/doctest.h>
+#include <algorithm>
 
 #include <cstdint>
 #include <cstdlib>
@@ -96,12 +96,16 @@ TEST_CASE("allocator: a steady state asks the system for nothing") {
   CHECK(arena.statistics().in_use == 0);
 }
 
-TEST_CASE("allocator: pieces that lie free and are too small give way to one as large as they were together") {
+TEST_CASE(
+    "allocator: pieces that lie free and are too small give way to one as large as they were "
+    "together") {
   if (!caches()) return;
   std::vector<std::size_t> taken, given;
-  Arena arena([&](std::size_t bytes) { return taken.push_back(bytes), std::aligned_alloc(256, bytes); },
-              [&](void* p, std::size_t bytes) { given.push_back(bytes), std::free(p); });
-  void *a = arena.allocate(10 * mib), *b = arena.allocate(20 * mib), *used = arena.allocate(30 * mib), *c = arena.allocate(12 * mib);
+  Arena arena(
+      [&](std::size_t bytes) { return taken.push_back(bytes), std::aligned_alloc(256, bytes); },
+      [&](void* p, std::size_t bytes) { given.push_back(bytes), std::free(p); });
+  void *a = arena.allocate(10 * mib), *b = arena.allocate(20 * mib),
+       *used = arena.allocate(30 * mib), *c = arena.allocate(12 * mib);
   arena.free(a), arena.free(b), arena.free(c);
   void* large = arena.allocate(25 * mib);
   CHECK(given == std::vector<std::size_t>{10 * mib, 12 * mib, 20 * mib});  // not the one in use
@@ -162,12 +166,15 @@ TEST_CASE("allocator: freeing null is no mistake") {
 
 TEST_CASE("allocator: out of memory says what was asked for and what is held") {
   Arena none([](std::size_t) { return nullptr; }, [](void*, std::size_t) {});
-  CHECK_THROWS_WITH_AS(none.allocate(100), doctest::Contains("1 MiB asked for, 0 MiB in use, 0 MiB held"), OutOfMemory);
+  CHECK_THROWS_WITH_AS(none.allocate(100),
+                       doctest::Contains("1 MiB asked for, 0 MiB in use, 0 MiB held"), OutOfMemory);
 }
 
 TEST_CASE("allocator: a device that has no whole piece left is asked for what is needed") {
   std::size_t left = 4096;
-  Arena arena([&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(256, bytes); }, [](void* p, std::size_t) { std::free(p); });
+  Arena arena(
+      [&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(256, bytes); },
+      [](void* p, std::size_t) { std::free(p); });
   void* p = arena.allocate(1000);
   CHECK(p != nullptr);
   CHECK(arena.statistics().held == 1024);

@@ -24,18 +24,21 @@ TEST_CASE("fused: depthwise with a norm is norm_act, then depthwise") {
       Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2);
       NormTensors norm = random_norm(y, 2, f, 3);
       Conv2dGeometry g{3, stride, 1};
-      check_values(ops::depthwise(y, &norm, w, g), ops::depthwise(ops::norm_act(y, norm), nullptr, w, g).to_host(), bound);
+      check_values(ops::depthwise(y, &norm, w, g),
+                   ops::depthwise(ops::norm_act(y, norm), nullptr, w, g).to_host(), bound);
     }
 }
 
 TEST_CASE("fused: depthwise_tangent is norm_act_backward in evaluation mode, then depthwise") {
   for (Activation f : activations)
     for (Index stride : {1, 2}) {
-      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), u = random(y.shape(), 4), j = y.like();
+      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), u = random(y.shape(), 4),
+             j = y.like();
       NormTensors norm = random_norm(y, 2, f, 3);
       Conv2dGeometry g{3, stride, 1};
       ops::norm_act_backward(u, y, norm, false, j, nullptr, nullptr);
-      check_values(ops::depthwise_tangent(y, norm, u, w, g), ops::depthwise(j, nullptr, w, g).to_host(), bound);
+      check_values(ops::depthwise_tangent(y, norm, u, w, g),
+                   ops::depthwise(j, nullptr, w, g).to_host(), bound);
     }
 }
 
@@ -45,7 +48,8 @@ TEST_CASE("fused: depthwise_backward with a norm is depthwise_backward at norm_a
       Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2);
       NormTensors norm = random_norm(y, 2, f, 3);
       Conv2dGeometry g{3, stride, 1};
-      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), da = y.like(), dw = w.like(), da_parts = y.like(), dw_parts = w.like();
+      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), da = y.like(), dw = w.like(),
+             da_parts = y.like(), dw_parts = w.like();
       ops::depthwise_backward(y, &norm, w, dout, g, &da, &dw);
       ops::depthwise_backward(ops::norm_act(y, norm), nullptr, w, dout, g, &da_parts, &dw_parts);
       check_values(da, da_parts.to_host(), bound);
@@ -56,11 +60,13 @@ TEST_CASE("fused: depthwise_backward with a norm is depthwise_backward at norm_a
 TEST_CASE("fused: depthwise_norm_backward is depthwise_backward, then norm_act_backward") {
   for (Activation f : activations)
     for (bool training : {true, false}) {
-      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), da = y.like(), dy = y.like(), dy2 = y.like(), dw = w.like(), dw2 = w.like();
+      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), da = y.like(),
+             dy = y.like(), dy2 = y.like(), dw = w.like(), dw2 = w.like();
       NormTensors norm = random_norm(y, 2, f, 3);
       norm.training = training;
       Conv2dGeometry g{3, 2, 1};
-      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), dgamma = norm.gamma.like(), dbeta = dgamma.like(), dgamma2 = dgamma.like(), dbeta2 = dgamma.like();
+      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), dgamma = norm.gamma.like(),
+             dbeta = dgamma.like(), dgamma2 = dgamma.like(), dbeta2 = dgamma.like();
       ops::depthwise_norm_backward(y, norm, w, dout, g, dy, dgamma, dbeta, dw);
       ops::depthwise_backward(ops::norm_act(y, norm), nullptr, w, dout, g, &da, &dw2);
       ops::norm_act_backward(da, y, norm, training, dy2, &dgamma2, &dbeta2);
@@ -90,9 +96,14 @@ TEST_CASE("fused: norm_act_backward is the activation's gradient, then the norm'
       Tensor y = random({4, 3, 3, 2}, 1, 2, 3), da = random(y.shape(), 5);
       NormTensors norm = random_norm(y, 2, f, 3), linear = norm;
       linear.activation = Activation::none;
-      NormTensors activation{f64(reference(), {1, 2}, {0, 0}), f64(reference(), {1, 2}, {1 - 1e-5, 1 - 1e-5}), f64(reference(), {2}, {1, 1}),
-                             f64(reference(), {2}, {0, 0}), 1e-5, f};
-      Tensor dy = y.like(), dgamma = norm.gamma.like(), dbeta = norm.beta.like(), dy2 = y.like(), dgamma2 = dgamma.like(), dbeta2 = dbeta.like();
+      NormTensors activation{f64(reference(), {1, 2}, {0, 0}),
+                             f64(reference(), {1, 2}, {1 - 1e-5, 1 - 1e-5}),
+                             f64(reference(), {2}, {1, 1}),
+                             f64(reference(), {2}, {0, 0}),
+                             1e-5,
+                             f};
+      Tensor dy = y.like(), dgamma = norm.gamma.like(), dbeta = norm.beta.like(), dy2 = y.like(),
+             dgamma2 = dgamma.like(), dbeta2 = dbeta.like();
       ops::norm_act_backward(da, y, norm, training, dy, &dgamma, &dbeta);
       Tensor dz = tangent(ops::norm_act(y, linear), activation, da);
       ops::norm_act_backward(dz, y, linear, training, dy2, &dgamma2, &dbeta2);
@@ -103,16 +114,21 @@ TEST_CASE("fused: norm_act_backward is the activation's gradient, then the norm'
 }
 
 TEST_CASE("fused: E9's product without an activation is the tangent twice, times delta") {
-  Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), ones = y.like(), delta = random(y.shape(), 6);
+  Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), ones = y.like(),
+         delta = random(y.shape(), 6);
   NormTensors norm = random_norm(y, 2, Activation::none, 3);
-  std::vector<double> expected = tangent(y, norm, tangent(y, norm, u)).to_host(), d = delta.to_host();
+  std::vector<double> expected = tangent(y, norm, tangent(y, norm, u)).to_host(),
+                      d = delta.to_host();
   for (std::size_t i = 0; i < d.size(); i++) expected[i] *= d[i];
   check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), expected, bound);
 }
 
-TEST_CASE("fused: probe_activation is the curvature product, the tangent of h, and the gradient's way on, in place too") {
+TEST_CASE(
+    "fused: probe_activation is the curvature product, the tangent of h, and the gradient's way "
+    "on, in place too") {
   for (Activation f : activations) {
-    Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5), delta = random(y.shape(), 6), h = random(y.shape(), 7), dy = y.like(), dy2 = y.like();
+    Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5),
+           delta = random(y.shape(), 6), h = random(y.shape(), 7), dy = y.like(), dy2 = y.like();
     NormTensors norm = random_norm(y, 2, f, 3);
     Tensor out = y.like(), parts = ops::curvature_product(delta, y, norm, {3, 1}, u);
     ops::probe_activation(delta, y, norm, {3, 1}, u, &h, out, &dy);
@@ -127,7 +143,8 @@ TEST_CASE("fused: probe_activation is the curvature product, the tangent of h, a
 }
 
 TEST_CASE("fused: sum_rows is the gradient of add_bias") {
-  Tensor y = random({3, 2, 2, 4}, 1), dy = random(y.shape(), 2), b = random({4}, 3), db = b.like(), moved = y.clone();
+  Tensor y = random({3, 2, 2, 4}, 1), dy = random(y.shape(), 2), b = random({4}, 3), db = b.like(),
+         moved = y.clone();
   ops::sum_rows(dy, db);
   ops::add_bias(moved, b);
   CHECK(std::abs(dot(moved, dy) - dot(y, dy) - dot(b, db)) < bound);

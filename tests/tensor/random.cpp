@@ -9,10 +9,12 @@ using namespace fission;
 
 // Known answers published with Random123 (kat_vectors, philox4x32 10).
 TEST_CASE("random: philox gives the published numbers for zeros") {
-  CHECK(philox({0, 0, 0, 0}, {0, 0}) == std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  CHECK(philox({0, 0, 0, 0}, {0, 0}) ==
+        std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
 }
 TEST_CASE("random: philox gives the published numbers for all ones") {
-  CHECK(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == std::array<std::uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+  CHECK(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) ==
+        std::array<std::uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
 }
 TEST_CASE("random: philox gives the published numbers for the digits of pi") {
   CHECK(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
@@ -42,7 +44,7 @@ TEST_CASE("random: uniform numbers lie in [0, 1) and have the mean and variance 
     REQUIRE((u >= 0 && u < 1));
     sum += u, square += u * u;
   }
-  CHECK(std::abs(sum / n - 0.5) < 4 * std::sqrt(1.0 / 12 / n));                  // four standard errors
+  CHECK(std::abs(sum / n - 0.5) < 4 * std::sqrt(1.0 / 12 / n));  // four standard errors
   CHECK(std::abs(square / n - 1.0 / 3) < 4 * std::sqrt((0.2 - 1.0 / 9) / n));
 }
 
@@ -55,7 +57,8 @@ TEST_CASE("random: normal numbers have mean 0, variance 1 and fourth moment 3") 
     REQUIRE(std::isfinite(x));
     m1 += x, m2 += x * x, m4 += x * x * x * x;
   }
-  CHECK(std::abs(m1 / n) < 4 * std::sqrt(1.0 / n));  // four standard errors; Var x² = 2, Var x⁴ = 96
+  CHECK(std::abs(m1 / n) <
+        4 * std::sqrt(1.0 / n));  // four standard errors; Var x² = 2, Var x⁴ = 96
   CHECK(std::abs(m2 / n - 1) < 4 * std::sqrt(2.0 / n));
   CHECK(std::abs(m4 / n - 3) < 4 * std::sqrt(96.0 / n));
 }
@@ -69,7 +72,8 @@ TEST_CASE("random: below(n) gives every number under n about equally often") {
     REQUIRE(k < 6);
     count[k]++;
   }
-  for (int c : count) CHECK(std::abs(c - n / 6) < 4 * std::sqrt(n * 5.0 / 36));  // four standard deviations
+  for (int c : count)
+    CHECK(std::abs(c - n / 6) < 4 * std::sqrt(n * 5.0 / 36));  // four standard deviations
 }
 
 TEST_CASE("random: a permutation holds every number once") {
@@ -82,8 +86,10 @@ TEST_CASE("random: a permutation holds every number once") {
 }
 
 TEST_CASE("random: another item gives another permutation, the same item the same") {
-  CHECK(Random(3, random_purpose::order, 1).permutation(100) == Random(3, random_purpose::order, 1).permutation(100));
-  CHECK(Random(3, random_purpose::order, 1).permutation(100) != Random(3, random_purpose::order, 2).permutation(100));
+  CHECK(Random(3, random_purpose::order, 1).permutation(100) ==
+        Random(3, random_purpose::order, 1).permutation(100));
+  CHECK(Random(3, random_purpose::order, 1).permutation(100) !=
+        Random(3, random_purpose::order, 2).permutation(100));
 }
 
 TEST_CASE("random: all 24 permutations of 4 come up about equally often") {

@@ -1,4 +1,5 @@
-// Small facts about the reference's operations, worked out by hand; f64, so that the default tolerance is a few
+// Small facts about the reference's operations, worked out by hand; f64, so that the default
+// tolerance is a few
 // roundings of doubles. Gradients: adjoints of the forward operation, or finite differences of it.
 #include "tests/tensor/values.h"
 
@@ -7,7 +8,9 @@ using namespace fission::testing;
 
 namespace {
 Backend& reference() { return open_backend("reference"); }
-Tensor real(const Shape& shape, const std::vector<double>& values) { return f64(reference(), shape, values); }
+Tensor real(const Shape& shape, const std::vector<double>& values) {
+  return f64(reference(), shape, values);
+}
 Tensor random(const Shape& shape, std::uint64_t item, double scale = 1, double offset = 0) {
   return random_tensor(reference(), shape, item, scale, offset, DType::f64);
 }
@@ -19,10 +22,11 @@ Tensor counting(const Shape& shape) {  // 1, 2, 3, …
 }
 // gamma 2, beta −1, mean 3, var 4 − eps: z = y − 4
 NormTensors known_norm(Activation activation) {
-  return {real({1, 1}, {3}), real({1, 1}, {4 - 1e-5}), real({1}, {2}), real({1}, {-1}), 1e-5, activation};
+  return {real({1, 1}, {3}), real({1, 1}, {4 - 1e-5}), real({1}, {2}), real({1}, {-1}), 1e-5,
+          activation};
 }
 const double s1 = 1 / (1 + std::exp(-1.0));  // sigmoid(1)
-constexpr double bound = 1e-12;              // for sums of up to a thousand random numbers of size one
+constexpr double bound = 1e-12;  // for sums of up to a thousand random numbers of size one
 }  // namespace
 
 TEST_CASE("reference: fill, add, add_scaled") {
@@ -39,11 +43,13 @@ TEST_CASE("reference: fill, add, add_scaled") {
 
 TEST_CASE("reference: pictures become (p/255 − mean)/std, channel by channel") {
   Tensor p = Tensor::from(reference(), {1, 1, 2, 2}, std::vector<std::uint8_t>{0, 255, 51, 102});
-  check_values(ops::normalise_pictures(p, real({2}, {0.5, 0.2}), real({2}, {0.25, 0.1})), {-2, 8, -1.2, 2});
+  check_values(ops::normalise_pictures(p, real({2}, {0.5, 0.2}), real({2}, {0.25, 0.1})),
+               {-2, 8, -1.2, 2});
 }
 
 TEST_CASE("reference: a 3×3 convolution is a correlation with zero padding") {
-  Tensor x = counting({1, 3, 3, 1}), w = real({1, 3, 3, 1}, {0, 1, 0, 0, 0, 2, 0, 0, 0});  // above + 2 · right
+  Tensor x = counting({1, 3, 3, 1}),
+         w = real({1, 3, 3, 1}, {0, 1, 0, 0, 0, 2, 0, 0, 0});  // above + 2 · right
   check_values(ops::conv2d(x, w, {3, 1, 1}), {4, 6, 0, 11, 14, 3, 20, 23, 6});
 }
 TEST_CASE("reference: stride 2 takes every second place, the first included") {
@@ -51,7 +57,9 @@ TEST_CASE("reference: stride 2 takes every second place, the first included") {
   check_values(ops::conv2d(x, w, {3, 2, 1}), {4, 0, 20, 6});
 }
 TEST_CASE("reference: without padding only whole patches count") {
-  check_values(ops::conv2d(counting({1, 3, 3, 1}), real({1, 3, 3, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 1}), {3, 1, 0}), {45});
+  check_values(ops::conv2d(counting({1, 3, 3, 1}), real({1, 3, 3, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 1}),
+                           {3, 1, 0}),
+               {45});
 }
 TEST_CASE("reference: a 1×1 convolution is a matrix product") {
   Tensor x = real({2, 1, 1, 2}, {1, 2, 3, 4}), w = real({3, 1, 1, 2}, {1, 0, 0, 1, 1, -1});
@@ -59,8 +67,10 @@ TEST_CASE("reference: a 1×1 convolution is a matrix product") {
 }
 
 TEST_CASE("reference: both convolution gradients are the adjoints of the convolution") {
-  for (Conv2dGeometry g : {Conv2dGeometry{3, 1, 1}, {3, 2, 1}, {1, 1, 0}, {1, 2, 0}, {3, 1, 0}, {5, 3, 2}}) {
-    Tensor x = random({2, 7, 6, 3}, 1), w = random({4, g.kernel, g.kernel, 3}, 2), y = ops::conv2d(x, w, g), dy = random(y.shape(), 3);
+  for (Conv2dGeometry g :
+       {Conv2dGeometry{3, 1, 1}, {3, 2, 1}, {1, 1, 0}, {1, 2, 0}, {3, 1, 0}, {5, 3, 2}}) {
+    Tensor x = random({2, 7, 6, 3}, 1), w = random({4, g.kernel, g.kernel, 3}, 2),
+           y = ops::conv2d(x, w, g), dy = random(y.shape(), 3);
     Tensor dw = empty(w.shape());
     ops::conv2d_backward_filter(x, dy, g, dw);
     CHECK(std::abs(dot(y, dy) - dot(x, ops::conv2d_backward_data(dy, w, g, x.shape()))) < bound);
@@ -78,12 +88,14 @@ TEST_CASE("reference: add_bias adds to the last dimension, sum_rows sums over th
 
 TEST_CASE("reference: a depthwise convolution keeps channels apart") {
   Tensor x = real({1, 1, 3, 2}, {1, 10, 2, 20, 3, 30});
-  Tensor w = real({3, 3, 2}, {0, 0, 0, 0, 0, 0, /* middle row: left, itself, right */ 1, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0});
+  Tensor w = real({3, 3, 2}, {0, 0, 0, 0, 0, 0, /* middle row: left, itself, right */ 1, 0, 0, 1, 0,
+                              2, 0, 0, 0, 0, 0, 0});
   check_values(ops::depthwise(x, nullptr, w, {3, 1, 1}), {0, 50, 1, 80, 2, 30});
 }
 TEST_CASE("reference: both depthwise gradients are the adjoints of the depthwise convolution") {
   for (Conv2dGeometry g : {Conv2dGeometry{3, 1, 1}, {3, 2, 1}, {1, 1, 0}, {5, 2, 2}}) {
-    Tensor y = random({2, 7, 6, 3}, 1), w = random({g.kernel, g.kernel, 3}, 2), out = ops::depthwise(y, nullptr, w, g);
+    Tensor y = random({2, 7, 6, 3}, 1), w = random({g.kernel, g.kernel, 3}, 2),
+           out = ops::depthwise(y, nullptr, w, g);
     Tensor dout = random(out.shape(), 3), da = empty(y.shape()), dw = empty(w.shape());
     ops::depthwise_backward(y, nullptr, w, dout, g, &da, &dw);
     CHECK(std::abs(dot(out, dout) - dot(y, da)) < bound);
@@ -114,7 +126,8 @@ TEST_CASE("reference: norm_act at known numbers") {
   check_values(ops::norm_act(y, known_norm(Activation::swish)), {s1, 0, s1 - 1});
 }
 TEST_CASE("reference: swish of far negative numbers is 0, not NaN") {
-  check_values(ops::norm_act(real({1, 1, 2, 1}, {-1e4, 1e4}), known_norm(Activation::swish)), {0, 1e4 - 4}, 1e-11);  // 1e4 · 2⁻⁵³
+  check_values(ops::norm_act(real({1, 1, 2, 1}, {-1e4, 1e4}), known_norm(Activation::swish)),
+               {0, 1e4 - 4}, 1e-11);  // 1e4 · 2⁻⁵³
 }
 TEST_CASE("reference: NaN goes through every activation") {
   for (Activation f : {Activation::none, Activation::swish, Activation::relu})
@@ -122,9 +135,11 @@ TEST_CASE("reference: NaN goes through every activation") {
 }
 
 TEST_CASE("reference: depthwise_tangent is the derivative of depthwise over norm_act, along u") {
-  const double h = 1e-6;  // central difference: truncation h²/6 · φ''' c³ u³ ~ 1e-11, rounding 1e-16/h
+  const double h =
+      1e-6;  // central difference: truncation h²/6 · φ''' c³ u³ ~ 1e-11, rounding 1e-16/h
   for (Activation f : {Activation::none, Activation::swish, Activation::relu}) {
-    Tensor y = random({2, 3, 3, 4}, 1, 2, 3), u = random(y.shape(), 2), w = random({3, 3, 4}, 4), up = y.clone(), down = y.clone();
+    Tensor y = random({2, 3, 3, 4}, 1, 2, 3), u = random(y.shape(), 2), w = random({3, 3, 4}, 4),
+           up = y.clone(), down = y.clone();
     NormTensors norm = random_norm(y, 2, f, 3);
     Conv2dGeometry g{3, 1, 1};
     ops::add_scaled(up, u, h);
@@ -137,8 +152,10 @@ TEST_CASE("reference: depthwise_tangent is the derivative of depthwise over norm
   }
 }
 TEST_CASE("reference: swish's curvature is the second derivative of norm_act along u") {
-  const double h = 1e-4;  // second difference: truncation h²/12 · φ⁗ ~ 1e-9, rounding 4e-16/h² = 4e-8
-  Tensor y = random({2, 3, 3, 4}, 1, 2, 3), u = random(y.shape(), 2), up = y.clone(), down = y.clone();
+  const double h =
+      1e-4;  // second difference: truncation h²/12 · φ⁗ ~ 1e-9, rounding 4e-16/h² = 4e-8
+  Tensor y = random({2, 3, 3, 4}, 1, 2, 3), u = random(y.shape(), 2), up = y.clone(),
+         down = y.clone();
   NormTensors norm = random_norm(y, 2, Activation::swish, 3);
   ops::add_scaled(up, u, h);
   ops::add_scaled(down, u, -h);
@@ -149,11 +166,16 @@ TEST_CASE("reference: swish's curvature is the second derivative of norm_act alo
   for (double& e : expected) e /= h * h;
   check_values(ops::curvature_product(u, y, norm, {}, u), expected, 1e-6);
 }
-TEST_CASE("reference: relu's curvature is softplus's: beta/4 at 0, beta s(1−s) with s = sigmoid(beta z) elsewhere") {
-  Tensor y = real({1, 1, 2, 1}, {4, 4 + 0.5}), delta = real(y.shape(), {1, 2}), u = real(y.shape(), {1, 3});  // z = 0, 0.5
-  check_values(ops::curvature_product(delta, y, known_norm(Activation::relu), {2, 0}, u), {0.5, 6 * 2 * s1 * (1 - s1)});
+TEST_CASE(
+    "reference: relu's curvature is softplus's: beta/4 at 0, beta s(1−s) with s = sigmoid(beta z) "
+    "elsewhere") {
+  Tensor y = real({1, 1, 2, 1}, {4, 4 + 0.5}), delta = real(y.shape(), {1, 2}),
+         u = real(y.shape(), {1, 3});  // z = 0, 0.5
+  check_values(ops::curvature_product(delta, y, known_norm(Activation::relu), {2, 0}, u),
+               {0.5, 6 * 2 * s1 * (1 - s1)});
 }
-TEST_CASE("reference: without an activation the curvature is the constant that is asked for, times c²") {
+TEST_CASE(
+    "reference: without an activation the curvature is the constant that is asked for, times c²") {
   NormTensors norm = known_norm(Activation::none);
   norm.gamma = real({1}, {6});  // c = 3
   Tensor y = real({1, 1, 1, 1}, {8}), delta = real(y.shape(), {2}), u = real(y.shape(), {5});
@@ -161,12 +183,16 @@ TEST_CASE("reference: without an activation the curvature is the constant that i
   check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), {90}, 1e-13);
 }
 
-TEST_CASE("reference: norm_act_backward is the gradient of norm_act, through the statistics in training only") {
-  const double h = 1e-5;  // central difference: truncation ~ h² = 1e-10 times third derivatives, rounding 1e-15/h
+TEST_CASE(
+    "reference: norm_act_backward is the gradient of norm_act, through the statistics in training "
+    "only") {
+  const double h = 1e-5;  // central difference: truncation ~ h² = 1e-10 times third derivatives,
+                          // rounding 1e-15/h
   for (Activation f : {Activation::none, Activation::swish, Activation::relu})
     for (Index groups : {1, 2})
       for (bool training : {true, false}) {
-        Tensor y = random({4, 2, 1, 2}, 1, 2, 3), da = random(y.shape(), 2), dy = empty(y.shape()), dgamma = empty({2}), dbeta = empty({2});
+        Tensor y = random({4, 2, 1, 2}, 1, 2, 3), da = random(y.shape(), 2), dy = empty(y.shape()),
+               dgamma = empty({2}), dbeta = empty({2});
         NormTensors norm = random_norm(y, groups, f, 3);
         auto loss = [&] {
           NormTensors n = norm;

@@ -11,10 +11,14 @@ Backend& reference() { return open_backend("reference"); }
 }  // namespace
 
 TEST_CASE("tensor: what is set comes back, in every type") {
-  CHECK(Tensor::from(reference(), {3}, std::vector<float>{1.5f, -2, 0}).to_host() == std::vector<double>{1.5, -2, 0});
-  CHECK(Tensor::from(reference(), {2}, std::vector<double>{1e-300, 3}).to_host() == std::vector<double>{1e-300, 3});
-  CHECK(Tensor::from(reference(), {2}, std::vector<std::int32_t>{-7, 2147483647}).to_host() == std::vector<double>{-7, 2147483647});
-  CHECK(Tensor::from(reference(), {2}, std::vector<std::uint8_t>{0, 255}).to_host() == std::vector<double>{0, 255});
+  CHECK(Tensor::from(reference(), {3}, std::vector<float>{1.5f, -2, 0}).to_host() ==
+        std::vector<double>{1.5, -2, 0});
+  CHECK(Tensor::from(reference(), {2}, std::vector<double>{1e-300, 3}).to_host() ==
+        std::vector<double>{1e-300, 3});
+  CHECK(Tensor::from(reference(), {2}, std::vector<std::int32_t>{-7, 2147483647}).to_host() ==
+        std::vector<double>{-7, 2147483647});
+  CHECK(Tensor::from(reference(), {2}, std::vector<std::uint8_t>{0, 255}).to_host() ==
+        std::vector<double>{0, 255});
 }
 
 TEST_CASE("tensor: a copy shares the storage, a clone does not") {
@@ -75,35 +79,46 @@ TEST_CASE("tensor: to() carries the numbers to another backend") {
 TEST_CASE("tensor: errors show the shapes") {
   Tensor a = f64(reference(), {2, 3}, {1, 2, 3, 4, 5, 6});
   CHECK_THROWS_WITH_AS(a.reshape({4}), doctest::Contains("[reshape] (2,3) to (4)"), InvariantError);
-  CHECK_THROWS_WITH_AS(a.slice(4, {3}), doctest::Contains("[slice] (3) from element 4 of (2,3)"), InvariantError);
+  CHECK_THROWS_WITH_AS(a.slice(4, {3}), doctest::Contains("[slice] (3) from element 4 of (2,3)"),
+                       InvariantError);
   CHECK_THROWS_WITH_AS(a.slice(-1, {1}), doctest::Contains("[slice]"), InvariantError);
-  CHECK_THROWS_WITH_AS(a.item(), doctest::Contains("[item] (2,3) has not one element"), InvariantError);
-  CHECK_THROWS_WITH_AS(a.copy_from(Tensor(reference(), {2, 3})), doctest::Contains("[copy] f64(2,3) from f32(2,3)"), InvariantError);
-  CHECK_THROWS_WITH_AS(Tensor::from(reference(), {3}, std::vector<float>{1}), doctest::Contains("1 values for shape (3)"), InvariantError);
-  CHECK_THROWS_WITH_AS(Shape({1, 2, 3, 4, 5}), doctest::Contains("rank 5, at most 4"), InvariantError);
+  CHECK_THROWS_WITH_AS(a.item(), doctest::Contains("[item] (2,3) has not one element"),
+                       InvariantError);
+  CHECK_THROWS_WITH_AS(a.copy_from(Tensor(reference(), {2, 3})),
+                       doctest::Contains("[copy] f64(2,3) from f32(2,3)"), InvariantError);
+  CHECK_THROWS_WITH_AS(Tensor::from(reference(), {3}, std::vector<float>{1}),
+                       doctest::Contains("1 values for shape (3)"), InvariantError);
+  CHECK_THROWS_WITH_AS(Shape({1, 2, 3, 4, 5}), doctest::Contains("rank 5, at most 4"),
+                       InvariantError);
   CHECK_THROWS_WITH_AS(Shape({2, -1}), doctest::Contains("dimension 1 is -1"), InvariantError);
   CHECK_THROWS_WITH_AS(Tensor().backend(), doctest::Contains("null tensor"), InvariantError);
 }
 
 TEST_CASE("tensor: a convolution of the wrong channels says what is wrong") {
   Tensor x(reference(), {8, 32, 32, 3}), w(reference(), {16, 3, 3, 4});
-  const char* message = "[conv2d] input (8,32,32,3), filter (16,3,3,4): 3 channels in, filter wants 4";
+  const char* message =
+      "[conv2d] input (8,32,32,3), filter (16,3,3,4): 3 channels in, filter wants 4";
   CHECK_THROWS_WITH_AS(ops::conv2d(x, w, {3, 1, 1}), doctest::Contains(message), InvariantError);
 }
 
 TEST_CASE("tensor: operands of different types or backends are refused") {
   ReferenceBackend other;
-  Tensor a(reference(), {2}, DType::f64), b(reference(), {2}, DType::f32), c(other, {2}, DType::f64);
-  CHECK_THROWS_WITH_AS(ops::add(a, b, a), doctest::Contains("operands of type f32 and f64"), InvariantError);
+  Tensor a(reference(), {2}, DType::f64), b(reference(), {2}, DType::f32),
+      c(other, {2}, DType::f64);
+  CHECK_THROWS_WITH_AS(ops::add(a, b, a), doctest::Contains("operands of type f32 and f64"),
+                       InvariantError);
   CHECK_THROWS_WITH_AS(ops::add(a, c, a), doctest::Contains("operands on"), InvariantError);
 }
 
 TEST_CASE("tensor: an unknown device is the user's mistake, and says what there is") {
-  CHECK_THROWS_WITH_AS(open_backend("tpu"), doctest::Contains("unknown device \"tpu\"; expected one of: auto, "), UserError);
+  CHECK_THROWS_WITH_AS(open_backend("tpu"),
+                       doctest::Contains("unknown device \"tpu\"; expected one of: auto, "),
+                       UserError);
 }
 
 TEST_CASE("tensor: a device is opened once") {
   CHECK(&open_backend("reference") == &open_backend("reference"));
   CHECK(&open_backend("auto") == &open_backend("auto"));
-  if (device_list().find("cpu") != std::string::npos) CHECK(&open_backend("check") == &open_backend("check"));
+  if (device_list().find("cpu") != std::string::npos)
+    CHECK(&open_backend("check") == &open_backend("check"));
 }

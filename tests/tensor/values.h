@@ -11,7 +11,8 @@
 namespace fission::testing {
 
 // offset + scale · normal; `item` tells the tensors of one test apart
-inline Tensor random_tensor(Backend& backend, const Shape& shape, std::uint64_t item, double scale = 1, double offset = 0, DType real = DType::f32) {
+inline Tensor random_tensor(Backend& backend, const Shape& shape, std::uint64_t item,
+                            double scale = 1, double offset = 0, DType real = DType::f32) {
   Random random(1, random_purpose::test, item);
   std::vector<double> values(shape.numel());
   for (std::size_t i = 0; i < values.size(); i++) values[i] = offset + scale * random.normal(i);
@@ -19,7 +20,8 @@ inline Tensor random_tensor(Backend& backend, const Shape& shape, std::uint64_t 
 }
 
 // batch-norm tensors as they are after some training; mean and var are those of y
-inline NormTensors random_norm(const Tensor& y, Index groups, Activation activation, std::uint64_t item) {
+inline NormTensors random_norm(const Tensor& y, Index groups, Activation activation,
+                               std::uint64_t item) {
   NormTensors norm;
   Index channels = y.dim(3);
   ops::moments(y, groups, norm.mean, norm.var);
@@ -29,11 +31,16 @@ inline NormTensors random_norm(const Tensor& y, Index groups, Activation activat
   return norm;
 }
 
-inline Tensor f64(Backend& backend, const Shape& shape, const std::vector<double>& values) { return Tensor::from(backend, shape, values); }
-inline Tensor i32(Backend& backend, const Shape& shape, const std::vector<std::int32_t>& values) { return Tensor::from(backend, shape, values); }
+inline Tensor f64(Backend& backend, const Shape& shape, const std::vector<double>& values) {
+  return Tensor::from(backend, shape, values);
+}
+inline Tensor i32(Backend& backend, const Shape& shape, const std::vector<std::int32_t>& values) {
+  return Tensor::from(backend, shape, values);
+}
 
 // default: a few roundings of doubles of size one
-inline void check_values(const Tensor& t, const std::vector<double>& expected, double tolerance = 1e-14) {
+inline void check_values(const Tensor& t, const std::vector<double>& expected,
+                         double tolerance = 1e-14) {
   std::vector<double> got = t.to_host();
   REQUIRE(got.size() == expected.size());
   for (std::size_t i = 0; i < got.size(); i++) {

@@ -1,4 +1,5 @@
-// The CUDA runtime's entry points, over the double's device. Only those that the backend calls: another one is not linked.
+// The CUDA runtime's entry points, over the double's device. Only those that the backend calls:
+// another one is not linked.
 #include <cuda_runtime_api.h>
 
 #include <cstring>
@@ -9,9 +10,10 @@ using namespace fission::cuda_double;
 
 namespace {
 
-// What every entry point does first: count itself, and return what a device that is not there, or no longer, returns
-#define ENTRY(name)  \
-  Call call(#name);  \
+// What every entry point does first: count itself, and return what a device that is not there, or
+// no longer, returns
+#define ENTRY(name)               \
+  Call call(#name);               \
   Device& device = Device::get(); \
   if (call.status != cudaSuccess) return device.last_error = call.status
 
@@ -52,7 +54,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int k) {
   *properties = cudaDeviceProp();
   std::strcpy(properties->name, "test double");
   properties->totalGlobalMem = device.situation.memory;
-  properties->major = device.situation.capability / 10, properties->minor = device.situation.capability % 10;
+  properties->major = device.situation.capability / 10,
+  properties->minor = device.situation.capability % 10;
   properties->multiProcessorCount = 4;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;
@@ -74,7 +77,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int k) 
   }
   return cudaSuccess;
 }
-cudaError_t cudaDriverGetVersion(int* version) {  // works without a device: 0 where there is no driver
+cudaError_t cudaDriverGetVersion(
+    int* version) {  // works without a device: 0 where there is no driver
   Call call("cudaDriverGetVersion");
   const std::string& problem = Device::get().situation.problem;
   *version = problem == "no_driver" ? 0 : problem == "old_driver" ? 11000 : CUDART_VERSION;
@@ -126,16 +130,22 @@ cudaError_t cudaFreeHost(void* p) {
   return cudaSuccess;
 }
 
-// Pageable host memory is read, or written, when the copy runs: who does not wait before changing it copies the wrong bytes.
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+// Pageable host memory is read, or written, when the copy runs: who does not wait before changing
+// it copies the wrong bytes.
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
   ENTRY(cudaMemcpyAsync);
   Use target{to, bytes, "to"}, source{from, bytes, "from"};
-  bool known = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  bool known = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost ||
+               kind == cudaMemcpyDeviceToDevice;
   wants(known, "a direction that is none of the three");
   kind == cudaMemcpyDeviceToHost ? device.check_host(target) : device.check(target);
   kind == cudaMemcpyHostToDevice ? device.check_host(source) : device.check(source);
-  wants(bytes == 0 || static_cast<char*>(to) + bytes <= from || static_cast<const char*>(from) + bytes <= to, "to and from overlap");
-  device.enqueue(stream, {"cudaMemcpyAsync", {target, source}, [=] { std::memcpy(to, from, bytes); }});
+  wants(bytes == 0 || static_cast<char*>(to) + bytes <= from ||
+            static_cast<const char*>(from) + bytes <= to,
+        "to and from overlap");
+  device.enqueue(stream,
+                 {"cudaMemcpyAsync", {target, source}, [=] { std::memcpy(to, from, bytes); }});
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
@@ -257,11 +267,13 @@ const char* cudaGetErrorString(cudaError_t status) {
     case cudaSuccess: return "no error";
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorStubLibrary: return "CUDA driver is a stub library";
-    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorDevicesUnavailable: return "CUDA-capable device(s) is/are busy or unavailable";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
-    case cudaErrorNoKernelImageForDevice: return "no kernel image is available for execution on the device";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
     case cudaErrorNotReady: return "device not ready";
     case cudaErrorLaunchFailure: return "unspecified launch failure";
     default: return "another CUDA error";

@@ -1,6 +1,7 @@
-// cuDNN's entry points that take a handle, over the double's device: convolutions in plain loops. Descriptors are the real library's, which makes
-// them, checks them and reads them back without a GPU. Its algorithms want different workspaces, the first choice of each ranking
-// more than any GPU has; those that the real ones call not deterministic differ in the last bit from run to run.
+// cuDNN's entry points that take a handle, over the double's device: convolutions in plain loops.
+// Descriptors are the real library's, which makes them, checks them and reads them back without a
+// GPU. Its algorithms want different workspaces, the first choice of each ranking more than any GPU
+// has; those that the real ones call not deterministic differ in the last bit from run to run.
 #include <cudnn.h>
 
 #include <algorithm>
@@ -20,9 +21,9 @@ Handles<cudnnContext>& handles() {
   return h;
 }
 
-#define ENTRY(name)                                                      \
-  Call call(#name);                                                      \
-  if (call.status != cudaSuccess) return CUDNN_STATUS_EXECUTION_FAILED;  \
+#define ENTRY(name)                                                     \
+  Call call(#name);                                                     \
+  if (call.status != cudaSuccess) return CUDNN_STATUS_EXECUTION_FAILED; \
   [[maybe_unused]] cudnnContext& context = handles().check(handle)
 
 void real(cudnnStatus_t status, const char* what) {
@@ -41,7 +42,8 @@ struct Tensor {
     for (int n = 0; n < dims[0]; n++)
       for (int h = 0; h < dims[1]; h++)
         for (int w = 0; w < dims[2]; w++)
-          for (int c = 0; c < dims[3]; c++) visit(n * strides[0] + h * strides[1] + w * strides[2] + c * strides[3], i++);
+          for (int c = 0; c < dims[3]; c++)
+            visit(n * strides[0] + h * strides[1] + w * strides[2] + c * strides[3], i++);
   }
   Use use(const void* p) const {
     long last = 0;
@@ -59,7 +61,8 @@ Tensor tensor_of(const char* name, cudnnTensorDescriptor_t descriptor) {
   Tensor t{name};
   cudnnDataType_t type;
   int n, c, h, w, sn, sc, sh, sw;
-  real(cudnnGetTensor4dDescriptor(descriptor, &type, &n, &c, &h, &w, &sn, &sc, &sh, &sw), "cudnnGetTensor4dDescriptor");
+  real(cudnnGetTensor4dDescriptor(descriptor, &type, &n, &c, &h, &w, &sn, &sc, &sh, &sw),
+       "cudnnGetTensor4dDescriptor");
   if (type != CUDNN_DATA_FLOAT) misuse_of(name, " is not of floats");
   int dims[] = {n, h, w, c}, strides[] = {sn, sh, sw, sc};
   for (int d = 0; d < 4; d++) t.dims[d] = dims[d], t.strides[d] = strides[d];
@@ -70,7 +73,8 @@ Tensor filter_of(const char* name, cudnnFilterDescriptor_t descriptor) {  // K,R
   cudnnDataType_t type;
   cudnnTensorFormat_t format;
   int k, c, r, s;
-  real(cudnnGetFilter4dDescriptor(descriptor, &type, &format, &k, &c, &r, &s), "cudnnGetFilter4dDescriptor");
+  real(cudnnGetFilter4dDescriptor(descriptor, &type, &format, &k, &c, &r, &s),
+       "cudnnGetFilter4dDescriptor");
   if (type != CUDNN_DATA_FLOAT) misuse_of(name, " is not of floats");
   if (format != CUDNN_TENSOR_NHWC) misuse_of(name, " is not in NHWC");
   int dims[] = {k, r, s, c};
@@ -86,24 +90,31 @@ struct Convolution {
   int pad[2], stride[2], groups;
   cudnnMathType_t math;
 
-  Convolution(Kind k, cudnnTensorDescriptor_t xd, cudnnFilterDescriptor_t wd, cudnnConvolutionDescriptor_t cd, cudnnTensorDescriptor_t yd) : kind(k) {
+  Convolution(Kind k, cudnnTensorDescriptor_t xd, cudnnFilterDescriptor_t wd,
+              cudnnConvolutionDescriptor_t cd, cudnnTensorDescriptor_t yd)
+      : kind(k) {
     x = tensor_of(k == backward_data ? "dx" : "x", xd);
     w = filter_of(k == backward_filter ? "dw" : "w", wd);
     y = tensor_of(k == forward ? "y" : "dy", yd);
     int dilation[2];
     cudnnConvolutionMode_t mode;
     cudnnDataType_t type;
-    real(cudnnGetConvolution2dDescriptor(cd, &pad[0], &pad[1], &stride[0], &stride[1], &dilation[0], &dilation[1], &mode, &type),
+    real(cudnnGetConvolution2dDescriptor(cd, &pad[0], &pad[1], &stride[0], &stride[1], &dilation[0],
+                                         &dilation[1], &mode, &type),
          "cudnnGetConvolution2dDescriptor");
     real(cudnnGetConvolutionGroupCount(cd, &groups), "cudnnGetConvolutionGroupCount");
     real(cudnnGetConvolutionMathType(cd, &math), "cudnnGetConvolutionMathType");
     if (mode != CUDNN_CROSS_CORRELATION) misuse("a true convolution, which flips its filters");
-    if (type != CUDNN_DATA_FLOAT || dilation[0] != 1 || dilation[1] != 1) misuse("a data type or dilation that the double does not know");
+    if (type != CUDNN_DATA_FLOAT || dilation[0] != 1 || dilation[1] != 1)
+      misuse("a data type or dilation that the double does not know");
     if (x.dims[3] != groups * w.dims[3] || w.dims[0] % groups)
-      misuse_of(groups, " groups of ", w.dims[3], " channels, an input of ", x.dims[3], " channels, and ", w.dims[0], " filters");
+      misuse_of(groups, " groups of ", w.dims[3], " channels, an input of ", x.dims[3],
+                " channels, and ", w.dims[0], " filters");
     int out[4] = {x.dims[0], out_of(0), out_of(1), w.dims[0]};
     for (int d = 0; d < 4; d++)
-      if (y.dims[d] != out[d]) misuse_of("dimension ", "NHWC"[d], " of ", y.name, " is ", y.dims[d], ", the convolution gives ", out[d]);
+      if (y.dims[d] != out[d])
+        misuse_of("dimension ", "NHWC"[d], " of ", y.name, " is ", y.dims[d],
+                  ", the convolution gives ", out[d]);
   }
   int out_of(int d) const { return (x.dims[1 + d] + 2 * pad[d] - w.dims[1 + d]) / stride[d] + 1; }
   Tensor& output() { return kind == forward ? y : kind == backward_data ? x : w; }
@@ -124,7 +135,9 @@ struct Convolution {
               std::size_t place = ((std::size_t(n) * x.dims[1] + h) * x.dims[2] + v) * x.dims[3];
               std::size_t out = ((std::size_t(n) * y.dims[1] + p) * y.dims[2] + q) * y.dims[3];
               for (int k = 0; k < w.dims[0]; k++)
-                visit(place + std::size_t(k / k_group) * c_group, ((std::size_t(k) * w.dims[1] + r) * w.dims[2] + s) * c_group, out + k, c_group);
+                visit(place + std::size_t(k / k_group) * c_group,
+                      ((std::size_t(k) * w.dims[1] + r) * w.dims[2] + s) * c_group, out + k,
+                      c_group);
             }
   }
 };
@@ -135,15 +148,19 @@ struct Choice {
   std::size_t memory;
   bool deterministic;
 };
-// Best first, as the library would say. No algorithm's real need of memory: they are different, and one is beyond all reason.
+// Best first, as the library would say. No algorithm's real need of memory: they are different, and
+// one is beyond all reason.
 std::vector<Choice> ranking(const Convolution& c) {
-  std::size_t columns = 4 * std::size_t(c.y.dims[1]) * c.y.dims[2] * c.w.dims[1] * c.w.dims[2] * c.w.dims[3], filters = 4 * c.w.numel();
+  std::size_t columns = 4 * std::size_t(c.y.dims[1]) * c.y.dims[2] * c.w.dims[1] * c.w.dims[2] *
+                        c.w.dims[3],
+              filters = 4 * c.w.numel();
   const std::size_t beyond = std::size_t(40) << 30;
   switch (c.kind) {
     case forward:
       return {{CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD, CUDNN_STATUS_NOT_SUPPORTED, 0, true},
               {CUDNN_CONVOLUTION_FWD_ALGO_FFT, CUDNN_STATUS_SUCCESS, beyond, true},
-              {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_STATUS_SUCCESS, filters + 1024, true},
+              {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, CUDNN_STATUS_SUCCESS,
+               filters + 1024, true},
               {CUDNN_CONVOLUTION_FWD_ALGO_GEMM, CUDNN_STATUS_SUCCESS, columns, true},
               {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, CUDNN_STATUS_SUCCESS, 0, true}};
     case backward_data:
@@ -165,17 +182,22 @@ Choice choice_of(const Convolution& c, int algorithm) {
   return {};
 }
 
-cudnnStatus_t run(cudnnContext& context, const char* name, Convolution c, int algorithm, const void* alpha, const void* input, const void* other,
-                  void* workspace, std::size_t workspace_bytes, const void* beta, void* output) {
+cudnnStatus_t run(cudnnContext& context, const char* name, Convolution c, int algorithm,
+                  const void* alpha, const void* input, const void* other, void* workspace,
+                  std::size_t workspace_bytes, const void* beta, void* output) {
   Device& device = Device::get();
   Choice choice = choice_of(c, algorithm);
-  if (workspace_bytes < choice.memory) misuse_of("a workspace of ", workspace_bytes, " bytes, where algorithm ", algorithm, " needs ", choice.memory);
-  if (!alpha || !beta || device.in_arena(alpha) || device.in_arena(beta)) misuse("alpha and beta are expected on the host");
+  if (workspace_bytes < choice.memory)
+    misuse_of("a workspace of ", workspace_bytes, " bytes, where algorithm ", algorithm, " needs ",
+              choice.memory);
+  if (!alpha || !beta || device.in_arena(alpha) || device.in_arena(beta))
+    misuse("alpha and beta are expected on the host");
   std::vector<Use> uses = {c.input().use(input), c.other().use(other), c.output().use(output)};
   if (choice.memory) uses.push_back({workspace, choice.memory, "the workspace"});
   for (const Use& u : uses) {
     device.check(u);
-    if (reinterpret_cast<std::uintptr_t>(u.at) % 16) misuse_of(u.what, " is not aligned to 16 bytes");
+    if (reinterpret_cast<std::uintptr_t>(u.at) % 16)
+      misuse_of(u.what, " is not aligned to 16 bytes");
   }
   static int runs = 0;
   float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
@@ -183,7 +205,8 @@ cudnnStatus_t run(cudnnContext& context, const char* name, Convolution c, int al
   bool tf32 = c.math != CUDNN_FMA_MATH;  // which its default allows for floats
   auto work = [=]() mutable {
     if (choice.memory) std::memset(workspace, 0xff, choice.memory);
-    std::vector<float> in = c.input().packed(static_cast<const float*>(input), tf32), by = c.other().packed(static_cast<const float*>(other), tf32);
+    std::vector<float> in = c.input().packed(static_cast<const float*>(input), tf32),
+                       by = c.other().packed(static_cast<const float*>(other), tf32);
     std::vector<double> sum(c.output().numel());
     switch (c.kind) {
       case forward:
@@ -229,21 +252,25 @@ cudnnStatus_t rank(const Convolution& c, int wanted, int* returned, Result* resu
   return CUDNN_STATUS_SUCCESS;
 }
 
-// Times them all, in earnest: what lies in the output is lost, results that do not fit the workspace fail, and the descriptor is left
-// with another math type.
+// Times them all, in earnest: what lies in the output is lost, results that do not fit the
+// workspace fail, and the descriptor is left with another math type.
 template <class Result>
-cudnnStatus_t find(cudnnContext& context, Convolution c, cudnnConvolutionDescriptor_t descriptor, const void* input, const void* other, void* output,
-                   int wanted, int* returned, Result* results, void* workspace, std::size_t bytes) {
+cudnnStatus_t find(cudnnContext& context, Convolution c, cudnnConvolutionDescriptor_t descriptor,
+                   const void* input, const void* other, void* output, int wanted, int* returned,
+                   Result* results, void* workspace, std::size_t bytes) {
   Device& device = Device::get();
   std::vector<Use> uses = {c.input().use(input), c.other().use(other), c.output().use(output)};
   if (bytes) uses.push_back({workspace, bytes, "the workspace"});
   for (const Use& u : uses) device.check(u);
-  device.enqueue(context.stream, {"cudnnFind", uses, [=] { std::memset(output, 0xff, uses[2].bytes); }});
+  device.enqueue(context.stream,
+                 {"cudnnFind", uses, [=] { std::memset(output, 0xff, uses[2].bytes); }});
   device.finish(context.stream, nullptr);
   rank(c, wanted, returned, results);
   for (int i = 0; i < *returned; i++)
-    if (results[i].memory > bytes) results[i].status = CUDNN_STATUS_ALLOC_FAILED, results[i].time = -1;
-  std::stable_sort(results, results + *returned, [](const Result& a, const Result& b) { return (a.time < 0) < (b.time < 0); });
+    if (results[i].memory > bytes)
+      results[i].status = CUDNN_STATUS_ALLOC_FAILED, results[i].time = -1;
+  std::stable_sort(results, results + *returned,
+                   [](const Result& a, const Result& b) { return (a.time < 0) < (b.time < 0); });
   return cudnnSetConvolutionMathType(descriptor, CUDNN_TENSOR_OP_MATH);
 }
 
@@ -254,7 +281,8 @@ extern "C" {
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
   Call call("cudnnCreate");
   *handle = nullptr;
-  if (call.status != cudaSuccess || Device::get().situation.problem == "no_cudnn") return CUDNN_STATUS_NOT_INITIALIZED;
+  if (call.status != cudaSuccess || Device::get().situation.problem == "no_cudnn")
+    return CUDNN_STATUS_NOT_INITIALIZED;
   *handle = handles().create();
   return CUDNN_STATUS_SUCCESS;
 }
@@ -286,87 +314,110 @@ void cudnnGetLastErrorString(char* message, size_t size) {
 }
 #endif
 
-cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha, const cudnnTensorDescriptor_t xd, const void* x,
-                                      const cudnnFilterDescriptor_t wd, const void* w, const cudnnConvolutionDescriptor_t cd,
-                                      cudnnConvolutionFwdAlgo_t algorithm, void* workspace, size_t bytes, const void* beta,
+cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha,
+                                      const cudnnTensorDescriptor_t xd, const void* x,
+                                      const cudnnFilterDescriptor_t wd, const void* w,
+                                      const cudnnConvolutionDescriptor_t cd,
+                                      cudnnConvolutionFwdAlgo_t algorithm, void* workspace,
+                                      size_t bytes, const void* beta,
                                       const cudnnTensorDescriptor_t yd, void* y) {
   ENTRY(cudnnConvolutionForward);
-  return run(context, "cudnnConvolutionForward", {forward, xd, wd, cd, yd}, algorithm, alpha, x, w, workspace, bytes, beta, y);
+  return run(context, "cudnnConvolutionForward", {forward, xd, wd, cd, yd}, algorithm, alpha, x, w,
+             workspace, bytes, beta, y);
 }
-cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alpha, const cudnnFilterDescriptor_t wd, const void* w,
-                                           const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
-                                           cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace, size_t bytes, const void* beta,
+cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alpha,
+                                           const cudnnFilterDescriptor_t wd, const void* w,
+                                           const cudnnTensorDescriptor_t dyd, const void* dy,
+                                           const cudnnConvolutionDescriptor_t cd,
+                                           cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace,
+                                           size_t bytes, const void* beta,
                                            const cudnnTensorDescriptor_t dxd, void* dx) {
   ENTRY(cudnnConvolutionBackwardData);
-  return run(context, "cudnnConvolutionBackwardData", {backward_data, dxd, wd, cd, dyd}, algorithm, alpha, w, dy, workspace, bytes, beta, dx);
+  return run(context, "cudnnConvolutionBackwardData", {backward_data, dxd, wd, cd, dyd}, algorithm,
+             alpha, w, dy, workspace, bytes, beta, dx);
 }
-cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* alpha, const cudnnTensorDescriptor_t xd, const void* x,
-                                             const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
-                                             cudnnConvolutionBwdFilterAlgo_t algorithm, void* workspace, size_t bytes, const void* beta,
+cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* alpha,
+                                             const cudnnTensorDescriptor_t xd, const void* x,
+                                             const cudnnTensorDescriptor_t dyd, const void* dy,
+                                             const cudnnConvolutionDescriptor_t cd,
+                                             cudnnConvolutionBwdFilterAlgo_t algorithm,
+                                             void* workspace, size_t bytes, const void* beta,
                                              const cudnnFilterDescriptor_t dwd, void* dw) {
   ENTRY(cudnnConvolutionBackwardFilter);
-  return run(context, "cudnnConvolutionBackwardFilter", {backward_filter, xd, dwd, cd, dyd}, algorithm, alpha, x, dy, workspace, bytes, beta, dw);
+  return run(context, "cudnnConvolutionBackwardFilter", {backward_filter, xd, dwd, cd, dyd},
+             algorithm, alpha, x, dy, workspace, bytes, beta, dw);
 }
 
-cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnFilterDescriptor_t wd,
-                                                     const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t yd, const int wanted,
-                                                     int* returned, cudnnConvolutionFwdAlgoPerf_t* results) {
+cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(
+    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnFilterDescriptor_t wd,
+    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t yd, const int wanted,
+    int* returned, cudnnConvolutionFwdAlgoPerf_t* results) {
   ENTRY(cudnnGetConvolutionForwardAlgorithm_v7);
   return rank(Convolution(forward, xd, wd, cd, yd), wanted, returned, results);
 }
-cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const cudnnTensorDescriptor_t dyd,
-                                                          const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t dxd, const int wanted,
-                                                          int* returned, cudnnConvolutionBwdDataAlgoPerf_t* results) {
+cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(
+    cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const cudnnTensorDescriptor_t dyd,
+    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t dxd, const int wanted,
+    int* returned, cudnnConvolutionBwdDataAlgoPerf_t* results) {
   ENTRY(cudnnGetConvolutionBackwardDataAlgorithm_v7);
   return rank(Convolution(backward_data, dxd, wd, cd, dyd), wanted, returned, results);
 }
-cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
-                                                            const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd,
-                                                            const int wanted, int* returned, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
+cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(
+    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
+    const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd, const int wanted,
+    int* returned, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
   ENTRY(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
   return rank(Convolution(backward_filter, xd, dwd, cd, dyd), wanted, returned, results);
 }
 
-cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const void* x,
-                                                     const cudnnFilterDescriptor_t wd, const void* w, const cudnnConvolutionDescriptor_t cd,
-                                                     const cudnnTensorDescriptor_t yd, void* y, const int wanted, int* returned,
-                                                     cudnnConvolutionFwdAlgoPerf_t* results, void* workspace, size_t bytes) {
+cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(
+    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const void* x,
+    const cudnnFilterDescriptor_t wd, const void* w, const cudnnConvolutionDescriptor_t cd,
+    const cudnnTensorDescriptor_t yd, void* y, const int wanted, int* returned,
+    cudnnConvolutionFwdAlgoPerf_t* results, void* workspace, size_t bytes) {
   ENTRY(cudnnFindConvolutionForwardAlgorithmEx);
-  return find(context, {forward, xd, wd, cd, yd}, cd, x, w, y, wanted, returned, results, workspace, bytes);
+  return find(context, {forward, xd, wd, cd, yd}, cd, x, w, y, wanted, returned, results, workspace,
+              bytes);
 }
-cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const void* w,
-                                                          const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
-                                                          const cudnnTensorDescriptor_t dxd, void* dx, const int wanted, int* returned,
-                                                          cudnnConvolutionBwdDataAlgoPerf_t* results, void* workspace, size_t bytes) {
+cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(
+    cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const void* w,
+    const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
+    const cudnnTensorDescriptor_t dxd, void* dx, const int wanted, int* returned,
+    cudnnConvolutionBwdDataAlgoPerf_t* results, void* workspace, size_t bytes) {
   ENTRY(cudnnFindConvolutionBackwardDataAlgorithmEx);
-  return find(context, {backward_data, dxd, wd, cd, dyd}, cd, w, dy, dx, wanted, returned, results, workspace, bytes);
+  return find(context, {backward_data, dxd, wd, cd, dyd}, cd, w, dy, dx, wanted, returned, results,
+              workspace, bytes);
 }
-cudnnStatus_t cudnnFindConvolutionBackwardFilterAlgorithmEx(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const void* x,
-                                                            const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
-                                                            const cudnnFilterDescriptor_t dwd, void* dw, const int wanted, int* returned,
-                                                            cudnnConvolutionBwdFilterAlgoPerf_t* results, void* workspace, size_t bytes) {
+cudnnStatus_t cudnnFindConvolutionBackwardFilterAlgorithmEx(
+    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const void* x,
+    const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
+    const cudnnFilterDescriptor_t dwd, void* dw, const int wanted, int* returned,
+    cudnnConvolutionBwdFilterAlgoPerf_t* results, void* workspace, size_t bytes) {
   ENTRY(cudnnFindConvolutionBackwardFilterAlgorithmEx);
-  return find(context, {backward_filter, xd, dwd, cd, dyd}, cd, x, dy, dw, wanted, returned, results, workspace, bytes);
+  return find(context, {backward_filter, xd, dwd, cd, dyd}, cd, x, dy, dw, wanted, returned,
+              results, workspace, bytes);
 }
 
-cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnFilterDescriptor_t wd,
-                                                      const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t yd,
-                                                      cudnnConvolutionFwdAlgo_t algorithm, size_t* bytes) {
+cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(
+    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnFilterDescriptor_t wd,
+    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t yd,
+    cudnnConvolutionFwdAlgo_t algorithm, size_t* bytes) {
   ENTRY(cudnnGetConvolutionForwardWorkspaceSize);
   *bytes = choice_of({forward, xd, wd, cd, yd}, algorithm).memory;
   return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const cudnnTensorDescriptor_t dyd,
-                                                           const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t dxd,
-                                                           cudnnConvolutionBwdDataAlgo_t algorithm, size_t* bytes) {
+cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(
+    cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const cudnnTensorDescriptor_t dyd,
+    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t dxd,
+    cudnnConvolutionBwdDataAlgo_t algorithm, size_t* bytes) {
   ENTRY(cudnnGetConvolutionBackwardDataWorkspaceSize);
   *bytes = choice_of({backward_data, dxd, wd, cd, dyd}, algorithm).memory;
   return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t handle, const cudnnTensorDescriptor_t xd,
-                                                             const cudnnTensorDescriptor_t dyd, const cudnnConvolutionDescriptor_t cd,
-                                                             const cudnnFilterDescriptor_t dwd, cudnnConvolutionBwdFilterAlgo_t algorithm,
-                                                             size_t* bytes) {
+cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(
+    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
+    const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd,
+    cudnnConvolutionBwdFilterAlgo_t algorithm, size_t* bytes) {
   ENTRY(cudnnGetConvolutionBackwardFilterWorkspaceSize);
   *bytes = choice_of({backward_filter, xd, dwd, cd, dyd}, algorithm).memory;
   return CUDNN_STATUS_SUCCESS;

@@ -15,14 +15,17 @@
 namespace fission::cuda_double {
 namespace {
 
-constexpr std::size_t page = 4096, stretch = 32 * page, most_stretches = 1 << 17, arena_bytes = std::size_t(1) << 40;
+constexpr std::size_t page = 4096, stretch = 32 * page, most_stretches = 1 << 17,
+                      arena_bytes = std::size_t(1) << 40;
 constexpr unsigned char unwritten = 0xff, canary = 0xcb;
 
-// One stretch of addresses for all devices, of which only living allocations are ever mapped, and readable only while the device works.
+// One stretch of addresses for all devices, of which only living allocations are ever mapped, and
+// readable only while the device works.
 struct Addresses {
   char *begin, *next, *end;
   Addresses() {
-    void* p = mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p =
+        mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) std::perror("double: 1 TB of addresses"), std::abort();
     begin = static_cast<char*>(p), next = begin + page, end = begin + arena_bytes;
   }
@@ -33,7 +36,8 @@ Addresses& addresses() {
 }
 
 struct sigaction before;
-void on_fault(int signal, siginfo_t* info, void*) {  // says what the fault means, then lets whoever was there before do as ever
+void on_fault(int signal, siginfo_t* info,
+              void*) {  // says what the fault means, then lets whoever was there before do as ever
   Device& d = Device::get();
   const char* at = static_cast<const char*>(info->si_addr);
   if (d.open_around(at)) return;
@@ -42,24 +46,30 @@ void on_fault(int signal, siginfo_t* info, void*) {  // says what the fault mean
   char text[512];
   int n = 0;
   if (a)
-    n = std::snprintf(text, sizeof text, "[double] %s: touched device memory at byte %td of an allocation of %zu%s\n", who, at - a->at, a->bytes,
-                      a->alive ? "" : ", which was freed");
+    n = std::snprintf(text, sizeof text,
+                      "[double] %s: touched device memory at byte %td of an allocation of %zu%s\n",
+                      who, at - a->at, a->bytes, a->alive ? "" : ", which was freed");
   else
-    n = std::snprintf(text, sizeof text, "[double] %s: %s, %p\n", who,
-                      d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address", info->si_addr);
+    n = std::snprintf(
+        text, sizeof text, "[double] %s: %s, %p\n", who,
+        d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address",
+        info->si_addr);
   if (write(2, text, std::size_t(n)) < 0) _exit(134);
   sigaction(signal, &before, nullptr);
 }
 
 void watch_faults() {
-  struct sigaction action {}, there {};
+  struct sigaction action {
+  }, there{};
   action.sa_sigaction = on_fault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   sigaction(SIGSEGV, &action, &there);
   if (!(there.sa_flags & SA_SIGINFO) || there.sa_sigaction != on_fault) before = there;
 }
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace
 
@@ -116,12 +126,14 @@ void* Device::allocate(std::size_t bytes, bool host, int device) {
   Addresses& a = addresses();
   char* p;
   if (host) {  // with a page behind that nobody may touch
-    void* q = mmap(nullptr, mapped + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* q =
+        mmap(nullptr, mapped + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (q == MAP_FAILED) return nullptr;
     p = static_cast<char*>(q);
     mprotect(p + mapped, page, PROT_NONE);
   } else {
-    if (a.next + mapped + page > a.end) std::fprintf(stderr, "[double] out of addresses\n"), std::abort();
+    if (a.next + mapped + page > a.end)
+      std::fprintf(stderr, "[double] out of addresses\n"), std::abort();
     p = a.next;
     a.next += mapped + page;
     mprotect(p, mapped, PROT_READ | PROT_WRITE);
@@ -140,12 +152,14 @@ void Device::free(void* pointer, bool host) {
   Allocation* a = holding(p);
   if (!a) return misuse("memory that was never allocated");
   if (!a->alive) return misuse("memory that was freed before");
-  if (a->at != p) return misuse_of("a pointer ", p - a->at, " bytes into an allocation of ", a->bytes);
+  if (a->at != p)
+    return misuse_of("a pointer ", p - a->at, " bytes into an allocation of ", a->bytes);
   if (a->host != host) return misuse(host ? "device memory" : "page-locked host memory");
   for (auto& s : streams_)
     for (const Operation& o : s->queue)
       for (const Use& u : o.uses)
-        if (holding(u.at) == a) return misuse_of("memory that queued work still uses: ", o.name, ", ", u.what);
+        if (holding(u.at) == a)
+          return misuse_of("memory that queued work still uses: ", o.name, ", ", u.what);
   Opened opened(*this);
   check_canary(*a);
   a->alive = false;
@@ -167,23 +181,30 @@ Allocation* Device::holding(const void* pointer) {
 void Device::check(const Use& use) {
   if (!use.at) return misuse_of(use.what, " is null");
   Allocation* a = holding(use.at);
-  if (!in_arena(use.at)) return misuse_of(use.what, " is a host pointer, where device memory is expected");
+  if (!in_arena(use.at))
+    return misuse_of(use.what, " is a host pointer, where device memory is expected");
   if (!a) return misuse_of(use.what, " lies in no allocation");
   if (!a->alive) return misuse_of(use.what, " was freed");
   std::size_t offset = std::size_t(static_cast<const char*>(use.at) - a->at);
-  if (offset + use.bytes > a->bytes) misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset, " of an allocation of ", a->bytes);
+  if (offset + use.bytes > a->bytes)
+    misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset, " of an allocation of ",
+              a->bytes);
 }
 
 void Device::check_host(const Use& use) {
   if (!use.at) return misuse_of(use.what, " is null");
-  if (in_arena(use.at)) return misuse_of(use.what, " is a device pointer, where host memory is expected");
+  if (in_arena(use.at))
+    return misuse_of(use.what, " is a device pointer, where host memory is expected");
   Allocation* a = holding(use.at);
   if (!a) return;  // pageable
   std::size_t offset = std::size_t(static_cast<const char*>(use.at) - a->at);
-  if (offset + use.bytes > a->bytes) misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset, " of a page-locked allocation of ", a->bytes);
+  if (offset + use.bytes > a->bytes)
+    misuse_of(use.what, ": ", use.bytes, " bytes from byte ", offset,
+              " of a page-locked allocation of ", a->bytes);
 }
 
-// While the device works its memory is opened where it is touched, a stretch at a time: opening all of it for each copy takes most of the time.
+// While the device works its memory is opened where it is touched, a stretch at a time: opening all
+// of it for each copy takes most of the time.
 void Device::open() {
   if (opened_++) return;
   stretches_.reserve(most_stretches);
@@ -204,7 +225,8 @@ void Device::close() {
 }
 void Device::check_canary(const Allocation& a) {
   for (std::size_t i = a.bytes; i < a.mapped; i++)
-    if (static_cast<unsigned char>(a.at[i]) != canary) return misuse_of("byte ", i, " was written, behind an allocation of ", a.bytes, " bytes");
+    if (static_cast<unsigned char>(a.at[i]) != canary)
+      return misuse_of("byte ", i, " was written, behind an allocation of ", a.bytes, " bytes");
 }
 
 std::ptrdiff_t first_unwritten(const float* p, std::size_t n) {
@@ -235,7 +257,8 @@ void Device::check_stream(cudaStream_t stream) {
 }
 void Device::destroy_stream(cudaStream_t stream) {
   check_stream(stream);
-  if (!stream->queue.empty()) misuse_of("a stream with work in its queue: ", stream->queue.front().name);
+  if (!stream->queue.empty())
+    misuse_of("a stream with work in its queue: ", stream->queue.front().name);
   stream->alive = false;
 }
 
@@ -263,7 +286,8 @@ void Device::enqueue(cudaStream_t stream, Operation operation) {
   check_stream(stream);
   for (const Use& u : operation.uses)
     if (Allocation* a = in_arena(u.at) ? holding(u.at) : nullptr; a && a->device != stream->device)
-      misuse_of(u.what, " is memory of device ", a->device, ", the stream is of device ", stream->device);
+      misuse_of(u.what, " is memory of device ", a->device, ", the stream is of device ",
+                stream->device);
   if (recording_ && operation.run) recorded_.push_back(operation);
   stream->queue.push_back(std::move(operation));
 }
@@ -296,8 +320,9 @@ bool Device::step(cudaStream_t stream) {
   return true;
 }
 
-// Runs what must be run for the host to go on, and nothing more (a copy that nobody waited for has not arrived), or, where
-// "streams=early", first everything on the other streams that is not told to wait (a copy that did not wait has overwritten).
+// Runs what must be run for the host to go on, and nothing more (a copy that nobody waited for has
+// not arrived), or, where "streams=early", first everything on the other streams that is not told
+// to wait (a copy that did not wait has overwritten).
 void Device::finish(cudaStream_t stream, const Record* until) {
   Opened opened(*this);  // once, not for each operation
   while (until ? !until->done : !stream->queue.empty()) {
@@ -308,7 +333,8 @@ void Device::finish(cudaStream_t stream, const Record* until) {
           while (step(streams_[i].get())) again = true;
     }
     if (stream->queue.empty()) continue;
-    if (std::shared_ptr<Record> other = stream->queue.front().waits_for; other && !other->done) finish(other->stream, other.get());
+    if (std::shared_ptr<Record> other = stream->queue.front().waits_for; other && !other->done)
+      finish(other->stream, other.get());
     else step(stream);
   }
 }
@@ -334,7 +360,8 @@ void Device::replay() {
 std::string Device::leaks() {
   std::ostringstream out;
   for (auto& [p, a] : allocations_)
-    if (a.alive) out << a.bytes << (a.host ? " bytes of page-locked memory\n" : " bytes of device memory\n");
+    if (a.alive)
+      out << a.bytes << (a.host ? " bytes of page-locked memory\n" : " bytes of device memory\n");
   std::size_t streams = 0, events = 0;
   for (auto& s : streams_) streams += s->alive;
   for (auto& e : events_) events += e->alive;

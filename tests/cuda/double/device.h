@@ -1,5 +1,6 @@
-// The GPU that the double pretends to have (double.h says what it is for): memory, streams, events, situations, counters. The entry points of
-// the libraries (cudart.cpp, cublas.cpp, cudnn.cpp) and the emulator stand on it. One lock over all; work is run by whoever waits for it.
+// The GPU that the double pretends to have (double.h says what it is for): memory, streams, events,
+// situations, counters. The entry points of the libraries (cudart.cpp, cublas.cpp, cudnn.cpp) and
+// the emulator stand on it. One lock over all; work is run by whoever waits for it.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -19,7 +20,8 @@ namespace fission::cuda_double {
 struct Misuse : std::logic_error {
   using std::logic_error::logic_error;
 };
-// Remembers the text as the double's failure and throws it, prefixed by what was being done. While another exception flies it only remembers.
+// Remembers the text as the double's failure and throws it, prefixed by what was being done. While
+// another exception flies it only remembers.
 void misuse(const std::string& what);
 template <class... Parts>
 void misuse_of(const Parts&... parts) {
@@ -28,7 +30,8 @@ void misuse_of(const Parts&... parts) {
   misuse(out.str());
 }
 
-// One call of an entry point: locks, counts, and tells what a device that is lost or was never there returns.
+// One call of an entry point: locks, counts, and tells what a device that is lost or was never
+// there returns.
 class Call {
  public:
   explicit Call(const char* name);
@@ -40,7 +43,8 @@ class Call {
   std::string outer_;
 };
 
-// Bytes of memory that an operation touches. Device memory must be alive at the call and when it runs, host memory not the device's.
+// Bytes of memory that an operation touches. Device memory must be alive at the call and when it
+// runs, host memory not the device's.
 struct Use {
   const void* at;
   std::size_t bytes;  // 0: at least alive
@@ -60,13 +64,13 @@ struct Operation {
 };
 
 struct Situation {
-  std::string problem;            // "", no_driver, stub, no_device, no_image, no_cublas, no_cudnn, old_driver
-  long lost_after = -1;           // calls
+  std::string problem;  // "", no_driver, stub, no_device, no_image, no_cublas, no_cudnn, old_driver
+  long lost_after = -1;  // calls
   int lost_error = cudaErrorLaunchFailure;
   std::size_t memory = std::size_t(8) << 30;
   int devices = 1, capability = 80;
-  bool descending = false;        // fibers
-  bool early = false;             // streams
+  bool descending = false;  // fibers
+  bool early = false;       // streams
 };
 
 struct Allocation {
@@ -86,20 +90,22 @@ class Device {
   std::string failure, doing;          // the first misuse; what is being done
   std::recursive_mutex mutex;
   bool lost = false;
-  int handles = 0;                     // of cuBLAS and cuDNN
+  int handles = 0;  // of cuBLAS and cuDNN
 
   void count(const std::string& name) { counts[name]++; }
-  cudaError_t lose();                  // the device is gone: what was queued with it
+  cudaError_t lose();                    // the device is gone: what was queued with it
   cudaError_t last_error = cudaSuccess;  // what cudaGetLastError returns, once
 
   void* allocate(std::size_t bytes, bool host, int device);  // null: no more
   void free(void* p, bool host);
   std::size_t in_use(int device) { return in_use_[device]; }
-  Allocation* holding(const void* p);   // the allocation, alive or freed, in or right after which p lies
+  Allocation* holding(
+      const void* p);  // the allocation, alive or freed, in or right after which p lies
   bool in_arena(const void* p) const;
-  bool open_around(const char* at);     // what the device touches while it works; false: nothing that it may touch
-  void check(const Use& use);           // as device memory
-  void check_host(const Use& use);      // as host memory: pageable or page-locked
+  bool open_around(
+      const char* at);  // what the device touches while it works; false: nothing that it may touch
+  void check(const Use& use);       // as device memory
+  void check_host(const Use& use);  // as host memory: pageable or page-locked
 
   cudaStream_t create_stream(int device);
   void destroy_stream(cudaStream_t stream);
@@ -107,7 +113,7 @@ class Device {
   void enqueue(cudaStream_t stream, Operation operation);
   void finish(cudaStream_t stream, const Record* until);  // until: null for all of it
   void finish_all();
-  bool step(cudaStream_t stream);       // the next operation of a stream, if it waits for nobody
+  bool step(cudaStream_t stream);  // the next operation of a stream, if it waits for nobody
   cudaEvent_t create_event(bool timing);
   void destroy_event(cudaEvent_t event);
   CUevent_st& check_event(cudaEvent_t event);
@@ -137,7 +143,8 @@ class Device {
   std::vector<std::pair<char*, std::size_t>> stretches_;  // of memory that is open
 };
 
-// the first of n floats that nobody has written since the allocation (its bytes are all ones), or -1
+// the first of n floats that nobody has written since the allocation (its bytes are all ones), or
+// -1
 std::ptrdiff_t first_unwritten(const float* p, std::size_t n);
 
 }  // namespace fission::cuda_double

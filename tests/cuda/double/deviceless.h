@@ -1,4 +1,5 @@
-// Would cuDNN serve a convolution on a GPU that is not there? (deviceless.cpp, in the double's module)
+// Would cuDNN serve a convolution on a GPU that is not there? (deviceless.cpp, in the double's
+// module)
 #pragma once
 #include <cstdint>
 
@@ -7,7 +8,7 @@ struct DevicelessConvolution {  // float32, NHWC
   int kind;                     // 0 forward, 1 backward_data, 2 backward_filter
   std::int64_t batch, side, in, out, kernel, stride, padding, groups;
   std::int64_t workspace_limit;  // bytes
-  int exact;                     // only what gives the same bits in each run, and computes in float32: no TF32
+  int exact;  // only what gives the same bits in each run, and computes in float32: no TF32
 };
 struct DevicelessPlan {
   int offered;             // configurations looked at
@@ -15,5 +16,6 @@ struct DevicelessPlan {
   std::int64_t workspace;  // bytes it wants
 };
 // Null, or what is wrong. device: cuDNN's JSON description of a GPU.
-const char* fission_deviceless_plan(const char* device, const DevicelessConvolution* c, DevicelessPlan* out);
+const char* fission_deviceless_plan(const char* device, const DevicelessConvolution* c,
+                                    DevicelessPlan* out);
 }

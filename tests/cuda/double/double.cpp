@@ -10,14 +10,18 @@ namespace {
 
 void set(Situation& s, const std::string& item) {
   std::size_t equals = item.find('=');
-  std::string key = item.substr(0, equals), value = equals == std::string::npos ? "" : item.substr(equals + 1);
+  std::string key = item.substr(0, equals),
+              value = equals == std::string::npos ? "" : item.substr(equals + 1);
   if (value.empty()) {
-    for (const char* known : {"no_driver", "stub", "no_device", "no_image", "no_cublas", "no_cudnn", "old_driver"})
+    for (const char* known :
+         {"no_driver", "stub", "no_device", "no_image", "no_cublas", "no_cudnn", "old_driver"})
       if (key == known) return void(s.problem = key);
     if (key == "none") return s.problem.clear();
   }
-  if (key == "fibers" && (value == "up" || value == "down")) return void(s.descending = value == "down");
-  if (key == "streams" && (value == "late" || value == "early")) return void(s.early = value == "early");
+  if (key == "fibers" && (value == "up" || value == "down"))
+    return void(s.descending = value == "down");
+  if (key == "streams" && (value == "late" || value == "early"))
+    return void(s.early = value == "early");
   char* end = nullptr;
   long number = std::strtol(value.c_str(), &end, 10);
   if (!value.empty() && *end == 0) {
@@ -57,11 +61,14 @@ long fission_double_count(const char* what) {
 }
 const char* fission_double_counts() {
   std::ostringstream out;
-  for (auto& [name, count] : Device::get().counts) out << (name.empty() ? "all" : name) << ' ' << count << '\n';
+  for (auto& [name, count] : Device::get().counts)
+    out << (name.empty() ? "all" : name) << ' ' << count << '\n';
   return kept(out.str());
 }
 void fission_double_clear_counts() { Device::get().counts.clear(); }
-void fission_double_record(int on) { on ? Device::get().start_recording() : void(Device::get().stop_recording()); }
+void fission_double_record(int on) {
+  on ? Device::get().start_recording() : void(Device::get().stop_recording());
+}
 void fission_double_replay() { Device::get().replay(); }
 
 }  // extern "C"

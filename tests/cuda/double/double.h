@@ -1,22 +1,27 @@
-// The double of CUDA: what stands in for the GPU's libraries in fission_cuda_double.so, so that the backend's real files run on the CPU.
-// It is stricter than a GPU: whatever is wrong, or right by luck only, throws a Misuse with one line ("[double] cudaMemcpyAsync: to: 16 bytes
-// from byte 0 of an allocation of 12"), and the first is remembered. Device memory cannot be touched by the host, and holds NaN until it is
-// written; streams run when the host waits for them; GEMM and convolutions refuse input that nobody wrote. It says nothing about speed, TF32's
-// exact rounding, true concurrency, or a driver's behaviour.
-// From outside the module: these functions, by dlsym. For whole programs: FISSION_DOUBLE, settings as for fission_double_set.
+// The double of CUDA: what stands in for the GPU's libraries in fission_cuda_double.so, so that the
+// backend's real files run on the CPU.
+// It is stricter than a GPU: whatever is wrong, or right by luck only, throws a Misuse with one
+// line ("[double] cudaMemcpyAsync: to: 16 bytes from byte 0 of an allocation of 12"), and the first
+// is remembered. Device memory cannot be touched by the host, and holds NaN until it is written;
+// streams run when the host waits for them; GEMM and convolutions refuse input that nobody wrote.
+// It says nothing about speed, TF32's exact rounding, true concurrency, or a driver's behaviour.
+// From outside the module: these functions, by dlsym. For whole programs: FISSION_DOUBLE, settings
+// as for fission_double_set.
 #pragma once
 #include <cstddef>
 
 extern "C" {
-// Comma-separated: no_driver | stub | no_device | no_image | no_cublas | no_cudnn | old_driver | none (what is wrong with the machine),
-// lost_after=CALLS, lost_error=719 (or 46), memory=BYTES, devices=N, capability=80, fibers=up|down, streams=late|early.
+// Comma-separated: no_driver | stub | no_device | no_image | no_cublas | no_cudnn | old_driver |
+// none (what is wrong with the machine), lost_after=CALLS, lost_error=719 (or 46), memory=BYTES,
+// devices=N, capability=80, fibers=up|down, streams=late|early.
 void fission_double_set(const char* settings);
-void fission_double_reset();                       // forgets everything: memory, streams, counters, settings
-const char* fission_double_failure();              // the first misuse, or ""
-const char* fission_double_leaks();                // what is allocated, one kind a line, or ""
-long fission_double_count(const char* what);       // calls since the last clear: "cudaMalloc"; "launch", "launch NAME" of kernels; "" of all
-const char* fission_double_counts();               // all of them: "name count" a line
+void fission_double_reset();           // forgets everything: memory, streams, counters, settings
+const char* fission_double_failure();  // the first misuse, or ""
+const char* fission_double_leaks();    // what is allocated, one kind a line, or ""
+long fission_double_count(const char* what);  // calls since the last clear: "cudaMalloc"; "launch",
+                                              // "launch NAME" of kernels; "" of all
+const char* fission_double_counts();          // all of them: "name count" a line
 void fission_double_clear_counts();
-void fission_double_record(int on);                // keeps what is enqueued from 1 to 0 ...
-void fission_double_replay();                      // ... and runs that once more, as a CUDA graph would
+void fission_double_record(int on);  // keeps what is enqueued from 1 to 0 ...
+void fission_double_replay();        // ... and runs that once more, as a CUDA graph would
 }

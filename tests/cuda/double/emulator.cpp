@@ -25,7 +25,8 @@ using namespace fission::cuda;
 using cuda_double::Device;
 using cuda_double::misuse_of;
 
-void forget_shared() {  // NaN everywhere. By this instruction, because a sanitizer keeps something behind each array
+void forget_shared() {  // NaN everywhere. By this instruction, because a sanitizer keeps something
+                        // behind each array
   for (const Symbols::Array& a : symbols().shared) {
     char* at = a.at;
     std::size_t bytes = a.bytes;
@@ -55,10 +56,10 @@ constexpr std::size_t stack_bytes = 64 << 10;
 #endif
 
 std::vector<Fiber> fibers;
-Fiber* current = nullptr;               // null: no fiber runs
+Fiber* current = nullptr;  // null: no fiber runs
 bool flat_running = false;
 const std::function<void()>* body = nullptr;
-void* scheduler = nullptr;              // its stack pointer, while a fiber runs
+void* scheduler = nullptr;  // its stack pointer, while a fiber runs
 #if defined(__SANITIZE_ADDRESS__)
 void* scheduler_fake = nullptr;
 const void* scheduler_stack = nullptr;
@@ -122,7 +123,8 @@ void live() {  // a fiber's life: one thread after the other
 
 void be_born(Fiber& f) {
   if (!f.stack) {
-    void* p = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) misuse_of("no memory for a fiber's stack");
     mprotect(p, 4096, PROT_NONE);
     f.stack = static_cast<char*>(p);
@@ -130,11 +132,13 @@ void be_born(Fiber& f) {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(f.stack + 4096, stack_bytes - 4096);
 #endif
-  std::size_t colour = std::size_t(&f - fibers.data()) * 192 % 3840;  // the tops of all stacks would else share a few lines of the cache
-  void** top = reinterpret_cast<void**>(f.stack + stack_bytes - colour) - 3;  // not a multiple of 16: as after a call
-  top[0] = nullptr;                                  // where live() would return to
+  std::size_t colour = std::size_t(&f - fibers.data()) * 192 %
+                       3840;  // the tops of all stacks would else share a few lines of the cache
+  void** top = reinterpret_cast<void**>(f.stack + stack_bytes - colour) -
+               3;    // not a multiple of 16: as after a call
+  top[0] = nullptr;  // where live() would return to
   top[-1] = reinterpret_cast<void*>(&live);
-  f.stack_pointer = top - 7;                         // six registers below it
+  f.stack_pointer = top - 7;  // six registers below it
   for (int i = 2; i <= 7; i++) top[-i] = nullptr;
   f.state = State::done;
   f.thrown = nullptr;
@@ -199,9 +203,12 @@ void run_warp(Fiber* warp, int lanes, bool descending) {
     for (int i = 0; i < lanes; i++)
       if (warp[i].state == State::meeting && warp[i].kind != Meeting::barrier) meeting = &warp[i];
     if (!meeting) return;
-    if (lanes < 32) misuse_of(whereabouts(*meeting), ", in a warp of ", lanes, " threads: a mask of 32 names threads that do not exist");
+    if (lanes < 32)
+      misuse_of(whereabouts(*meeting), ", in a warp of ", lanes,
+                " threads: a mask of 32 names threads that do not exist");
     for (int i = 0; i < lanes; i++)
-      if (warp[i].state != State::meeting || warp[i].kind != meeting->kind || warp[i].line != meeting->line)
+      if (warp[i].state != State::meeting || warp[i].kind != meeting->kind ||
+          warp[i].line != meeting->line)
         misuse_of("a warp comes apart: ", whereabouts(*meeting), ", ", whereabouts(warp[i]));
     if (meeting->kind != Meeting::warp_barrier) exchange(warp);
     for (int i = 0; i < lanes; i++) warp[i].state = State::ready;
@@ -234,7 +241,8 @@ void for_each_block(bool descending, const Run& run) {
   std::uint64_t count = std::uint64_t(gridDim.x) * gridDim.y * gridDim.z;
   for (std::uint64_t i = 0; i < count; i++) {
     std::uint64_t b = descending ? count - 1 - i : i;
-    blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
+    blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y),
+                unsigned(b / gridDim.x / gridDim.y)};
     run();
   }
 }
@@ -244,7 +252,8 @@ void run_on_fibers(const std::function<void()>& thread, bool descending) {
   fibers.reserve(1024);  // they know where they lie
   while (fibers.size() < threads) be_born(fibers.emplace_back());
   for (std::size_t t = 0; t < threads; t++)
-    fibers[t].index = {unsigned(t % blockDim.x), unsigned(t / blockDim.x % blockDim.y), unsigned(t / blockDim.x / blockDim.y)};
+    fibers[t].index = {unsigned(t % blockDim.x), unsigned(t / blockDim.x % blockDim.y),
+                       unsigned(t / blockDim.x / blockDim.y)};
   body = &thread;
   try {
     for_each_block(descending, [&] { run_block(int(threads), descending); });
@@ -274,7 +283,8 @@ bool is_mapped(std::uint64_t address) {
   return mincore(reinterpret_cast<void*>(address & ~std::uint64_t(4095)), 1, &there) == 0;
 }
 
-// Whatever in a kernel's arguments looks like an address: eight bytes that point into the device's memory, or to where the host has some.
+// Whatever in a kernel's arguments looks like an address: eight bytes that point into the device's
+// memory, or to where the host has some.
 std::vector<cuda_double::Use> pointers_in(const std::vector<Argument>& arguments) {
   std::vector<cuda_double::Use> uses;
   for (const Argument& a : arguments)
@@ -291,12 +301,16 @@ std::vector<cuda_double::Use> pointers_in(const std::vector<Argument>& arguments
 }  // namespace
 
 void meet(Meeting kind, int line) {
-  if (!current) misuse_of(name_of(kind), " of line ", line, flat_running ? " in a kernel that launch_flat launched" : " outside a kernel");
+  if (!current)
+    misuse_of(name_of(kind), " of line ", line,
+              flat_running ? " in a kernel that launch_flat launched" : " outside a kernel");
   current->kind = kind, current->line = line, current->state = State::meeting;
   suspend();
 }
-std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, int width, int line) {
-  if (mask != 0xffffffffu) misuse_of(name_of(kind), " of line ", line, ": only the mask of a whole warp is emulated");
+std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, int width,
+                      int line) {
+  if (mask != 0xffffffffu)
+    misuse_of(name_of(kind), " of line ", line, ": only the mask of a whole warp is emulated");
   if (width < 1 || width > 32 || (width & (width - 1)) || by < 0 || by > 31)
     misuse_of(name_of(kind), " of line ", line, ": by ", by, ", width ", width);
   if (current) current->value = value, current->by = by, current->width = width;
@@ -304,24 +318,28 @@ std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, 
   return current->value;
 }
 
-void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bool flat, const std::vector<Argument>& arguments,
-             std::function<void()> thread) {
+void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bool flat,
+             const std::vector<Argument>& arguments, std::function<void()> thread) {
   const std::string& kernel = name_of_kernel(address);
   cuda_double::Call call("launch");
   Device& d = Device::get();
   d.doing = "launch of " + kernel;
   d.count("launch " + kernel);
-  if (call.status == cudaSuccess && d.situation.problem == "no_image") call.status = cudaErrorNoKernelImageForDevice;
+  if (call.status == cudaSuccess && d.situation.problem == "no_image")
+    call.status = cudaErrorNoKernelImageForDevice;
   if (call.status != cudaSuccess) return void(d.last_error = call.status);
   std::uint64_t threads = std::uint64_t(block.x) * block.y * block.z;
-  if (threads == 0 || threads > 1024 || block.z > 64) misuse_of("blocks of ", block.x, "x", block.y, "x", block.z, " threads");
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+  if (threads == 0 || threads > 1024 || block.z > 64)
+    misuse_of("blocks of ", block.x, "x", block.y, "x", block.z, " threads");
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
+      grid.z > 65535)
     misuse_of("a grid of ", grid.x, "x", grid.y, "x", grid.z, " blocks");
   std::vector<cuda_double::Use> uses = pointers_in(arguments);
   for (const cuda_double::Use& u : uses) d.check(u);
   d.check_stream(stream);
   if (stream->device != Device::current())
-    misuse_of("a stream of device ", stream->device, " while device ", Device::current(), " is the current one");
+    misuse_of("a stream of device ", stream->device, " while device ", Device::current(),
+              " is the current one");
   d.enqueue(stream, {kernel, std::move(uses), [grid, block, flat, thread = std::move(thread)] {
                        gridDim = grid, blockDim = block;
                        bool descending = Device::get().situation.descending;

@@ -1,4 +1,5 @@
-// What the doubles of cuBLAS and cuDNN share: handles, and numbers read from the device's memory as a library would.
+// What the doubles of cuBLAS and cuDNN share: handles, and numbers read from the device's memory as
+// a library would.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -44,7 +45,8 @@ inline float as_tf32(float x) {  // ten bits behind the point, to nearest
 inline float read(const float* p, bool tf32, const char* what, std::size_t element) {
   std::uint32_t bits;
   std::memcpy(&bits, p, 4);
-  if (bits == 0xffffffffu) misuse_of(what, " holds at element ", element, " what nobody ever wrote");
+  if (bits == 0xffffffffu)
+    misuse_of(what, " holds at element ", element, " what nobody ever wrote");
   return tf32 ? as_tf32(*p) : *p;
 }
 

@@ -22,7 +22,8 @@ __global__ void reverse(float* x) {
   __syncthreads();
   x[threadIdx.x] = tile[n - 1 - threadIdx.x];
 }
-__global__ void shift(float* x) {  // a barrier is missing, which goes well where threads run in ascending order
+__global__ void shift(
+    float* x) {  // a barrier is missing, which goes well where threads run in ascending order
   __shared__ float tile[n];
   tile[threadIdx.x] = x[threadIdx.x];
   x[threadIdx.x] = tile[threadIdx.x ? threadIdx.x - 1 : 0];
@@ -39,10 +40,8 @@ __global__ void half_at_barrier(float* x) {
   x[threadIdx.x] = 0;
 }
 __global__ void two_barriers(float* x) {
-  if (threadIdx.x < n / 2)
-    __syncthreads();
-  else
-    __syncthreads();
+  if (threadIdx.x < n / 2) __syncthreads();
+  else __syncthreads();
   x[threadIdx.x] = 0;
 }
 __global__ void sum_of_warp(float* x) {
@@ -59,7 +58,9 @@ struct Pack {
   int count;
   const float* x;
 };
-__global__ void sum_of_pack(Pack pack, float* y) { y[threadIdx.x] = pack.x[threadIdx.x] + float(pack.count); }
+__global__ void sum_of_pack(Pack pack, float* y) {
+  y[threadIdx.x] = pack.x[threadIdx.x] + float(pack.count);
+}
 
 // ---- Right
 
@@ -73,7 +74,8 @@ void right(Bench& b) {
   launch(sum_of_warp, 1, n, b.stream, b.x);
   b.down(b.x, b.stream);
   b.finish();
-  for (int i = 0; i < n; i++) expect(b.host[i] == (i < 32 ? 2 * 2 * (63 + 32) * 16 : 2 * 2 * (31 + 0) * 16), "sum_of_warp");
+  for (int i = 0; i < n; i++)
+    expect(b.host[i] == (i < 32 ? 2 * 2 * (63 + 32) * 16 : 2 * 2 * (31 + 0) * 16), "sum_of_warp");
   b.end();
   expect(*fission_double_leaks() == 0, "a leak");
 }
@@ -84,7 +86,8 @@ void right_across_streams(Bench& b) {
   launch_flat(scale, 1, n, b.stream, b.x, 3, n);
   b.down(b.x, b.stream);
   b.finish();
-  for (int i = 0; i < n; i++) expect(b.host[i] == float(3 * i), "a copy on another stream, waited for");
+  for (int i = 0; i < n; i++)
+    expect(b.host[i] == float(3 * i), "a copy on another stream, waited for");
 }
 template <int device>
 void right_backend(Bench& b) {
@@ -99,7 +102,8 @@ void right_backend(Bench& b) {
     auto* y = static_cast<float*>(backend.allocate(4 * rows * out));
     backend.fill({x, DType::f32, {rows, 1, 1, in}}, 2);
     backend.fill({w, DType::f32, {out, 1, 1, in}}, 0.5);
-    backend.conv2d({x, DType::f32, {rows, 1, 1, in}}, {w, DType::f32, {out, 1, 1, in}}, {1, 1, 0}, {y, DType::f32, {rows, 1, 1, out}});
+    backend.conv2d({x, DType::f32, {rows, 1, 1, in}}, {w, DType::f32, {out, 1, 1, in}}, {1, 1, 0},
+                   {y, DType::f32, {rows, 1, 1, out}});
     backend.copy(b.host, y, 4 * rows * out, Backend::Direction::device_to_host, Queue::compute);
     for (Index i = 0; i < rows * out; i++) expect(b.host[i] == 3, "conv2d");
     for (float* p : {x, w, y}) backend.free(p);
@@ -122,13 +126,27 @@ void right_replayed(Bench& b) {
 // ---- Memory and copies
 
 void host_pointer_to_kernel(Bench& b) { launch_flat(scale, 1, n, b.stream, b.host, 2, n); }
-void host_pointer_inside_argument(Bench& b) { launch_flat(sum_of_pack, 1, n, b.stream, Pack{1, b.host}, b.x); }
-void host_pointer_to_copy(Bench& b) { cudaMemcpyAsync(b.x, b.host, n_bytes, cudaMemcpyDeviceToDevice, b.stream); }
-void wrong_direction(Bench& b) { cudaMemcpyAsync(b.host, b.x, n_bytes, cudaMemcpyHostToDevice, b.stream); }
-void too_long(Bench& b) { cudaMemcpyAsync(b.x, b.host, n_bytes + 4, cudaMemcpyHostToDevice, b.stream); }
-void too_long_on_host(Bench& b) { cudaMemcpyAsync(b.pinned + 1, b.x, n_bytes, cudaMemcpyDeviceToHost, b.stream); }
-void null_pointer(Bench& b) { cudaMemcpyAsync(nullptr, b.host, n_bytes, cudaMemcpyHostToDevice, b.stream); }
-void overlapping(Bench& b) { cudaMemcpyAsync(b.x + 1, b.x, n_bytes / 2, cudaMemcpyDeviceToDevice, b.stream); }
+void host_pointer_inside_argument(Bench& b) {
+  launch_flat(sum_of_pack, 1, n, b.stream, Pack{1, b.host}, b.x);
+}
+void host_pointer_to_copy(Bench& b) {
+  cudaMemcpyAsync(b.x, b.host, n_bytes, cudaMemcpyDeviceToDevice, b.stream);
+}
+void wrong_direction(Bench& b) {
+  cudaMemcpyAsync(b.host, b.x, n_bytes, cudaMemcpyHostToDevice, b.stream);
+}
+void too_long(Bench& b) {
+  cudaMemcpyAsync(b.x, b.host, n_bytes + 4, cudaMemcpyHostToDevice, b.stream);
+}
+void too_long_on_host(Bench& b) {
+  cudaMemcpyAsync(b.pinned + 1, b.x, n_bytes, cudaMemcpyDeviceToHost, b.stream);
+}
+void null_pointer(Bench& b) {
+  cudaMemcpyAsync(nullptr, b.host, n_bytes, cudaMemcpyHostToDevice, b.stream);
+}
+void overlapping(Bench& b) {
+  cudaMemcpyAsync(b.x + 1, b.x, n_bytes / 2, cudaMemcpyDeviceToDevice, b.stream);
+}
 void use_after_free(Bench& b) {
   cudaFree(b.x);
   b.up(b.x, b.stream);
@@ -165,7 +183,8 @@ void other_device_current(Bench& b) {
   launch_flat(scale, 1, n, b.stream, b.x, 2, n);
 }
 void leak(Bench& b) {
-  cudaFree(b.y), cudaFreeHost(b.pinned), cudaStreamDestroy(b.stream), cudaStreamDestroy(b.other), cudaEventDestroy(b.event);
+  cudaFree(b.y), cudaFreeHost(b.pinned), cudaStreamDestroy(b.stream), cudaStreamDestroy(b.other),
+      cudaEventDestroy(b.event);
   expect(*fission_double_leaks() == 0, fission_double_leaks());
 }
 void host_reads_device(Bench& b) { b.host[0] = *static_cast<volatile float*>(b.x); }
@@ -263,45 +282,78 @@ const std::vector<mistakes::Mistake> list = {
     {"right: a replay", "", on_bench<right_replayed>},
     {"right: a backend comes and goes, and leaves nothing", "", on_bench<right_backend<0>>},
     {"right: so does one on the second device", "", on_bench<right_backend<1>>},
-    {"memory: a host pointer as a kernel's argument", "launch of scale: an argument is a host pointer", on_bench<host_pointer_to_kernel>},
-    {"memory: a host pointer inside a kernel's argument", "sum_of_pack: an argument is a host pointer", on_bench<host_pointer_inside_argument>},
-    {"memory: a host pointer as the source on the device", "cudaMemcpyAsync: from is a host pointer", on_bench<host_pointer_to_copy>},
-    {"memory: a copy in the wrong direction", "cudaMemcpyAsync: to is a host pointer", on_bench<wrong_direction>},
-    {"memory: a copy that is too long", "cudaMemcpyAsync: to: 260 bytes from byte 0 of an allocation of 256", on_bench<too_long>},
-    {"memory: a copy that is too long for page-locked memory", "from byte 4 of a page-locked allocation of 256", on_bench<too_long_on_host>},
+    {"memory: a host pointer as a kernel's argument",
+     "launch of scale: an argument is a host pointer", on_bench<host_pointer_to_kernel>},
+    {"memory: a host pointer inside a kernel's argument",
+     "sum_of_pack: an argument is a host pointer", on_bench<host_pointer_inside_argument>},
+    {"memory: a host pointer as the source on the device",
+     "cudaMemcpyAsync: from is a host pointer", on_bench<host_pointer_to_copy>},
+    {"memory: a copy in the wrong direction", "cudaMemcpyAsync: to is a host pointer",
+     on_bench<wrong_direction>},
+    {"memory: a copy that is too long",
+     "cudaMemcpyAsync: to: 260 bytes from byte 0 of an allocation of 256", on_bench<too_long>},
+    {"memory: a copy that is too long for page-locked memory",
+     "from byte 4 of a page-locked allocation of 256", on_bench<too_long_on_host>},
     {"memory: a null pointer", "cudaMemcpyAsync: to is null", on_bench<null_pointer>},
     {"memory: a copy onto itself", "to and from overlap", on_bench<overlapping>},
     {"memory: a copy to what was freed", "cudaMemcpyAsync: to was freed", on_bench<use_after_free>},
-    {"memory: a kernel over what was freed", "launch of scale: an argument was freed", on_bench<kernel_after_free>},
+    {"memory: a kernel over what was freed", "launch of scale: an argument was freed",
+     on_bench<kernel_after_free>},
     {"memory: a double free", "cudaFree: memory that was freed before", on_bench<double_free>},
-    {"memory: a free of the middle", "cudaFree: a pointer 64 bytes into an allocation of 256", on_bench<free_inside>},
-    {"memory: a free of host memory", "cudaFree: memory that was never allocated", on_bench<free_of_host>},
-    {"memory: a free of page-locked memory as the device's", "cudaFree: page-locked host memory", on_bench<free_of_pinned>},
-    {"memory: a free of what queued work uses", "cudaFree: memory that queued work still uses: scale", on_bench<free_in_use>},
-    {"memory: a free of page-locked memory that queued work uses", "cudaFreeHost: memory that queued work still uses", on_bench<pinned_free_in_use>},
-    {"memory: another device's", "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0", on_bench<other_device>},
-    {"order: a launch while another device is the current one", "scale: a stream of device 0 while device 1", on_bench<other_device_current>},
+    {"memory: a free of the middle", "cudaFree: a pointer 64 bytes into an allocation of 256",
+     on_bench<free_inside>},
+    {"memory: a free of host memory", "cudaFree: memory that was never allocated",
+     on_bench<free_of_host>},
+    {"memory: a free of page-locked memory as the device's", "cudaFree: page-locked host memory",
+     on_bench<free_of_pinned>},
+    {"memory: a free of what queued work uses",
+     "cudaFree: memory that queued work still uses: scale", on_bench<free_in_use>},
+    {"memory: a free of page-locked memory that queued work uses",
+     "cudaFreeHost: memory that queued work still uses", on_bench<pinned_free_in_use>},
+    {"memory: another device's",
+     "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0",
+     on_bench<other_device>},
+    {"order: a launch while another device is the current one",
+     "scale: a stream of device 0 while device 1", on_bench<other_device_current>},
     {"memory: a leak", "256 bytes of device memory", on_bench<leak>},
-    {"memory: the host reads the device's", "the host: touched device memory", on_bench<host_reads_device>},
-    {"memory: a kernel writes behind an allocation", "byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},
-    {"memory: a kernel writes far behind an allocation", "scale_too_far: touched device memory", on_bench<far_past_the_end>},
+    {"memory: the host reads the device's", "the host: touched device memory",
+     on_bench<host_reads_device>},
+    {"memory: a kernel writes behind an allocation",
+     "byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},
+    {"memory: a kernel writes far behind an allocation", "scale_too_far: touched device memory",
+     on_bench<far_past_the_end>},
     {"order: a result that nobody waited for", "a stale read", on_bench<no_synchronisation>},
-    {"order: a source that is changed before the copy", "a source that was changed", on_bench<source_changed_too_early>},
-    {"order: a copy on another stream that nobody waited for", "that nobody waited for", on_bench<no_event>},
-    {"order: memory overwritten by another stream", "memory that was overwritten", on_bench<overwritten>},
-    {"order: a wait for an event that was never recorded", "cudaStreamWaitEvent: an event that was never recorded", on_bench<event_never_recorded>},
-    {"order: an event that was destroyed", "cudaEventRecord: an event that was destroyed", on_bench<event_destroyed>},
+    {"order: a source that is changed before the copy", "a source that was changed",
+     on_bench<source_changed_too_early>},
+    {"order: a copy on another stream that nobody waited for", "that nobody waited for",
+     on_bench<no_event>},
+    {"order: memory overwritten by another stream", "memory that was overwritten",
+     on_bench<overwritten>},
+    {"order: a wait for an event that was never recorded",
+     "cudaStreamWaitEvent: an event that was never recorded", on_bench<event_never_recorded>},
+    {"order: an event that was destroyed", "cudaEventRecord: an event that was destroyed",
+     on_bench<event_destroyed>},
     {"order: work on the null stream", "launch of scale: the null stream", on_bench<null_stream>},
-    {"order: work on a stream that was destroyed", "cudaMemcpyAsync: a stream that was destroyed", on_bench<stream_destroyed>},
-    {"order: a stream destroyed with work in it", "cudaStreamDestroy: a stream with work in its queue", on_bench<stream_destroyed_in_use>},
-    {"kernels: a barrier that half the block reaches", "half_at_barrier: a divergent barrier", on_bench<divergent_barrier>},
-    {"kernels: two barriers at once", "two_barriers: a divergent barrier", on_bench<barriers_of_two_lines>},
-    {"kernels: a shuffle that half the warp reaches", "half_a_warp: a warp comes apart", on_bench<warp_comes_apart>},
-    {"kernels: a shuffle in a warp that is not whole", "sum_of_warp: thread (", on_bench<warp_not_whole>},
-    {"kernels: a barrier in a flat launch", "in a kernel that launch_flat launched", on_bench<barrier_in_flat>},
-    {"kernels: a missing barrier, threads in the order that forgives it", "", on_bench<missing_barrier<false>>},
-    {"kernels: a missing barrier, threads in the other order", "a missing barrier", on_bench<missing_barrier<true>>},
-    {"kernels: shared memory that nobody set", "shared memory that nobody set", on_bench<unset_shared>},
+    {"order: work on a stream that was destroyed", "cudaMemcpyAsync: a stream that was destroyed",
+     on_bench<stream_destroyed>},
+    {"order: a stream destroyed with work in it",
+     "cudaStreamDestroy: a stream with work in its queue", on_bench<stream_destroyed_in_use>},
+    {"kernels: a barrier that half the block reaches", "half_at_barrier: a divergent barrier",
+     on_bench<divergent_barrier>},
+    {"kernels: two barriers at once", "two_barriers: a divergent barrier",
+     on_bench<barriers_of_two_lines>},
+    {"kernels: a shuffle that half the warp reaches", "half_a_warp: a warp comes apart",
+     on_bench<warp_comes_apart>},
+    {"kernels: a shuffle in a warp that is not whole", "sum_of_warp: thread (",
+     on_bench<warp_not_whole>},
+    {"kernels: a barrier in a flat launch", "in a kernel that launch_flat launched",
+     on_bench<barrier_in_flat>},
+    {"kernels: a missing barrier, threads in the order that forgives it", "",
+     on_bench<missing_barrier<false>>},
+    {"kernels: a missing barrier, threads in the other order", "a missing barrier",
+     on_bench<missing_barrier<true>>},
+    {"kernels: shared memory that nobody set", "shared memory that nobody set",
+     on_bench<unset_shared>},
     {"kernels: a block that is too large", "blocks of 1025x1x1 threads", on_bench<block_too_large>},
     {"kernels: an empty grid", "a grid of 0x1x1 blocks", on_bench<empty_grid>}};
 

@@ -1,5 +1,5 @@
-// Mistakes, planted: each is made inside the module, against a double that was just reset, and must be caught by it. And work that is right,
-// so that what the double refuses is the mistake alone.
+// Mistakes, planted: each is made inside the module, against a double that was just reset, and must
+// be caught by it. And work that is right, so that what the double refuses is the mistake alone.
 #pragma once
 
 namespace fission::mistakes {

@@ -34,7 +34,8 @@ void right_product(Bench& b) {  // x (4,8) column-major: element (i, l) is i + 4
       for (int l = 0; l < 8; l++) sum += float((i + 4 * l) * (j + 4 * l));
       expect(b.host[i + 4 * j] == sum, "cublasSgemm");
     }
-  cublasSgemm(p.handle, CUBLAS_OP_T, CUBLAS_OP_N, 8, 8, 4, &one, b.x, 4, b.x, 4, &zero, b.y, 8);  // xᵀ x
+  cublasSgemm(p.handle, CUBLAS_OP_T, CUBLAS_OP_N, 8, 8, 4, &one, b.x, 4, b.x, 4, &zero, b.y,
+              8);  // xᵀ x
   b.down(b.y, b.stream);
   b.finish();
   for (int i = 0; i < 8; i++)
@@ -78,17 +79,21 @@ struct Convolved {
   Convolved(Bench& bench, int g, int c_group, int out = 2) : b(bench), groups(g) {
     cudnnCreate(&handle);
     cudnnSetStream(handle, b.stream);
-    cudnnCreateTensorDescriptor(&xd), cudnnCreateTensorDescriptor(&yd), cudnnCreateFilterDescriptor(&wd), cudnnCreateConvolutionDescriptor(&cd);
+    cudnnCreateTensorDescriptor(&xd), cudnnCreateTensorDescriptor(&yd),
+        cudnnCreateFilterDescriptor(&wd), cudnnCreateConvolutionDescriptor(&cd);
     cudnnSetTensor4dDescriptor(xd, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 1, 2, 3, 3);
     cudnnSetTensor4dDescriptor(yd, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 1, 2, out, out);
     cudnnSetFilter4dDescriptor(wd, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, 2, c_group, 2, 2);
-    cudnnSetConvolution2dDescriptor(cd, 0, 0, 1, 1, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT);
+    cudnnSetConvolution2dDescriptor(cd, 0, 0, 1, 1, 1, 1, CUDNN_CROSS_CORRELATION,
+                                    CUDNN_DATA_FLOAT);
     cudnnSetConvolutionGroupCount(cd, groups);
     cudnnSetConvolutionMathType(cd, CUDNN_FMA_MATH);
     b.up(b.x, b.stream);
   }
-  void forward(const float* x, cudnnConvolutionFwdAlgo_t algorithm = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM) {
-    cudnnConvolutionForward(handle, &one, xd, x, wd, b.x + 20, cd, algorithm, nullptr, 0, &zero, yd, b.y);
+  void forward(const float* x,
+               cudnnConvolutionFwdAlgo_t algorithm = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM) {
+    cudnnConvolutionForward(handle, &one, xd, x, wd, b.x + 20, cd, algorithm, nullptr, 0, &zero, yd,
+                            b.y);
     b.finish();
   }
 };
@@ -105,14 +110,19 @@ void right_convolution(Bench& b) {  // x: 0 … 17; w: 20 … 35
         for (int r = 0; r < 2; r++)
           for (int s = 0; s < 2; s++)
             for (int i = 0; i < 2 / groups; i++)
-              sum += float((((p + r) * 3 + q + s) * 2 + (groups == 2 ? k : i)) * (20 + ((k * 2 + r) * 2 + s) * (2 / groups) + i));
+              sum += float((((p + r) * 3 + q + s) * 2 + (groups == 2 ? k : i)) *
+                           (20 + ((k * 2 + r) * 2 + s) * (2 / groups) + i));
         expect(b.host[(p * 2 + q) * 2 + k] == sum, "cudnnConvolutionForward");
       }
 }
 void wrong_groups(Bench& b) { Convolved(b, 2, 2).forward(b.x); }
 void wrong_output(Bench& b) { Convolved(b, 1, 2, 3).forward(b.x); }
-void small_workspace(Bench& b) { Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM); }
-void unsupported_algorithm(Bench& b) { Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD); }
+void small_workspace(Bench& b) {
+  Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM);
+}
+void unsupported_algorithm(Bench& b) {
+  Convolved(b, 1, 2).forward(b.x, CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD);
+}
 void convolution_of_garbage(Bench& b) { Convolved(b, 1, 2).forward(b.y + 16); }
 void odd_address(Bench& b) { Convolved(b, 1, 2).forward(b.x + 1); }
 void null_dnn_handle(Bench& b) { cudnnSetStream(nullptr, b.stream); }
@@ -123,22 +133,35 @@ const std::vector<mistakes::Mistake> mistakes_of_libraries = {
     {"right: products", "", on_bench<right_product>},
     {"right: a convolution", "", on_bench<right_convolution<1>>},
     {"right: a convolution in groups", "", on_bench<right_convolution<2>>},
-    {"cublas: a leading dimension smaller than the rows", "cublasSgemm: the leading dimension of A is 3", on_bench<leading_dimension>},
-    {"cublas: a leading dimension beyond the allocation", "A: 268 bytes from byte 0 of an allocation of 256", on_bench<leading_dimension_too_large>},
+    {"cublas: a leading dimension smaller than the rows",
+     "cublasSgemm: the leading dimension of A is 3", on_bench<leading_dimension>},
+    {"cublas: a leading dimension beyond the allocation",
+     "A: 268 bytes from byte 0 of an allocation of 256", on_bench<leading_dimension_too_large>},
     {"cublas: a host pointer", "cublasSgemm: A is a host pointer", on_bench<product_of_host>},
-    {"cublas: input that nobody wrote", "cublasSgemm: A holds at element 0 what nobody ever wrote", on_bench<product_of_garbage>},
-    {"cublas: a sum onto what nobody wrote", "cublasSgemm: C holds at element 0 what nobody ever wrote", on_bench<sum_with_garbage>},
+    {"cublas: input that nobody wrote", "cublasSgemm: A holds at element 0 what nobody ever wrote",
+     on_bench<product_of_garbage>},
+    {"cublas: a sum onto what nobody wrote",
+     "cublasSgemm: C holds at element 0 what nobody ever wrote", on_bench<sum_with_garbage>},
     {"cublas: a product in place", "C overlaps A or B", on_bench<product_in_place>},
     {"cublas: a null handle", "cublasSetStream: a null handle", on_bench<null_handle>},
-    {"cublas: a handle that was destroyed", "cublasSgemm: what is given as a handle is none", on_bench<handle_destroyed>},
+    {"cublas: a handle that was destroyed", "cublasSgemm: what is given as a handle is none",
+     on_bench<handle_destroyed>},
     {"cublas: no stream", "cublasSgemm: the null stream", on_bench<product_without_stream>},
     {"cudnn: a null handle", "cudnnSetStream: a null handle", on_bench<null_dnn_handle>},
-    {"cudnn: the other library's handle", "cudnnSetStream: what is given as a handle is none", on_bench<handle_of_the_other_library>},
-    {"cudnn: wrong groups", "cudnnConvolutionForward: 2 groups of 2 channels", on_bench<wrong_groups>},
-    {"cudnn: a wrong output shape", "cudnnConvolutionForward: dimension H of y is 3", on_bench<wrong_output>},
-    {"cudnn: too small a workspace", "a workspace of 0 bytes, where algorithm 1 needs", on_bench<small_workspace>},
-    {"cudnn: a pointer between two vectors", "cudnnConvolutionForward: x is not aligned to 16 bytes", on_bench<odd_address>},
-    {"cudnn: an algorithm that does not serve", "algorithm 6 does not serve", on_bench<unsupported_algorithm>},
-    {"cudnn: input that nobody wrote", "cudnnConvolutionForward: x holds at element 0 what nobody ever wrote", on_bench<convolution_of_garbage>}};
+    {"cudnn: the other library's handle", "cudnnSetStream: what is given as a handle is none",
+     on_bench<handle_of_the_other_library>},
+    {"cudnn: wrong groups", "cudnnConvolutionForward: 2 groups of 2 channels",
+     on_bench<wrong_groups>},
+    {"cudnn: a wrong output shape", "cudnnConvolutionForward: dimension H of y is 3",
+     on_bench<wrong_output>},
+    {"cudnn: too small a workspace", "a workspace of 0 bytes, where algorithm 1 needs",
+     on_bench<small_workspace>},
+    {"cudnn: a pointer between two vectors",
+     "cudnnConvolutionForward: x is not aligned to 16 bytes", on_bench<odd_address>},
+    {"cudnn: an algorithm that does not serve", "algorithm 6 does not serve",
+     on_bench<unsupported_algorithm>},
+    {"cudnn: input that nobody wrote",
+     "cudnnConvolutionForward: x holds at element 0 what nobody ever wrote",
+     on_bench<convolution_of_garbage>}};
 
 }  // namespace fission::cuda

@@ -1,4 +1,5 @@
-// What planted work is run with: two streams, an event, memory; 64 floats everywhere. Of the module's g++ build alone.
+// What planted work is run with: two streams, an event, memory; 64 floats everywhere. Of the
+// module's g++ build alone.
 #pragma once
 #include "tests/cuda/double/device.h"
 #include "tests/cuda/double/double.h"
@@ -24,12 +25,17 @@ struct Bench {
     cudaMallocHost(reinterpret_cast<void**>(&pinned), n_bytes);
     for (int i = 0; i < n; i++) host[i] = float(i), pinned[i] = float(i);
   }
-  void up(float* to, cudaStream_t s) { cudaMemcpyAsync(to, host, n_bytes, cudaMemcpyHostToDevice, s); }
-  void down(const float* from, cudaStream_t s) { cudaMemcpyAsync(host, from, n_bytes, cudaMemcpyDeviceToHost, s); }
+  void up(float* to, cudaStream_t s) {
+    cudaMemcpyAsync(to, host, n_bytes, cudaMemcpyHostToDevice, s);
+  }
+  void down(const float* from, cudaStream_t s) {
+    cudaMemcpyAsync(host, from, n_bytes, cudaMemcpyDeviceToHost, s);
+  }
   void finish() { cudaStreamSynchronize(stream); }
   void end() {
     cudaDeviceSynchronize();
-    cudaFree(x), cudaFree(y), cudaFreeHost(pinned), cudaStreamDestroy(stream), cudaStreamDestroy(other), cudaEventDestroy(event);
+    cudaFree(x), cudaFree(y), cudaFreeHost(pinned), cudaStreamDestroy(stream),
+        cudaStreamDestroy(other), cudaEventDestroy(event);
   }
 };
 

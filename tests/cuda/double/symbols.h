@@ -1,5 +1,6 @@
-// What the symbol table of the module knows: the kernels' names by their addresses, and where the arrays lie that the emulator has in place of
-// shared memory. (The dynamic table, which dladdr reads, has neither what is in an anonymous namespace nor what is a function's own.)
+// What the symbol table of the module knows: the kernels' names by their addresses, and where the
+// arrays lie that the emulator has in place of shared memory. (The dynamic table, which dladdr
+// reads, has neither what is in an anonymous namespace nor what is a function's own.)
 #pragma once
 #include <cxxabi.h>
 #include <dlfcn.h>
@@ -20,7 +21,8 @@ struct Symbols {
     std::size_t bytes;
   };
   std::map<const void*, std::string> functions;  // mangled
-  std::vector<Array> shared;                     // __shared__ of every function in fission::cuda: static there, and without initial values
+  std::vector<Array> shared;  // __shared__ of every function in fission::cuda: static there, and
+                              // without initial values
 
   explicit Symbols(const void* of_module) {
     Dl_info self;
@@ -38,9 +40,11 @@ struct Symbols {
       for (auto* symbol = first; symbol < first + sections[i].sh_size / sizeof *symbol; symbol++) {
         const std::string name = names + symbol->st_name;
         const int type = ELF64_ST_TYPE(symbol->st_info);
-        const bool is_zero = symbol->st_shndx < header->e_shnum && sections[symbol->st_shndx].sh_type == SHT_NOBITS;
+        const bool is_zero =
+            symbol->st_shndx < header->e_shnum && sections[symbol->st_shndx].sh_type == SHT_NOBITS;
         if (type == STT_FUNC) functions.emplace(base + symbol->st_value, name);
-        if (type == STT_OBJECT && is_zero && name.rfind("_ZZN7fission4cuda", 0) == 0) shared.push_back({base + symbol->st_value, symbol->st_size});
+        if (type == STT_OBJECT && is_zero && name.rfind("_ZZN7fission4cuda", 0) == 0)
+          shared.push_back({base + symbol->st_value, symbol->st_size});
       }
     }
   }
@@ -48,8 +52,10 @@ struct Symbols {
 
 // "void fission::cuda::(anonymous namespace)::scale<float>(float*)": scale<float>
 inline std::string short_name(std::string name) {
-  for (const std::string& space : {std::string("fission::cuda::"), std::string("(anonymous namespace)::")})
-    for (std::size_t at; (at = name.find(space)) != std::string::npos;) name.erase(at, space.size());
+  for (const std::string& space :
+       {std::string("fission::cuda::"), std::string("(anonymous namespace)::")})
+    for (std::size_t at; (at = name.find(space)) != std::string::npos;)
+      name.erase(at, space.size());
   int depth = 0;
   for (std::size_t i = 0; i < name.size(); i++) {
     depth += (name[i] == '<') - (name[i] == '>');

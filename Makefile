@@ -25,7 +25,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants
+LIGHT := help clean deps seams test demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants format format-check
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -300,6 +300,11 @@ audit: ## train a small network, check every equation on it, then everything aga
 	$(BUILD)/cifar $(AUDIT_FLAGS)
 	$(BUILD)/audit $(BUILD)/audited/round-0.safetensors $(FLAGS)
 	for file in tests/reference/*.safetensors; do $(BUILD)/audit --reference $$file || exit; done
+FORMATTED = $(shell find autograd data nn runners split tensor tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+format: ## format the code (clang-format 14, .clang-format)
+	@clang-format -i $(FORMATTED)
+format-check: ## is all code formatted?
+	@clang-format --dry-run --Werror $(FORMATTED)
 mutants: ## change each line that carries an equation, one at a time: do the tests notice?
 	$(READY) all $(BUILD)/tests
 	BUILD=$(BUILD) bash tests/mutants.sh

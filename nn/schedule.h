@@ -13,7 +13,7 @@
 namespace fission {
 
 struct Schedule {
-  enum Kind { step_decay, cosine } kind = step_decay;
+  enum Kind { step_decay, cosine, constant } kind = step_decay;
   double lr = 0.1, factor = 0.1;
   std::vector<double> milestones{0.5, 0.75};
   double warmup_epochs = 0;
@@ -23,6 +23,7 @@ struct Schedule {
   double at(Index epoch, Index step, Index steps) const {
     double t = double(epoch) + double(step) / double(steps);  // in epochs
     if (t < warmup_epochs) return lr * t / warmup_epochs;
+    if (kind == constant) return lr;
     if (kind == cosine)
       return 0.5 * lr * (1 + std::cos(3.14159265358979323846 * t / double(epochs)));
     double now = lr;
@@ -35,7 +36,8 @@ struct Schedule {
 inline Schedule::Kind parse_schedule(const std::string& name) {
   if (name == "step") return Schedule::step_decay;
   if (name == "cosine") return Schedule::cosine;
-  user_error("unknown schedule '", name, "'; there are: step, cosine");
+  if (name == "constant") return Schedule::constant;
+  user_error("unknown schedule '", name, "'; there are: step, cosine, constant");
 }
 
 }  // namespace fission

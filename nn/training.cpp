@@ -22,6 +22,10 @@ Score Meter::read(Comm& comm) const {
   return n > 0 ? Score{sums[0] / n, sums[1] / n, sums[2] / n, Index(n)} : Score{};
 }
 
+double training_macs(const Network& network) {
+  return 3 * network.macs() - network.layer_shapes(network.widths())[0].macs();
+}
+
 void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels,
                 const TrainingSettings& settings, double lr, Meter& meter, const Share& share) {
   const Index n = labels.dim(0), group = settings.bn_batch > 0 ? settings.bn_batch : n;

@@ -56,6 +56,10 @@ struct TrainingSettings {
                        // (LoaderOptions::group); 0: the whole batch
 };
 
+// Multiply-accumulates of a training step, for one image: forward and both gradients of every
+// layer, but for the gradient of the image itself.
+double training_macs(const Network& network);
+
 // Forward, loss, backward, update. x: normalised (N,H,W,C). Of several processes each takes its
 // share's whole batch-norm groups, and gradients and running statistics are averaged over them in
 // one reduction: the step of one process with the whole batch, to rounding.

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   GrowthOptions options;
   options.add_to(app);
   return run_program(app, argc, argv, [&] {
+    options.apply_recipe();
     options.settle();
 
     data::Dataset train =

@@ -15,6 +15,10 @@
 namespace fission {
 
 enum class Choice { energy, vanilla, vanilla_paper, random };
+enum class Anneal {
+  every,
+  last
+};  // which training ends with a lowered learning rate: each, or the last
 enum class Stage { train, rayleigh };  // train: the seed in round 0, fine-tuning after a split
 
 struct GrowSettings {
@@ -25,15 +29,20 @@ struct GrowSettings {
   Choice choice = Choice::energy;
   EnergyModel energy = parse_energy("exact");
   EnergyScale scale = EnergyScale::none;
+  bool one_budget = false;  // τ is the whole network's, not each layer group's
   Rounding rounding = Rounding::drop;
   double threshold = 0.99;  // of Rounding::paper
   Index multiple = 1;       // new widths are multiples of it
   bool carry_momentum = false;
   SurgerySettings surgery;
   TrainingSettings train, tune;
+  Index last_epochs = 160;  // of tuning after the last split
+  Anneal anneal = Anneal::every;
+  bool fill = false;  // up to the target: see select() in split/stages.h
   Solver solver = Solver::rq_sgd;
   RayleighSettings rayleigh;  // for Lanczos: its epochs are passes, its probe; the rest is RQ-SGD's
   std::uint64_t seed = 1;
+  TrainingSettings training_of(Index round) const;  // 0: the seed's
   double target_of(Index round) const {
     return target_macs.empty() ? 0
                                : target_macs[std::min<std::size_t>(target_macs.size(), round) - 1];
@@ -44,7 +53,9 @@ struct RoundRecord {
   Index round = 0, neurons_split = 0;
   std::vector<Index> widths;
   double macs = 0, parameters = 0;
-  Score split, tuned;  // on the test pictures: right after the split, after tuning
+  Score split, tuned;     // on the test pictures: right after the split, after tuning
+  bool quadratic = true;  // ε is small enough for E4: the loss change at ε/2 is a quarter of it
+  double training_macs = 0;  // spent since the seed's first step, when this round's tuning ended
   double predicted = 0,
          measured = 0;  // loss change of the split on the check pictures: E4's, and the real one
 };
@@ -58,6 +69,7 @@ struct State {
   Index round = 0;  // of the split that is being prepared or tuned; 0: the seed
   Stage stage = Stage::train;
   Index epoch = 0, step = 0;  // the next step to take
+  double training_macs = 0;   // multiply-accumulates of every step so far, RQ-SGD's included
   bool done = false;
   std::vector<RoundRecord> history;  // one a round, the current one last
   void enter(Stage next,

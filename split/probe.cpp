@@ -77,6 +77,17 @@ Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, con
 
 }  // namespace
 
+double splitting_macs(const Network& network, Matrix matrix) {
+  const std::vector<LayerShape> layers = network.layer_shapes(network.widths());
+  double total = -layers[0].macs();
+  for (std::size_t l = 0; l < layers.size(); l++) {
+    const bool splits = l < network.blocks().size() && !network.blocks()[l].depthwise;
+    const bool chain = matrix == Matrix::chain && layers[l].kind == LayerShape::depthwise;
+    total += (splits || chain ? 4 : 2) * layers[l].macs();
+  }
+  return total;
+}
+
 Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v,
                           const ProbeSettings& settings, Tensor& s_v, const Share& share) {
   const Index n = labels.dim(0);

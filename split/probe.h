@@ -17,6 +17,11 @@ struct ProbeSettings {
   double smoothing = 0;  // of the loss whose splitting matrix this is
 };
 
+// Multiply-accumulates of S·v, for one image: layers that split do four products (forward, u, both
+// gradients), others two; the chain's matrix two more of each depthwise convolution. The image
+// needs no gradient.
+double splitting_macs(const Network& network, Matrix matrix);
+
 // x (N,size,size,channels) normalised; labels (N); v (P): the directions, each in its neuron's row
 // (network.neuron_rows()). Writes S·v into s_v (P), at the same places. Returns the batch's loss
 // (1). Of several processes each takes its share of the pictures; S·v is then the mean over all, on

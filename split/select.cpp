@@ -121,13 +121,20 @@ Selection select_vanilla(const SelectionProblem& p, double grow, bool as_publish
       grow, !as_published);
 }
 
-Selection select_random(const SelectionProblem& p, double grow, std::uint64_t seed,
-                        std::uint64_t round) {
+Keys random_keys(const SelectionProblem& p, std::uint64_t seed, std::uint64_t round) {
   Random random(seed, random_purpose::selection, round);
   std::uint64_t index = 0;
-  return take(p,
-              sorted(p, false, [&](std::size_t, std::size_t) { return random.uniform(index++); }),
-              grow, true);
+  Keys keys = p.lambda;
+  for (auto& layer : keys)
+    for (double& key : layer) key = random.uniform(index++);
+  return keys;
+}
+
+Selection select_random(const SelectionProblem& p, double grow, std::uint64_t seed,
+                        std::uint64_t round) {
+  const Keys keys = random_keys(p, seed, round);
+  return take(p, sorted(p, false, [&](std::size_t l, std::size_t i) { return keys[l][i]; }), grow,
+              true);
 }
 
 Selection in_multiples(const SelectionProblem& p, const Selection& chosen, Index multiple) {
@@ -164,6 +171,32 @@ Selection in_multiples(const SelectionProblem& p, const Selection& chosen, Index
     }
     if (step.empty()) return s;
     for (const Candidate& c : step) s.take(p, c.layer, c.neuron), kept[c.layer]++;
+  }
+}
+
+Selection fill_up(const SelectionProblem& p, Selection s, Index multiple, const Keys& keys,
+                  bool any, const std::function<bool(const std::vector<Index>& grown)>& fits) {
+  while (true) {
+    std::vector<Index> grown = s.grown();
+    std::vector<Candidate> best;
+    double least = 0;
+    for (std::size_t l = 0; l < grown.size(); l++) {
+      const Index width = Index(p.lambda[l].size()),
+                  more = multiple - (width + grown[l]) % multiple;
+      std::vector<Candidate> step;
+      for (std::size_t i = 0; i < p.lambda[l].size(); i++)
+        if (!s.split[l][i] && (any || p.lambda[l][i] < 0)) step.push_back({keys[l][i], l, i});
+      if (Index(step.size()) < more || grown[l] + more > p.cap[l]) continue;
+      std::sort(step.begin(), step.end());
+      step.resize(std::size_t(more));
+      double key = 0;
+      for (const Candidate& c : step) key += c.key / double(more);
+      grown[l] += more;
+      if ((best.empty() || key < least) && fits(grown)) least = key, best = std::move(step);
+      grown[l] -= more;
+    }
+    if (best.empty()) return s;
+    for (const Candidate& c : best) s.take(p, c.layer, c.neuron);
   }
 }
 

@@ -7,6 +7,7 @@
 // (exchange argument: moving energy from a taken to an untaken neuron of worse ratio can only raise
 // the sum). The first that does not fit gets the rest as a fraction and closes its group.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,16 @@ Selection select_random(const SelectionProblem& problem, double grow, std::uint6
 // up to a next multiple, of λ̂ < 0 and within caps, the step with the most negative Σλ̂/Σe first.
 // Never over a budget that was kept. The baselines, which have no budget, are only rounded down.
 Selection in_multiples(const SelectionProblem& problem, const Selection& chosen, Index multiple);
+
+// What is left of a target goes to whole steps of `multiple` more channels on a layer, the step of
+// least mean key first, as long as one `fits` (called with the channels added to each layer). Of
+// neurons with λ̂ < 0, within caps; groups' budgets no longer count. any: of λ̂ ≥ 0 too.
+using Keys = std::vector<std::vector<double>>;  // [layer][neuron]: the least is taken first
+Selection fill_up(const SelectionProblem& problem, Selection chosen, Index multiple,
+                  const Keys& keys, bool any,
+                  const std::function<bool(const std::vector<Index>& grown)>& fits);
+Keys random_keys(const SelectionProblem& problem, std::uint64_t seed,
+                 std::uint64_t round);  // select_random's
 
 // Why select_by_energy chose nobody, of each group: no λ̂ < 0, no room, or a budget too small (then
 // in this unit)

@@ -6,19 +6,27 @@
 
 namespace fission {
 
-SelectionProblem selection_problem(const Network& network, const SplittingIndex& index,
+SelectionProblem selection_problem(const Network& network,
+                                   const std::vector<std::vector<double>>& lambda,
                                    const std::vector<double>& energy) {
   std::vector<int> group;
   std::vector<Index> most;
   for (const Axis& axis : network.axes())
     group.push_back(axis.group), most.push_back(axis.max_width);
-  return make_problem(index.lambda, energy, group, most);
+  return make_problem(lambda, energy, group, most);
 }
 
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how,
                  Index round) {
+  // What a split is worth is ½ ε_o² λ̂_o (E3); where ε_o is ε ‖w_o‖ the lengths weigh λ̂ (E3r).
+  const std::vector<double> lengths = step_lengths(network, how.surgery);
+  std::vector<std::vector<double>> worth = index.lambda;
+  std::size_t row = 0;
+  for (auto& layer : worth)
+    for (double& w : layer) w *= lengths[row] * lengths[row], row++;
   SelectionProblem problem =
-      selection_problem(network, index, scaled_energies(network, how.energy, how.scale));
+      selection_problem(network, worth, scaled_energies(network, how.energy, how.scale));
+  if (how.one_budget) problem.group.assign(problem.group.size(), 0);
   auto whole = [&](double grow) {
     if (how.choice == Choice::energy)
       return select_by_energy(problem, grow, how.rounding, how.threshold);
@@ -27,11 +35,12 @@ Selection select(const Network& network, const SplittingIndex& index, const Grow
     return select_vanilla(problem, grow, how.choice == Choice::vanilla_paper);
   };
   auto choose = [&](double grow) { return in_multiples(problem, whole(grow), how.multiple); };
-  auto macs_after = [&](const Selection& s) {
-    std::vector<Index> widths = network.widths(), grown = s.grown();
+  auto macs_with = [&](const std::vector<Index>& grown) {
+    std::vector<Index> widths = network.widths();
     for (std::size_t l = 0; l < widths.size(); l++) widths[l] += grown[l];
     return network.macs(widths);
   };
+  auto macs_after = [&](const Selection& s) { return macs_with(s.grown()); };
 
   Selection chosen = choose(how.grow);
   const double target = how.target_of(round);
@@ -65,6 +74,15 @@ Selection select(const Network& network, const SplittingIndex& index, const Grow
       chosen.why_none = text("--grow ", how.grow, " of ", all, " neurons is none");
     else if (how.choice == Choice::random) chosen.why_none = "every layer is at its widest";
     else chosen.why_none = why_nobody(problem, before, "");
+  }
+  if (how.fill && target > 0) {
+    Keys keys = worth;
+    for (std::size_t l = 0; l < keys.size() && how.choice == Choice::energy; l++)
+      for (double& key : keys[l]) key /= problem.energy[l];
+    if (how.choice == Choice::random) keys = random_keys(problem, how.seed, std::uint64_t(round));
+    const bool any = how.choice == Choice::random || how.choice == Choice::vanilla_paper;
+    chosen = fill_up(problem, std::move(chosen), how.multiple, keys, any,
+                     [&](const std::vector<Index>& grown) { return macs_with(grown) <= target; });
   }
   return chosen;
 }

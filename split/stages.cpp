@@ -52,6 +52,8 @@ void run_epoch(State& state, Workshop& work, BatchSource& source, Index group, S
   }
 }
 
+Index images_of(const Batch& batch) { return batch.whole > 0 ? batch.whole : batch.labels.numel(); }
+
 void next_epoch(State& state) {
   state.epoch++;
   state.step = 0;
@@ -64,13 +66,19 @@ const char* stage_name(const State& s) {
 
 }  // namespace
 
+TrainingSettings GrowSettings::training_of(Index round) const {
+  TrainingSettings t = round == 0 ? train : tune;
+  if (round > 0 && round == rounds) t.schedule.epochs = last_epochs;
+  if (anneal == Anneal::last && round < rounds) t.schedule.kind = Schedule::constant;
+  return t;
+}
+
 void State::enter(Stage next, const GrowSettings& how) {
   stage = next;
   epoch = step = 0;
   meter = std::make_unique<Meter>(network->backend(), network->dtype());
   descent.reset();
-  if (next == Stage::train)
-    optimizer = std::make_unique<Sgd>(*network, (round == 0 ? how.train : how.tune).sgd);
+  if (next == Stage::train) optimizer = std::make_unique<Sgd>(*network, how.training_of(round).sgd);
   if (next == Stage::rayleigh) {
     if (!how.carry_momentum) optimizer.reset();
     descent = make_solver(how.solver, *network, how.rayleigh, how.seed, std::uint64_t(round));
@@ -78,7 +86,8 @@ void State::enter(Stage next, const GrowSettings& how) {
 }
 
 void train(State& state, const GrowSettings& how, Workshop& work) {
-  const TrainingSettings& settings = state.round == 0 ? how.train : how.tune;
+  const TrainingSettings settings = how.training_of(state.round);
+  const double macs = training_macs(*state.network);
   while (state.epoch < settings.schedule.epochs) {
     BatchSource& source = work.training(state.round, Stage::train);
     const Index steps = source.steps();
@@ -86,6 +95,7 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
       double lr = settings.schedule.at(state.epoch, state.step, steps);
       train_step(*state.network, *state.optimizer, work.input()(batch), batch.labels, settings, lr,
                  *state.meter, {work.comm(), batch.whole});
+      state.training_macs += macs * double(images_of(batch));
     });
     Score seen = state.meter->read(work.comm());
     Score test = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
@@ -95,6 +105,7 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
                   {"epoch", state.epoch + 1},
                   {"of", settings.schedule.epochs},
                   {"lr", settings.schedule.at(state.epoch, 0, steps)},
+                  {"training_macs", state.training_macs},
                   {"loss", seen.loss},
                   {"train_top1", seen.top1},
                   {"test_loss", test.loss},
@@ -105,20 +116,23 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
   if (state.history.empty()) {
     const Network& n = *state.network;
     state.history.push_back(
-        {0, 0, n.widths(), n.macs(), double(n.parameter_count()), {}, {}, 0, 0});
+        {0, 0, n.widths(), n.macs(), double(n.parameter_count()), {}, {}, true, 0, 0, 0});
   }
+  state.history.back().training_macs = state.training_macs;
   state.history.back().tuned = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
 }
 
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
   BatchSource& source = work.training(state.round, Stage::rayleigh);
   SplittingSolver& descent = *state.descent;
+  const double macs = splitting_macs(*state.network, how.rayleigh.probe.matrix);
   while (state.epoch < how.rayleigh.epochs) {
     if (state.step == 0) descent.begin_epoch();
     run_epoch(state, work, source, 1, [&](const Batch& batch) {
       Tensor loss =
           descent.step(work.input()(batch), batch.labels, state.epoch, {work.comm(), batch.whole});
       state.meter->add_loss(loss, batch.labels.numel());
+      state.training_macs += macs * double(images_of(batch));
     });
     descent.end_epoch(state.epoch);
     SplittingIndex now = descent.result();
@@ -128,7 +142,8 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
     Json line{{"round", state.round},
               {"stage", stage_name(state)},
               {"epoch", state.epoch + 1},
-              {"of", how.rayleigh.epochs}};
+              {"of", how.rayleigh.epochs},
+              {"training_macs", state.training_macs}};
     if (how.solver == Solver::rq_sgd) line["lr"] = how.rayleigh.lr_at(state.epoch);
     line["loss"] = state.meter->read(work.comm()).loss, line["least_lambda"] = least,
     line["sum_of_negative_lambdas"] = sum;
@@ -168,8 +183,8 @@ Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& pro
 }
 
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v,
-                      const ProbeSettings& probe, BatchSource& source, const PictureInput& input,
-                      Comm& comm) {
+                      const std::vector<double>& lengths, const ProbeSettings& probe,
+                      BatchSource& source, const PictureInput& input, Comm& comm) {
   const Tensor& rows = network.neuron_rows();
   Tensor unit = v.clone();
   ops::normalise_rows(unit, rows);
@@ -180,7 +195,7 @@ double quadratic_form(Network& network, const Selection& chosen, const Tensor& v
   std::size_t row = 0;
   const std::vector<double> forms = quotient.to_host();
   for (const auto& layer : chosen.split)
-    for (char split : layer) total += split ? forms[row] : 0, row++;
+    for (char split : layer) total += split ? lengths[row] * lengths[row] * forms[row] : 0, row++;
   return total;
 }
 
@@ -208,22 +223,32 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
   ProbeSettings truth = how.rayleigh.probe;
   truth.matrix = Matrix::chain, truth.curvature.linear = 0, truth.smoothing = how.tune.smoothing;
   double half_square = 0.5 * how.surgery.epsilon * how.surgery.epsilon;
+  const std::vector<double> lengths = step_lengths(before, how.surgery);
   RoundRecord r;
   r.round = state.round;
-  // E4: L_new − L = (ε²/2) Σ v̂ᵀS v̂ + O(ε⁴)
-  r.predicted = half_square * quadratic_form(before, chosen, index.v, truth, work.check(),
+  // E4: L_new − L = ½ Σ ε_o² v̂ᵀS v̂ + O(ε⁴)
+  r.predicted = half_square * quadratic_form(before, chosen, index.v, lengths, truth, work.check(),
                                              work.input(), work.comm());
   double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing, work.comm()).loss;
   r.measured =
       evaluate(after, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
+  SurgerySettings half = how.surgery;
+  half.epsilon /= 2;
+  auto nearer = split_network(before, chosen.split, index.v, half);
+  const double quarter =
+      evaluate(*nearer, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
+  // Within a quarter of theory's 4, or within what rounding in float32 makes of losses of size 1.
+  r.quadratic = std::abs(r.measured - 4 * quarter) <= 0.25 * std::abs(r.measured) + 1e-5;
   r.split = evaluate(after, work.test(), work.input(), 0, work.comm());
   check_finite(r.split.loss + r.measured, state);
   r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()),
   r.neurons_split = chosen.count();
   double by_lambda = 0;
+  std::size_t row = 0;
   for (std::size_t l = 0; l < chosen.split.size(); l++)
-    for (std::size_t i = 0; i < chosen.split[l].size(); i++)
-      if (chosen.split[l][i]) by_lambda += half_square * index.lambda[l][i];
+    for (std::size_t i = 0; i < chosen.split[l].size(); i++, row++)
+      if (chosen.split[l][i])
+        by_lambda += half_square * lengths[row] * lengths[row] * index.lambda[l][i];
   work.log(Json{{"round", r.round},
                 {"stage", "split"},
                 {"neurons", r.neurons_split},
@@ -240,7 +265,9 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
                 {"loss", old_loss},
                 {"predicted_loss_change", r.predicted},
                 {"measured_loss_change", r.measured},
+                {"quadratic", r.quadratic},
                 {"loss_change_by_lambda", by_lambda},
+                {"training_macs", state.training_macs},
                 {"test_loss", r.split.loss},
                 {"test_top1", r.split.top1},
                 {"test_top5", r.split.top5}});
@@ -251,7 +278,8 @@ void replace_network(State& state, std::unique_ptr<Network> grown, const Selecti
                      const GrowSettings& how) {
   Tensor momentum;
   if (how.carry_momentum)
-    momentum = split_buffer(*state.network, *grown, chosen.split, state.optimizer->buffer());
+    momentum = split_buffer(*state.network, *grown, chosen.split, state.optimizer->buffer(),
+                            how.surgery.share);
   state.optimizer.reset(), state.descent.reset();  // they refer to the old network
   state.network = std::move(grown);
   state.enter(Stage::train, how);

@@ -10,10 +10,11 @@ void train(State& state, const GrowSettings& how,
 SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work);
 // E12 of a network's axes, with their groups and greatest widths; energy: of one more channel on
 // each
-SelectionProblem selection_problem(const Network& network, const SplittingIndex& index,
+SelectionProblem selection_problem(const Network& network,
+                                   const std::vector<std::vector<double>>& lambda,
                                    const std::vector<double>& energy);
-// E12 with the settings' energies, or a baseline; in multiples; under the round's target
-// (select_stage.cpp). Nobody: says why.
+// E12 with the settings' energies, or a baseline; in multiples; under the round's target, and with
+// `fill` up to it (select_stage.cpp). Nobody: says why.
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& how,
                  Index round);
 // Loss on the check pictures before and after; E4's prediction (ε²/2) Σ v̂ᵀS v̂ by the chain's
@@ -26,13 +27,13 @@ void finish(State& state, Workshop& work);
 void nothing_to_split(State& state, const Selection& nobody, Workshop& work);
 
 // Over one epoch of the source, all processes' shares of it: (P) the mean of S·v; Σ over the chosen
-// neurons of v̂ᵀS v̂ (unit v̂); and of a solver that states none the residuals ‖S v̂ − λ̂ v̂‖, of
-// the S of these pictures
+// neurons of (ε_o/ε)² v̂ᵀS v̂ (unit v̂); and of a solver that states none the residuals ‖S v̂ − λ̂ v̂‖,
+// of the S of these pictures
 Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe,
                      BatchSource& source, const PictureInput& input, Comm& comm = alone());
 double quadratic_form(Network& network, const Selection& chosen, const Tensor& v,
-                      const ProbeSettings& probe, BatchSource& source, const PictureInput& input,
-                      Comm& comm = alone());
+                      const std::vector<double>& lengths, const ProbeSettings& probe,
+                      BatchSource& source, const PictureInput& input, Comm& comm = alone());
 void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe,
                      BatchSource& source, const PictureInput& input, Comm& comm = alone());
 

@@ -1,5 +1,8 @@
 #include "split/surgery.h"
 
+#include <cmath>
+#include <numeric>
+
 namespace fission {
 namespace {
 
@@ -7,12 +10,16 @@ namespace {
 struct Map {
   std::vector<std::int32_t> from;
   std::vector<double> scale;
-  Map(Index n, const std::vector<char>* split, double unsplit, double kept, double appended) {
-    for (Index i = 0; i < n; i++)
-      from.push_back(std::int32_t(i)), scale.push_back(split && (*split)[i] ? kept : unsplit);
+  // lengths: of each channel's step, where these are steps
+  Map(Index n, const std::vector<char>* split, double unsplit, double kept, double appended,
+      const double* lengths = nullptr) {
+    auto add = [&](Index i, double s) {
+      from.push_back(std::int32_t(i)), scale.push_back(lengths ? s * lengths[i] : s);
+    };
+    for (Index i = 0; i < n; i++) add(i, split && (*split)[i] ? kept : unsplit);
     if (split)
       for (Index i = 0; i < n; i++)
-        if ((*split)[i]) from.push_back(std::int32_t(i)), scale.push_back(appended);
+        if ((*split)[i]) add(i, appended);
   }
 };
 
@@ -41,23 +48,28 @@ const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) {
   return use.use == Use::none ? nullptr : &split[use.axis];
 }
 
-// The tensor after the split, ε apart: rows copied; columns copied, or halved where they are
-// consumed.
-Tensor carried(const Stored& s, const Tensor& values, const Masks& split) {
+// The tensor after the split, but for the step: rows copied; columns copied, or shared between the
+// copies where they are consumed.
+Tensor carried(const Stored& s, const Tensor& values, const Masks& split, double share) {
   Shape shape = as_rows_and_columns(s);
-  double half = s.last.use == Use::consumed ? 0.5 : 1;
+  bool consumed = s.last.use == Use::consumed;
+  double kept = consumed ? share : 1, copied = consumed ? 1 - share : 1;
   return gather(values.reshape(shape), Map(shape[0], mask_of(s.first, split), 1, 1, 1),
-                Map(shape[2], mask_of(s.last, split), 1, half, half));
+                Map(shape[2], mask_of(s.last, split), 1, kept, copied));
 }
 
-// The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns halved like W's
-// (or not: the authors').
-Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgerySettings& settings) {
+// The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns shared like W's
+// (or copied whole: the authors'). Of unequal shares: steps of mean 0 and mean square ε² (E2w).
+Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgerySettings& settings,
+            const double* lengths) {
   Shape shape = as_rows_and_columns(s);
-  double half = settings.step == SplitStep::exact ? 0.5 : 1;
+  const double a = settings.share, ratio = std::sqrt((1 - a) / a);
+  const bool shared = settings.step == SplitStep::exact;
+  const double kept = shared ? a : 1, copied = shared ? 1 - a : 1;
   return gather(v.reshape(shape),
-                Map(shape[0], mask_of(s.first, split), 0, settings.epsilon, -settings.epsilon),
-                Map(shape[2], mask_of(s.last, split), 1, half, half));
+                Map(shape[0], mask_of(s.first, split), 0, settings.epsilon * ratio,
+                    -settings.epsilon / ratio, lengths),
+                Map(shape[2], mask_of(s.last, split), 1, kept, copied));
 }
 
 // v with the split neurons' directions of length 1. The other neurons need none.
@@ -88,6 +100,19 @@ void check_masks(const Network& network, const Masks& split) {
 
 }  // namespace
 
+std::vector<double> step_lengths(const Network& network, const SurgerySettings& settings) {
+  const std::vector<double> rows = network.neuron_rows().to_host();
+  std::vector<double> lengths(rows.size() / 2, 1.0);
+  if (!settings.relative) return lengths;
+  const std::vector<double> w = network.parameters().to_host();
+  for (std::size_t r = 0; r < lengths.size(); r++) {
+    const auto first = w.begin() + std::ptrdiff_t(rows[2 * r]),
+               last = first + std::ptrdiff_t(rows[2 * r + 1]);
+    lengths[r] = std::sqrt(std::inner_product(first, last, first, 0.0));
+  }
+  return lengths;
+}
+
 std::unique_ptr<Network> split_network(const Network& network, const Masks& split, const Tensor& v,
                                        const SurgerySettings& settings) {
   check_masks(network, split);
@@ -96,11 +121,16 @@ std::unique_ptr<Network> split_network(const Network& network, const Masks& spli
     for (char chosen : split[a]) config.widths[a] += chosen;
   auto grown = make_network(config, network.backend(), network.dtype(), 0);
   Tensor unit = unit_directions(network, split, v);
+  const std::vector<double> lengths = step_lengths(network, settings);
+  std::vector<const double*> of_axis{lengths.data()};
+  for (const Axis& axis : network.axes()) of_axis.push_back(of_axis.back() + axis.width);
   for (std::size_t i = 0; i < network.stored().size(); i++) {
     const Stored &old = network.stored()[i], &now = grown->stored()[i];
-    Tensor values = carried(old, old.value, split);
-    if (old.first.use == Use::produced)
-      ops::add_scaled(values, step(old, network.view(old, unit), split, settings), 1);
+    Tensor values = carried(old, old.value, split, settings.share);
+    if (old.first.use == Use::produced) {
+      const double* of_rows = of_axis[std::size_t(old.first.axis)];
+      ops::add_scaled(values, step(old, network.view(old, unit), split, settings, of_rows), 1);
+    }
     Tensor place = now.value;
     place.copy_from(values.reshape(now.shape));
   }
@@ -108,14 +138,14 @@ std::unique_ptr<Network> split_network(const Network& network, const Masks& spli
 }
 
 Tensor split_buffer(const Network& before, const Network& after, const Masks& split,
-                    const Tensor& flat) {
+                    const Tensor& flat, double share) {
   check_masks(before, split);
   Tensor out = after.like_parameters();
   for (std::size_t i = 0; i < before.stored().size(); i++) {
     const Stored &old = before.stored()[i], &now = after.stored()[i];
     if (!old.parameter) continue;
     Tensor place = after.view(now, out);
-    place.copy_from(carried(old, before.view(old, flat), split).reshape(now.shape));
+    place.copy_from(carried(old, before.view(old, flat), split, share).reshape(now.shape));
   }
   return out;
 }

@@ -1,7 +1,9 @@
 // The split itself: function-preserving surgery over channel axes (section 7 of arXiv 1910.03103).
 // For a split neuron o: w_o ± ε v̂_o where it is produced, copies where it is copied, halves where
-// it is consumed. New channels come after the old ones, in the order of the old indices. One rule
-// serves every stored tensor.
+// it is consumed. With shares a and 1−a in place of halves the steps are ε √((1−a)/a) and −ε
+// √(a/(1−a)): their mean stays 0 and their mean square ε², so that E2 holds to second order (E2w).
+// New channels come after the old ones, in the order of the old indices. One rule serves every
+// stored tensor.
 #pragma once
 #include "nn/network.h"
 
@@ -16,7 +18,14 @@ enum class SplitStep {
 struct SurgerySettings {
   double epsilon = 1e-2;
   SplitStep step = SplitStep::exact;
+  bool relative =
+      false;  // ε_o = ε ‖w_o‖, the same for weights that are scaled under their batch norm (E3r)
+  double share =
+      0.5;  // a: what the first copy keeps of the outgoing weight (E2w); ½: the published split
 };
+
+// ε_o / ε of every neuron, in the order of network.neuron_rows(): 1, or ‖w_o‖
+std::vector<double> step_lengths(const Network& network, const SurgerySettings& settings);
 
 // split[axis][neuron]; v (P): directions, those of split neurons normalised here. The new network
 // has the same statistics and no gradients.
@@ -24,8 +33,9 @@ std::unique_ptr<Network> split_network(const Network& network,
                                        const std::vector<std::vector<char>>& split, const Tensor& v,
                                        const SurgerySettings& settings);
 // Carries a buffer of the parameters' layout (momentum) through the same split: rows copied,
-// columns halved, no ε.
+// columns shared, no ε.
 Tensor split_buffer(const Network& before, const Network& after,
-                    const std::vector<std::vector<char>>& split, const Tensor& flat);
+                    const std::vector<std::vector<char>>& split, const Tensor& flat,
+                    double share = 0.5);
 
 }  // namespace fission

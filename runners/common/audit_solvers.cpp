@@ -130,7 +130,8 @@ void NetworkAudit::selection(const SplittingIndex& truth, const SplittingIndex& 
   const Network& n = *f32_.network;
   Numbers energy = marginal_energies(n, parse_energy("exact"));
   auto choose = [&](const SplittingIndex& index) {
-    return select_by_energy(selection_problem(n, index, energy), settings_.grow, Rounding::drop);
+    return select_by_energy(selection_problem(n, index.lambda, energy), settings_.grow,
+                            Rounding::drop);
   };
   Selection by_truth = choose(truth), by_found = choose(found);
   Index same = 0;
@@ -150,7 +151,7 @@ void NetworkAudit::real_split(const SplittingIndex& found) {
   findings_.section(text("The split that the selection makes (E12, grow ", settings_.grow,
                          ", ε = ", settings_.epsilon, "), float64"));
   SelectionProblem problem =
-      selection_problem(n, found, marginal_energies(n, parse_energy("exact")));
+      selection_problem(n, found.lambda, marginal_energies(n, parse_energy("exact")));
   Selection chosen = select_by_energy(problem, settings_.grow, Rounding::drop),
             best = select_optimal(problem, settings_.grow).chosen;
   const double scale = std::max(std::abs(best.objective), std::abs(chosen.relaxed_objective));

@@ -36,7 +36,12 @@ void GrowthOptions::add_to(CLI::App& app) {
   auto paper = [&](const char* cifar, const char* imagenet) {
     return std::string("; the paper: ") + (kind == Pictures::imagenet ? imagenet : cifar);
   };
+  app_ = &app;
   app.option_defaults()->always_capture_default();
+  option("--recipe", recipe,
+         "a set of options, which single options override: default (the paper's schedule, this "
+         "project's method), "
+         "paper (all as published), short (grows at a constant learning rate, anneals once)");
   if (kind == Pictures::small) add_small_pictures(app);
   app.add_flag("--no-augment", no_augment,
                kind == Pictures::imagenet ? "no random crop, no flip; the paper augments"
@@ -67,6 +72,10 @@ void GrowthOptions::add_to(CLI::App& app) {
          "of fine-tuning after a split; -1: as --epochs" + paper("160", "120"))
       ->check(at_least(-1))
       ->group("Training");
+  option("--last-epochs", last_epochs,
+         "of fine-tuning after the last split; -1: as --tune-epochs" + paper("160", "120"))
+      ->check(at_least(-1))
+      ->group("Training");
   option("--batch", run.batch, "pictures a step, of all processes together" + paper("128", "256"))
       ->check(at_least(1))
       ->group("Training");
@@ -79,12 +88,21 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--tune-lr", tune_lr, "of fine-tuning; -1: as --lr; the paper: 0.1")
       ->check(at_least(-1))
       ->group("Training");
-  option("--schedule", schedule,
-         "step (x 0.1 at 50 % and 75 % of the epochs) or cosine" + paper("step", "cosine"))
+  option(
+      "--schedule", schedule,
+      "step (x 0.1 at 50 % and 75 % of the epochs), cosine or constant" + paper("step", "cosine"))
       ->group("Training");
   option("--warmup", warmup,
          "epochs of linear warm-up from 0" + paper("0", "5; the authors' code by default: 0"))
       ->check(at_least(0))
+      ->group("Training");
+  option("--tune-warmup", tune_warmup, "of fine-tuning; -1: as --warmup")
+      ->check(at_least(-1))
+      ->group("Training");
+  option("--anneal", anneal,
+         "which stages lower the learning rate by --schedule: every, or the last alone, after the "
+         "last split "
+         "(the others keep --lr); the paper: every")
       ->group("Training");
   option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")
       ->check(CLI::Range(0.0, 1.0))
@@ -155,6 +173,25 @@ void GrowthOptions::add_to(CLI::App& app) {
          "the copies' distance from the neuron; the paper: 0.01 (MobileNetV2: 0.1)")
       ->check(at_least(0))
       ->group("Growth");
+  option("--budget", budget,
+         "groups (each layer group spends its own) or network (the best of all layers)" +
+             paper("groups", "groups"))
+      ->group("Growth");
+  app.add_flag("--epsilon-relative", how.surgery.relative,
+               "epsilon times the norm of the neuron's weights, and splits are valued by it (E3r); "
+               "the paper: not")
+      ->group("Growth");
+  option("--share", how.surgery.share,
+         "of a split neuron's outgoing weight that the first copy keeps, above 0 and below 1; the "
+         "steps are "
+         "unequal then too (E2w); the paper: 0.5")
+      ->check(CLI::Range(0.01, 0.99))
+      ->group("Growth");
+  app.add_flag("--fill", how.fill,
+               "with --target-macs: what the budgets leave goes to the neurons of best worth that "
+               "still fit; "
+               "the paper: not")
+      ->group("Growth");
   option("--split-step", split_step,
          "exact (a step of epsilon in function space) or paper (columns of v copied whole)")
       ->group("Growth");
@@ -176,6 +213,10 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--rq-epochs", how.rayleigh.epochs,
          "of the descent, or Lanczos's passes" + paper("10", "4 (MobileNetV1), 2 (MobileNetV2)"))
       ->check(at_least(1))
+      ->group("RQ-SGD");
+  option("--rq-images", run.rq_images,
+         "training images of an epoch of it, the first so many; 0: all; the paper: all")
+      ->check(at_least(0))
       ->group("RQ-SGD");
   option("--rq-batch", run.rq_batch, "pictures a step; the paper: 64")
       ->check(at_least(1))
@@ -250,6 +291,34 @@ T one_of(const char* option, const std::string& value,
 }
 }  // namespace
 
+namespace {
+using Preset = std::vector<std::pair<const char*, const char*>>;
+// Everything as published: each switch of README's table in the authors' way
+const Preset paper_preset{{"--anneal", "every"},  {"--curvature", "paper"},
+                          {"--energy", "paper"},  {"--split-step", "paper"},
+                          {"--round", "paper"},   {"--linear-curvature", "one"},
+                          {"--rq-loss", "ce"},    {"--solver", "rq-sgd"},
+                          {"--momentum", "zero"}, {"--budget", "groups"},
+                          {"--share", "0.5"},     {"--multiple", "1"},
+                          {"--fill", "false"},    {"--epsilon-relative", "false"}};
+const Preset short_preset{{"--anneal", "last"}, {"--schedule", "cosine"}, {"--epochs", "4"},
+                          {"--rounds", "3"},    {"--tune-epochs", "4"},   {"--last-epochs", "13"},
+                          {"--grow", "1"},      {"--epsilon", "1"},       {"--fill", "true"}};
+}  // namespace
+
+void GrowthOptions::apply_recipe() {
+  Preset preset = one_of<Preset>(
+      "--recipe", recipe, {{"default", {}}, {"paper", paper_preset}, {"short", short_preset}});
+  if (recipe == "paper")
+    preset.push_back({"--energy-scale", kind == Pictures::imagenet ? "log" : "sqrt"});
+  for (const auto& setting : preset) {
+    CLI::Option* option = app_->get_option(setting.first);
+    if (option->count() > 0) continue;
+    option->add_result(setting.second);
+    option->run_callback();
+  }
+}
+
 void GrowthOptions::settle() {
   if (bn_batch > 0 && run.batch % bn_batch != 0)
     user_error("--batch ", run.batch, ": expected a multiple of --bn-batch ", bn_batch,
@@ -265,6 +334,7 @@ void GrowthOptions::settle() {
                                {"vanilla", Choice::vanilla},
                                {"vanilla-paper", Choice::vanilla_paper},
                                {"random", Choice::random}});
+  how.one_budget = one_of<bool>("--budget", budget, {{"groups", false}, {"network", true}});
   how.surgery.step = one_of<SplitStep>("--split-step", split_step,
                                        {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
   how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
@@ -288,6 +358,10 @@ void GrowthOptions::settle() {
   t.smoothing = smoothing, t.bn_batch = bn_batch;
   how.train = how.tune = t;
   if (tune_epochs >= 0) how.tune.schedule.epochs = tune_epochs;
+  how.last_epochs = last_epochs >= 0 ? last_epochs : how.tune.schedule.epochs;
+  if (tune_warmup >= 0) how.tune.schedule.warmup_epochs = tune_warmup;
+  how.anneal =
+      one_of<Anneal>("--anneal", anneal, {{"every", Anneal::every}, {"last", Anneal::last}});
   if (tune_lr >= 0) how.tune.schedule.lr = tune_lr * scale;
   run.network.widths = parse_widths(run.network.model, widths);
   run.network.activation = parse_activation(activation);
@@ -335,7 +409,16 @@ nlohmann::ordered_json GrowthOptions::training_config() const {
 
 nlohmann::ordered_json GrowthOptions::config() const {
   nlohmann::ordered_json c = training_config();
-  c.update({{"tune-epochs", how.tune.schedule.epochs},
+  c.update({{"recipe", recipe},
+            {"tune-epochs", how.tune.schedule.epochs},
+            {"last-epochs", how.last_epochs},
+            {"tune-warmup", how.tune.schedule.warmup_epochs},
+            {"anneal", anneal},
+            {"epsilon-relative", how.surgery.relative},
+            {"share", how.surgery.share},
+            {"budget", budget},
+            {"fill", how.fill},
+            {"rq-images", run.rq_images},
             {"tune-lr", tune_lr < 0 ? lr : tune_lr},
             {"rounds", how.rounds},
             {"grow", how.grow},

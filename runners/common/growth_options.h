@@ -21,7 +21,9 @@ struct GrowthOptions {
   std::string energy = "exact", energy_scale = "none", rounding = "drop", selection = "energy",
               curvature = "chain", linear_curvature = "one", split_step = "exact";
   std::string schedule = "step", solver = "rq-sgd", rq_loss = "training", momentum = "zero";
-  Index epochs = 160, tune_epochs = -1;
+  std::string recipe = "default", anneal = "every", budget = "groups";
+  double tune_warmup = -1;
+  Index epochs = 160, tune_epochs = -1, last_epochs = -1;
   double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0,
          smoothing = 0;
   std::string decay = "all";
@@ -33,7 +35,8 @@ struct GrowthOptions {
   DeviceOptions device;
 
   void add_to(CLI::App& app);
-  void settle();                                // checks names, fills `how` and `run`; UserError
+  void apply_recipe();  // gives the options of --recipe that were not given; before settle()
+  void settle();        // checks names, fills `how` and `run`; UserError
   void fit(const data::PictureSets& pictures);  // the network's classes, size and channels;
                                                 // UserError if --start's has others
   nlohmann::ordered_json config() const;  // everything that the result depends on, by option name
@@ -41,6 +44,7 @@ struct GrowthOptions {
       const;  // the part of it that a network's training alone depends on
 
  private:
+  CLI::App* app_ = nullptr;
   void add_small_pictures(CLI::App& app);
 };
 

@@ -129,6 +129,7 @@ void ImagenetOptions::add_to(CLI::App& app) {
 }
 
 void ImagenetOptions::settle(const CLI::App& app) {
+  growth.apply_recipe();
   if (!growth.start.empty())
     for (const Recipe& r : recipes)
       if (read_config(read_safetensors(growth.start)).model == r.model) model = r.name;

@@ -42,6 +42,8 @@ std::string number(double value, int digits) {
   std::snprintf(s, sizeof s, "%.*f", digits, value);
   return s;
 }
+const char* const too_large = "ε too large";
+std::string signed_scientific(double value) { return formatted("%+.4e", value); }
 std::string percent(double share) { return formatted("%.2f %%", 100 * share); }
 std::string joined(const std::vector<Index>& widths) {
   std::string s;
@@ -72,26 +74,33 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 }
 
 std::string growth_table(const std::vector<RoundRecord>& history) {
-  std::vector<std::vector<std::string>> rows{{"round", "split", "MACs", "parameters", "test before",
-                                              "after split", "after tuning",
-                                              "loss change: predicted", "measured"}};
+  std::vector<std::vector<std::string>> rows{
+      {"round", "split", "MACs", "parameters", "training MACs", "test before", "after split",
+       "after tuning", "loss change: predicted", "measured"}};
   std::ostringstream widths;
   double before = 0;
   for (const RoundRecord& r : history) {
     bool seed = r.round == 0, tuned = r.tuned.count > 0;
-    rows.push_back(
-        {std::to_string(r.round), seed ? "seed" : std::to_string(r.neurons_split),
-         in_millions(r.macs), formatted("%.0f", r.parameters), seed ? "–" : percent(before),
-         seed ? "–" : percent(r.split.top1), tuned ? percent(r.tuned.top1) : "–",
-         seed ? "–" : formatted("%.3e", r.predicted), seed ? "–" : formatted("%.3e", r.measured)});
+    rows.push_back({std::to_string(r.round), seed ? "seed" : std::to_string(r.neurons_split),
+                    in_millions(r.macs), formatted("%.0f", r.parameters),
+                    tuned ? formatted("%.3f T", r.training_macs / 1e12) : "–",
+                    seed ? "–" : percent(before), seed ? "–" : percent(r.split.top1),
+                    tuned ? percent(r.tuned.top1) : "–",
+                    seed          ? "–"
+                    : r.quadratic ? formatted("%.3e", r.predicted)
+                                  : too_large,
+                    seed ? "–" : formatted("%.3e", r.measured)});
     before = r.tuned.top1;
     widths << "  round " << r.round << ": " << joined(r.widths) << '\n';
   }
   return table(rows) + "widths of the channel axes\n" + widths.str() +
          "split: neurons split. MACs: products of all convolutions and of the classifier, one "
          "picture. test: top-1 on the test pictures.\n"
+         "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n"
          "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
-         "same training pictures.\n";
+         "same training pictures;\n"
+         "ε too large: twice as large a step changed the loss by anything but four times as much, "
+         "so E4 does not apply.\n";
 }
 
 std::string growth_csv(const std::vector<RoundRecord>& history) {
@@ -99,11 +108,12 @@ std::string growth_csv(const std::vector<RoundRecord>& history) {
   out.precision(9);
   out << "round,neurons_split,macs,parameters,widths,test_top1_after_split,test_top1_tuned,test_"
          "top5_tuned,test_loss_tuned,predicted_loss_change,"
-         "measured_loss_change\n";
+         "measured_loss_change,training_macs\n";
   for (const RoundRecord& r : history)
     out << r.round << ',' << r.neurons_split << ',' << r.macs << ',' << r.parameters << ','
         << joined(r.widths) << ',' << r.split.top1 << ',' << r.tuned.top1 << ',' << r.tuned.top5
-        << ',' << r.tuned.loss << ',' << r.predicted << ',' << r.measured << '\n';
+        << ',' << r.tuned.loss << ',' << (r.quadratic ? compact(r.predicted) : "") << ','
+        << r.measured << ',' << r.training_macs << '\n';
   return out.str();
 }
 

@@ -78,6 +78,22 @@ Index whole(const TensorFile& file, const std::string& key) {
   return whole(file, key, file.metadata_at(key));
 }
 
+// Multiply-accumulates: whole numbers, which a double holds up to 9e15 and rounds beyond
+std::string exact(double macs) {
+  char s[40];
+  std::snprintf(s, sizeof s, "%.17g", macs);
+  return s;
+}
+double macs_spent(const TensorFile& file) {  // 0 where it is not known
+  const auto found = file.metadata.find("training_macs");
+  if (found == file.metadata.end()) return 0;
+  char* end = nullptr;
+  const double macs = std::strtod(found->second.c_str(), &end);
+  if (*end || !(macs >= 0 && macs < 1e300))
+    user_error(file.path, ": metadata 'training_macs': '", found->second, "', expected a number");
+  return macs;
+}
+
 // An epoch's sums so far, each process's own: as many processes go on with the same bits, for any
 // other number the first takes them all.
 void store_meter(TensorFile& file, Meter& meter, Comm& comm) {
@@ -126,6 +142,8 @@ Json history_to_json(const std::vector<RoundRecord>& history) {
                       {"parameters", r.parameters},
                       {"split", score_to_json(r.split)},
                       {"tuned", score_to_json(r.tuned)},
+                      {"quadratic", r.quadratic},
+                      {"training_macs", r.training_macs},
                       {"predicted", r.predicted},
                       {"measured", r.measured}});
   return rounds;
@@ -140,6 +158,7 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
       r.widths = j.at("widths").get<std::vector<Index>>();
       r.macs = j.at("macs"), r.parameters = j.at("parameters"), r.predicted = j.at("predicted"),
       r.measured = j.at("measured");
+      r.quadratic = j.at("quadratic"), r.training_macs = j.at("training_macs");
       r.split = score_from_json(j.at("split")), r.tuned = score_from_json(j.at("tuned"));
       history.push_back(r);
     }
@@ -231,6 +250,7 @@ State Run::begin() {
   }
   state.enter(Stage::train, how_);
   if (!options_.start.empty())
+    state.training_macs = macs_spent(read_safetensors(options_.start)),
     state.epoch = how_.train.schedule.epochs;  // that network's training is over
   return state;
 }
@@ -254,17 +274,27 @@ BatchSource& Run::training(Index round, Stage stage) {
     std::printf(
         "Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n",
         long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
-  return loader(pictures_.train, o);
+  return loader(stage == Stage::rayleigh ? some_of_training(rq_images()) : pictures_.train, o);
+}
+
+Index Run::rq_images() const {
+  const Index all = pictures_.train->shape()[0];
+  return options_.rq_images > 0 ? std::min(options_.rq_images, all) : all;
+}
+
+// `count` training images: the first ones, or where they lie class by class every so manyth
+data::SourcePtr Run::some_of_training(Index count) const {
+  const Index all = pictures_.train->shape()[0];
+  if (count == all) return pictures_.train;
+  return data::part_of(pictures_.train, count,
+                       pictures_.by_class ? std::max<Index>(1, all / count) : 1);
 }
 
 // Some pictures of the training set: what a split's loss change is predicted and measured on
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
-  Index stride = pictures_.by_class
-                     ? std::max<Index>(1, pictures_.train->shape()[0] / options_.check_pictures)
-                     : 1;
-  return loader(data::part_of(pictures_.train, options_.check_pictures, stride), o);
+  return loader(some_of_training(options_.check_pictures), o);
 }
 
 BatchSource& Run::test() {
@@ -284,16 +314,17 @@ BatchSource& Run::loader(data::SourcePtr pictures, const data::LoaderOptions& o)
 }
 
 double Run::pictures_left(const State& s) const {
-  double epoch = double(pictures_.train->shape()[0]),
-         tune = double(how_.tune.schedule.epochs) * epoch,
-         rq = double(how_.rayleigh.epochs) * epoch;
-  double batch = double(s.stage == Stage::train ? options_.batch : options_.rq_batch);
-  double stage = s.stage == Stage::rayleigh ? rq
-                 : s.round == 0             ? double(how_.train.schedule.epochs) * epoch
-                                            : tune;
-  double left = stage - double(s.epoch) * epoch - std::min(epoch, double(s.step) * batch);
-  return left + (s.stage == Stage::rayleigh ? tune : 0) +
-         double(how_.rounds - s.round) * (rq + tune);
+  const bool descends = s.stage == Stage::rayleigh;
+  auto training = [&](Index round) {
+    return double(how_.training_of(round).schedule.epochs * pictures_.train->shape()[0]);
+  };
+  const double rq = double(how_.rayleigh.epochs * rq_images());
+  const double epoch = double(descends ? rq_images() : pictures_.train->shape()[0]);
+  const double batch = double(descends ? options_.rq_batch : options_.batch);
+  double left = descends ? rq + training(s.round) : training(s.round);
+  left -= double(s.epoch) * epoch + std::min(epoch, double(s.step) * batch);
+  for (Index round = s.round + 1; round <= how_.rounds; round++) left += rq + training(round);
+  return left;
 }
 
 void Run::after_step(State& s) {
@@ -302,9 +333,8 @@ void Run::after_step(State& s) {
       std::min<Index>(source.size(),
                       s.step * (s.stage == Stage::train ? options_.batch : options_.rq_batch)) -
       (s.step - 1) * (s.stage == Stage::train ? options_.batch : options_.rq_batch)));
-  Index epochs = s.stage == Stage::rayleigh ? how_.rayleigh.epochs
-                 : s.round == 0             ? how_.train.schedule.epochs
-                                            : how_.tune.schedule.epochs;
+  Index epochs =
+      s.stage == Stage::rayleigh ? how_.rayleigh.epochs : how_.training_of(s.round).schedule.epochs;
   double rate = progress_.rate();
   char line[200];
   std::snprintf(
@@ -356,12 +386,13 @@ void Run::log(const Json& line) {
                 (budget > 0 ? " of " + compact(budget, 4) : "");
     }
     std::printf(
-        "split %.0f neurons for %s %s (%s), now %s MACs: loss %+.4e predicted (E4), %+.4e "
+        "split %.0f neurons for %s %s (%s), now %s MACs: loss %s predicted (E4), %+.4e "
         "measured; test %s\n",
         number("neurons"), energy.c_str(), line.at("energy_unit").get<std::string>().c_str(),
         line.at("energy_source").get<std::string>().c_str(), in_millions(number("macs")).c_str(),
-        number("predicted_loss_change"), number("measured_loss_change"),
-        percent(number("test_top1")).c_str());
+        line.at("quadratic") ? signed_scientific(number("predicted_loss_change")).c_str()
+                             : too_large,
+        number("measured_loss_change"), percent(number("test_top1")).c_str());
   } else if (line.contains("largest_residual")) {
     std::printf(
         "round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative "
@@ -418,6 +449,7 @@ void Run::save(State& s) {
   store_network(file, *s.network);
   file.metadata["seed"] = std::to_string(how_.seed),
   file.metadata["round"] = std::to_string(s.round);
+  file.metadata["training_macs"] = exact(s.training_macs);
   file.metadata["dataset"] = pictures_.name,
   file.metadata["history"] = history_to_json(s.history).dump();
   if (comm_.first()) {
@@ -444,7 +476,7 @@ void Run::write_checkpoint(const State& s) {
   m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh",
   m["done"] = s.done ? "1" : "0";
   m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step),
-  m["log_lines"] = std::to_string(log_lines_);
+  m["log_lines"] = std::to_string(log_lines_), m["training_macs"] = exact(s.training_macs);
   store_meter(file, *s.meter, comm_);
   if (s.optimizer) store_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
@@ -484,7 +516,7 @@ State Run::read_checkpoint() {
   s.done = file.metadata_at("done") == "1";
   load_meter(file, *s.meter, comm_);
   if (s.stage == Stage::rayleigh && how_.carry_momentum)
-    s.optimizer = std::make_unique<Sgd>(*s.network, how_.tune.sgd);
+    s.optimizer = std::make_unique<Sgd>(*s.network, how_.training_of(s.round).sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
     s.descent->in_mean = whole(file, "rq_steps_in_mean");
@@ -495,6 +527,7 @@ State Run::read_checkpoint() {
     }
   }
   log_lines_ = whole(file, "log_lines");
+  s.training_macs = macs_spent(file);
   comm_.require_same(
       "the checkpoint",
       text("round ", s.round, ", ", stage, ", epoch ", s.epoch + 1, ", step ", s.step),

@@ -23,7 +23,7 @@ struct RunOptions {
   std::string directory;
   NetworkConfig network;  // classes, size, channels: from the data
   std::string start;      // a trained network's file: no training of a seed
-  Index batch = 128, rq_batch = 64, check_pictures = 2048;
+  Index batch = 128, rq_batch = 64, rq_images = 0, check_pictures = 2048;
   bool augment = true;
   int loader_threads = 1;
   double checkpoint_minutes = 5;
@@ -56,6 +56,8 @@ class Run : public Workshop {
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }
   void check_processes() const;
   data::LoaderOptions share_of_batches(Index batch) const;
+  Index rq_images() const;
+  data::SourcePtr some_of_training(Index count) const;
   BatchSource& loader(data::SourcePtr pictures, const data::LoaderOptions& options);
   void write_checkpoint(const State& state);
   State read_checkpoint();

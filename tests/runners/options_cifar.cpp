@@ -149,6 +149,43 @@ const std::vector<Case>& cases() {
          CHECK(a.tune.size() == 1);
          CHECK(g.tune.size() == 2);
        }},
+      {"--recipe", "short",
+       [](const Grown&, const Grown& g) {
+         CHECK(g.config.at("anneal") == "last");
+         CHECK(g.config.at("fill") == true);
+         CHECK(g.config.at("tune-epochs") == 1);                // given, so not the recipe's
+         CHECK(g.tune[0].at("lr").get<double>() == near(0.1));  // the last stage's, by cosine
+       }},
+      {"--recipe", "paper",
+       [](const Grown& a, const Grown& g) {
+         for (const char* key : {"curvature", "split-step", "energy", "round"}) {
+           CHECK(a.config.at(key) != "paper");
+           CHECK(g.config.at(key) == "paper");
+         }
+         descent_differs(a, g);
+       }},
+      {"--anneal",
+       "last",
+       [](const Grown& a, const Grown& g) {
+         CHECK(a.train.back().at("lr") < a.train[0].at("lr"));
+         CHECK(g.train.back().at("lr") == g.train[0].at("lr"));
+         CHECK(g.tune.back().at("lr") < g.tune[0].at("lr"));
+       },
+       {"--epochs", "4", "--tune-epochs", "4"}},
+      {"--tune-warmup", "1",
+       [](const Grown& a, const Grown& g) {
+         CHECK(a.tune[0].at("lr") > 0);
+         CHECK(g.tune[0].at("lr") == 0);
+         CHECK(same(a.train, g.train, "lr"));
+       }},
+      {"--last-epochs",
+       "2",
+       [](const Grown&, const Grown& g) {
+         CHECK(of_stage(g.log, "tune").size() == 3);
+         CHECK(g.tune[0].at("of") == 1);
+         CHECK(g.tune[2].at("of") == 2);
+       },
+       {"--rounds", "2"}},
       {"--batch", "24", training_differs, no_rounds},
       {"--lr", "0.05",
        [](const Grown&, const Grown& g) { CHECK(g.train[0].at("lr") == 0.05 * 0.1 * 0.1); },
@@ -246,6 +283,36 @@ const std::vector<Case>& cases() {
          // halved columns are exact in float32; their sums are rounded: 1e-7 of a loss of about 2
          CHECK(std::abs(g.split[0].at("measured_loss_change").get<double>()) < 2e-6);
          CHECK(g.split[0].at("test_top1") == g.train.back().at("test_top1"));
+       }},
+      {"--epsilon-relative", "",
+       [](const Grown& a, const Grown& g) {
+         CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
+         CHECK_FALSE(same(a.split, g.split, "predicted_loss_change"));
+       }},
+      {"--budget", "network",
+       [](const Grown& a, const Grown& g) {
+         CHECK(a.split[0].at("budget").size() == 2);
+         CHECK(g.split[0].at("budget").size() == 1);
+         CHECK(g.split[0].at("spent")[0] <= g.split[0].at("budget")[0]);
+         choice_differs(a, g);
+       }},
+      {"--share", "0.3",
+       [](const Grown& a, const Grown& g) {
+         CHECK(same(a.split, g.split, "predicted_loss_change"));  // E2w
+         CHECK_FALSE(same(a.tune, g.tune, "loss"));
+       }},
+      {"--fill",
+       "",
+       [](const Grown& a, const Grown& g) {
+         CHECK(a.split[0].at("macs") < g.split[0].at("macs"));
+         CHECK(g.split[0].at("macs") <= 150000);
+         CHECK(g.split[0].at("macs") > 149000);
+       },
+       {"--grow", "1", "--target-macs", "150000"}},
+      {"--rq-images", "16",
+       [](const Grown& a, const Grown& g) {
+         descent_differs(a, g);
+         CHECK(g.rq[0].at("training_macs") < a.rq[0].at("training_macs"));
        }},
       {"--split-step",
        "paper",

@@ -195,3 +195,58 @@ TEST_CASE("nobody: the stage says which of its settings leave nothing") {
   m.how.multiple = 8;
   CHECK(why(m) == "no layer's growth comes to a multiple of 8 within the budget");
 }
+
+TEST_CASE("fill: the choice grows up to the target, until no neuron with λ̂ < 0 fits") {
+  Index filled = 0;
+  for (std::uint64_t item = 0; item < 12; item++)
+    for (Index multiple : {1, 4})
+      for (Choice choice : {Choice::energy, Choice::vanilla, Choice::random}) {
+        Grown g(item);
+        g.how.choice = choice, g.how.grow = 0.9, g.how.multiple = multiple;
+        g.how.target_macs = {1.7 * g.network->macs()};
+        INFO("instance ", item, ", choice ", int(choice), ", multiple ", multiple);
+        Selection plain = g.chosen();
+        g.how.fill = true;
+        Selection s = g.chosen();
+        CHECK(g.macs(s) <= g.how.target_macs[0]);
+        CHECK(g.macs(s) >= g.macs(plain));
+        filled += s.count() - plain.count();
+        std::vector<Index> widths = g.network->widths(), grown = s.grown();
+        for (std::size_t l = 0; l < widths.size(); l++) {
+          Index free = 0;
+          for (std::size_t i = 0; i < s.split[l].size(); i++) {
+            CHECK((!plain.split[l][i] || s.split[l][i]));
+            const bool helps = choice == Choice::random || g.index.lambda[l][i] < 0;
+            free += !s.split[l][i] && helps;
+            CHECK((helps || !s.split[l][i]));
+          }
+          const Index more = multiple - (widths[l] + grown[l]) % multiple;
+          if (free < more || grown[l] + more > g.network->axes()[l].max_width - widths[l]) continue;
+          Selection next = s;  // one step more on this layer would pass the target
+          for (Index left = more, i = 0; left > 0; i++)
+            if (!next.split[l][std::size_t(i)]) next.split[l][std::size_t(i)] = 1, left--;
+          CHECK(g.macs(next) > g.how.target_macs[0]);
+        }
+      }
+  CHECK(filled > 100);
+}
+TEST_CASE(
+    "fill: the energy-aware choice takes the best λ̂/e that fits, the vanilla one the least λ̂") {
+  SelectionProblem p = problem({{-4, -1}, {-3, -2}}, {4, 1});
+  Keys by_energy{{-1, -0.25}, {-3, -2}};
+  auto room = [](const std::vector<Index>& grown) { return 4 * grown[0] + grown[1] <= 5; };
+  CHECK(fill_up(p, dropping(p, 0), 1, by_energy, false, room).split == Split{{0, 0}, {1, 1}});
+  CHECK(fill_up(p, dropping(p, 0), 1, p.lambda, false, room).split == Split{{1, 0}, {1, 0}});
+}
+TEST_CASE("select: relative steps value a neuron by ‖w_o‖² λ̂_o (E3r)") {
+  Grown g;
+  g.how.surgery.relative = true;
+  std::vector<double> lengths = step_lengths(*g.network, g.how.surgery);
+  Selection relative = g.chosen();
+  std::size_t row = 0;
+  for (auto& layer : g.index.lambda)
+    for (double& l : layer) l *= std::pow(lengths[row++], 2);
+  CHECK(g.chosen().count() > 0);
+  g.how.surgery.relative = false;
+  CHECK(g.chosen().split == relative.split);
+}

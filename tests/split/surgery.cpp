@@ -2,6 +2,7 @@
 // buffers the same way.
 #include "split/surgery.h"
 
+#include "tests/near.h"
 #include "tests/small_network.h"
 
 using namespace fission;
@@ -55,6 +56,67 @@ TEST_CASE("surgery: three splits in a row at ε = 0 leave the logits, of every m
       CHECK(grown->widths()[0] > widths[0]);
       CHECK(relative(s.logits(*grown), before) < m.tolerance(3e-5, 1e-12));  // as above
     }
+}
+TEST_CASE("surgery: at ε = 0 the logits stay for unequal shares of the outgoing weights too") {
+  for (const auto& widths : small_models)
+    for (double share : {0.2, 0.7}) {
+      Small s(machines()[0], Activation::swish, widths);
+      INFO(s.network->config().model, ", share ", share);
+      auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1),
+                                 {0, SplitStep::exact, true, share});
+      CHECK(relative(s.logits(*grown), s.logits(*s.network).to_host()) <
+            1e-12);  // f64: sums in another order
+    }
+}
+TEST_CASE("surgery: with unequal shares a split changes the loss by the same (ε²/2) v̂ᵀS v̂ (E2w)") {
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    Tensor v = random_flat(*s.network, 3);
+    Masks split = s.some(2);
+    for (double share : {0.3, 0.8}) {
+      auto ratio = [&](double epsilon) {
+        double change = s.loss(*split_network(*s.network, split, v,
+                                              {epsilon, SplitStep::exact, false, share})) -
+                        s.loss(*s.network);
+        return change / (epsilon * epsilon / 2 * s.form(v, split, Matrix::chain));
+      };
+      INFO(s.network->config().model, ", share ", share);
+      const double far = std::abs(ratio(1e-4) - 1), near_by = std::abs(ratio(1e-5) - 1);
+      CHECK(near_by < 1e-2);
+      CHECK(far / near_by ==
+            near(10).epsilon(0.2));  // a term of order ε³, which equal shares cancel
+    }
+  }
+}
+TEST_CASE(
+    "surgery: relative steps change the loss by the same if w_o is scaled under its batch norm "
+    "(E3r)") {
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    Masks split = s.some(2);
+    Tensor v = random_flat(*s.network, 3);
+    auto change = [&] {
+      return s.loss(*split_network(*s.network, split, v, {0.1, SplitStep::exact, true})) -
+             s.loss(*s.network);
+    };
+    const double before = change();
+    double absolute = s.form(v, split, Matrix::chain);
+    for (const Axis& axis :
+         s.network->axes()) {  // w, mean and √(var + eps) three times as large: the same function
+      const ConvBlock& b = s.network->producer(axis);
+      Tensor w = s.network->stored()[b.weight].value,
+             mean = s.network->stored()[b.running_mean].value,
+             var = s.network->stored()[b.running_var].value;
+      ops::add_scaled(w, w.clone(), 2);
+      ops::add_scaled(mean, mean.clone(), 2);
+      std::vector<double> values = var.to_host();
+      for (double& x : values) x = 9 * (x + 1e-5) - 1e-5;
+      var.copy_from(make_real(var.backend(), var.shape(), values, var.dtype()));
+    }
+    CHECK(change() ==
+          near(before).epsilon(1e-9));  // rounding of losses of size 1 over changes of 1e-3
+    CHECK(s.form(v, split, Matrix::chain) == near(absolute / 9).epsilon(1e-9));
+  }
 }
 TEST_CASE("surgery: a skip path's rows are copied without a step, its columns halved") {
   Small s(machines()[0], Activation::swish, small_v2);

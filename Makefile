@@ -308,10 +308,10 @@ format-check: ## is all code formatted?
 mutants: ## change each line that carries an equation, one at a time: do the tests notice?
 	$(READY) all $(BUILD)/tests
 	BUILD=$(BUILD) bash tests/mutants.sh
-study: ## does energy-awareness pay? hours of paired growths on CIFAR-10, then a table; resumable: DATA=DIR
-	@[ -n "$(DATA)" ] || { echo "make $@ DATA=DIR: DIR holds CIFAR-10's binary files, as for make cifar10"; exit 2; }
+study: ## does growing pay? hours of paired runs, then tables and plots; resumable: DATA=DIR [DATASET=cifar100] [RECIPE=short] [SEEDS="1 2"]
+	@[ -n "$(DATA)" ] || { echo "make $@ DATA=DIR: DIR holds the binary files of DATASET (cifar100, or cifar10), as for make cifar100"; exit 2; }
 	$(READY) $(BUILD)/cifar
-	BUILD=$(BUILD) DATA=$(DATA) FLAGS="$(FLAGS)" bash runners/study.sh
+	BUILD=$(BUILD) DATA="$(DATA)" FLAGS="$(FLAGS)" bash runners/study.sh
 clean: ## remove what was built
 	rm -rf $(BUILD)
 help: ## this

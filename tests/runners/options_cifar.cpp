@@ -306,7 +306,7 @@ const std::vector<Case>& cases() {
        [](const Grown& a, const Grown& g) {
          CHECK(a.split[0].at("macs") < g.split[0].at("macs"));
          CHECK(g.split[0].at("macs") <= 150000);
-         CHECK(g.split[0].at("macs") > 149000);
+         CHECK(g.split[0].at("macs") > 148000);  // what is left buys no neuron
        },
        {"--grow", "1", "--target-macs", "150000"}},
       {"--rq-images", "16",

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "tensor/random.h"
+
 namespace fission {
 namespace {
 
@@ -72,6 +74,25 @@ Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgeryS
                 Map(shape[2], mask_of(s.last, split), 1, kept, copied));
 }
 
+// Draws anew how the two copies of an input share its weight, for each row: the row's sum stays,
+// and so does the function of copies that are alike.
+Tensor reshared(const Stored& s, const Tensor& values, const Masks& split,
+                const SurgerySettings& settings, std::uint64_t stream) {
+  const std::vector<char>& mask = *mask_of(s.last, split);
+  const Shape shape = values.shape();
+  const std::size_t rows = std::size_t(shape[0] * shape[1]), columns = std::size_t(shape[2]);
+  std::vector<double> w = values.to_host();
+  const Random random(settings.seed, random_purpose::shares, stream);
+  for (std::size_t r = 0; r < rows; r++)
+    for (std::size_t i = 0, copy = mask.size(); i < mask.size(); i++) {
+      if (!mask[i]) continue;
+      double &kept = w[r * columns + i], &copied = w[r * columns + copy++], sum = kept + copied;
+      kept = sum * (settings.share + settings.spread * (2 * random.uniform(r * columns + i) - 1));
+      copied = sum - kept;
+    }
+  return make_real(values.backend(), shape, w, values.dtype());
+}
+
 // v with the split neurons' directions of length 1. The other neurons need none.
 Tensor unit_directions(const Network& network, const Masks& split, const Tensor& v) {
   std::vector<double> all = network.neuron_rows().to_host();
@@ -131,6 +152,9 @@ std::unique_ptr<Network> split_network(const Network& network, const Masks& spli
       const double* of_rows = of_axis[std::size_t(old.first.axis)];
       ops::add_scaled(values, step(old, network.view(old, unit), split, settings, of_rows), 1);
     }
+    if (settings.spread > 0 && old.last.use == Use::consumed)
+      values = reshared(old, values, split, settings,
+                        std::uint64_t(network.parameter_count()) << 16 | i);
     Tensor place = now.value;
     place.copy_from(values.reshape(now.shape));
   }

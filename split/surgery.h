@@ -18,10 +18,11 @@ enum class SplitStep {
 struct SurgerySettings {
   double epsilon = 1e-2;
   SplitStep step = SplitStep::exact;
-  bool relative =
-      false;  // ε_o = ε ‖w_o‖, the same for weights that are scaled under their batch norm (E3r)
-  double share =
-      0.5;  // a: what the first copy keeps of the outgoing weight (E2w); ½: the published split
+  bool relative = false;  // ε_o = ε ‖w_o‖: the same if w_o is scaled under its batch norm (E3r)
+  double share = 0.5;     // a: what the first copy keeps of the outgoing weight (E2w); paper: ½
+  double spread = 0;      // each consumer's a is drawn from share ± spread: the copies are used
+                          // differently, and part
+  std::uint64_t seed = 1;  // of those draws
 };
 
 // ε_o / ε of every neuron, in the order of network.neuron_rows(): 1, or ‖w_o‖

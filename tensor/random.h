@@ -34,7 +34,7 @@ class Random {
 
 namespace random_purpose {  // never renumber: checkpoints rely on these
 constexpr std::uint32_t initialisation = 1, order = 2, augmentation = 3, direction = 4,
-                        selection = 5, test = 99;
+                        selection = 5, shares = 6, test = 99;
 }
 
 }  // namespace fission

@@ -187,6 +187,12 @@ void GrowthOptions::add_to(CLI::App& app) {
          "unequal then too (E2w); the paper: 0.5")
       ->check(CLI::Range(0.01, 0.99))
       ->group("Growth");
+  option("--share-spread", how.surgery.spread,
+         "each consumer's share is drawn from --share plus or minus this: the function stays, but "
+         "the copies are "
+         "used differently and part; the paper: 0")
+      ->check(CLI::Range(0.0, 4.0))
+      ->group("Growth");
   app.add_flag("--fill", how.fill,
                "with --target-macs: what the budgets leave goes to the neurons of best worth that "
                "still fit; "
@@ -294,13 +300,12 @@ T one_of(const char* option, const std::string& value,
 namespace {
 using Preset = std::vector<std::pair<const char*, const char*>>;
 // Everything as published: each switch of README's table in the authors' way
-const Preset paper_preset{{"--anneal", "every"},  {"--curvature", "paper"},
-                          {"--energy", "paper"},  {"--split-step", "paper"},
-                          {"--round", "paper"},   {"--linear-curvature", "one"},
-                          {"--rq-loss", "ce"},    {"--solver", "rq-sgd"},
-                          {"--momentum", "zero"}, {"--budget", "groups"},
-                          {"--share", "0.5"},     {"--multiple", "1"},
-                          {"--fill", "false"},    {"--epsilon-relative", "false"}};
+const Preset paper_preset{
+    {"--anneal", "every"},     {"--curvature", "paper"}, {"--energy", "paper"},
+    {"--split-step", "paper"}, {"--round", "paper"},     {"--linear-curvature", "one"},
+    {"--rq-loss", "ce"},       {"--solver", "rq-sgd"},   {"--momentum", "zero"},
+    {"--budget", "groups"},    {"--share", "0.5"},       {"--share-spread", "0"},
+    {"--multiple", "1"},       {"--fill", "false"},      {"--epsilon-relative", "false"}};
 const Preset short_preset{{"--anneal", "last"}, {"--schedule", "cosine"}, {"--epochs", "4"},
                           {"--rounds", "3"},    {"--tune-epochs", "4"},   {"--last-epochs", "13"},
                           {"--grow", "1"},      {"--epsilon", "1"},       {"--fill", "true"}};
@@ -335,6 +340,7 @@ void GrowthOptions::settle() {
                                {"vanilla-paper", Choice::vanilla_paper},
                                {"random", Choice::random}});
   how.one_budget = one_of<bool>("--budget", budget, {{"groups", false}, {"network", true}});
+  how.surgery.seed = how.seed;
   how.surgery.step = one_of<SplitStep>("--split-step", split_step,
                                        {{"exact", SplitStep::exact}, {"paper", SplitStep::paper}});
   how.carry_momentum = one_of<bool>("--momentum", momentum, {{"zero", false}, {"split", true}});
@@ -416,6 +422,7 @@ nlohmann::ordered_json GrowthOptions::config() const {
             {"anneal", anneal},
             {"epsilon-relative", how.surgery.relative},
             {"share", how.surgery.share},
+            {"share-spread", how.surgery.spread},
             {"budget", budget},
             {"fill", how.fill},
             {"rq-images", run.rq_images},

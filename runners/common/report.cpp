@@ -42,7 +42,7 @@ std::string number(double value, int digits) {
   std::snprintf(s, sizeof s, "%.*f", digits, value);
   return s;
 }
-const char* const too_large = "ε too large";
+const char* const beyond_theory = "beyond E4";
 std::string signed_scientific(double value) { return formatted("%+.4e", value); }
 std::string percent(double share) { return formatted("%.2f %%", 100 * share); }
 std::string joined(const std::vector<Index>& widths) {
@@ -88,7 +88,7 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
                     tuned ? percent(r.tuned.top1) : "–",
                     seed          ? "–"
                     : r.quadratic ? formatted("%.3e", r.predicted)
-                                  : too_large,
+                                  : beyond_theory,
                     seed ? "–" : formatted("%.3e", r.measured)});
     before = r.tuned.top1;
     widths << "  round " << r.round << ": " << joined(r.widths) << '\n';
@@ -99,7 +99,7 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
          "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n"
          "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
          "same training pictures;\n"
-         "ε too large: twice as large a step changed the loss by anything but four times as much, "
+         "beyond E4: twice as large a step changed the loss by anything but four times as much, "
          "so E4 does not apply.\n";
 }
 

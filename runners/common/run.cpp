@@ -391,7 +391,7 @@ void Run::log(const Json& line) {
         number("neurons"), energy.c_str(), line.at("energy_unit").get<std::string>().c_str(),
         line.at("energy_source").get<std::string>().c_str(), in_millions(number("macs")).c_str(),
         line.at("quadratic") ? signed_scientific(number("predicted_loss_change")).c_str()
-                             : too_large,
+                             : beyond_theory,
         number("measured_loss_change"), percent(number("test_top1")).c_str());
   } else if (line.contains("largest_residual")) {
     std::printf(

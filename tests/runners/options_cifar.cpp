@@ -296,6 +296,11 @@ const std::vector<Case>& cases() {
          CHECK(g.split[0].at("spent")[0] <= g.split[0].at("budget")[0]);
          choice_differs(a, g);
        }},
+      {"--share-spread", "0.5",
+       [](const Grown& a, const Grown& g) {
+         CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
+         CHECK_FALSE(same(a.tune, g.tune, "loss"));
+       }},
       {"--share", "0.3",
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.split, g.split, "predicted_loss_change"));  // E2w

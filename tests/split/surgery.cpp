@@ -63,7 +63,7 @@ TEST_CASE("surgery: at ε = 0 the logits stay for unequal shares of the outgoing
       Small s(machines()[0], Activation::swish, widths);
       INFO(s.network->config().model, ", share ", share);
       auto grown = split_network(*s.network, s.some(1), random_flat(*s.network, 1),
-                                 {0, SplitStep::exact, true, share});
+                                 {0, SplitStep::exact, true, share, 1.5});
       CHECK(relative(s.logits(*grown), s.logits(*s.network).to_host()) <
             1e-12);  // f64: sums in another order
     }

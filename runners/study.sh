@@ -15,7 +15,7 @@ DATASET=${DATASET:-cifar100} RECIPE=${RECIPE:-short} SEEDS=${SEEDS:-1 2 3 4 5}
 OUT=${OUT:-runs/study} ROWS=${ROWS:-runners/study.csv} JOBS=${JOBS:-1} THREADS=${THREADS:-1}
 TARGETS=${TARGETS:-820000,1230000,1850000} SCALED=${SCALED:-0.185}
 ARMS=${ARMS:-energy scaled-cost vanilla random paper-matrix prune-l1 prune-slimming prune-morphnet scaled-epochs}
-rounds=$(($(tr -cd , <<<"$TARGETS" | wc -c) + 1))
+rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 
 # Of each recipe: its options; epochs of scaled-cost and scaled-epochs. scaled-cost trains for as many
 # multiply-accumulates as the energy arm, RQ-SGD's included, to half an epoch.
@@ -59,7 +59,7 @@ header=dataset,recipe,arm,seed,round,macs,parameters,training_macs,top1
 { ! [ -f "$ROWS" ] || tail -n +2 "$ROWS"
   for csv in "$OUT"/*-*/results.csv; do
     [ -f "$csv" ] || continue
-    IFS=- read -r dataset recipe arm <<<"$(basename "$(dirname "$csv")")"
+    IFS=- read -r dataset recipe arm < <(basename "$(dirname "$csv")")
     case $arm in [0-9]*-*) recipe=$recipe-${arm%%-*} arm=${arm#*-} ;; esac
     awk -F, -v OFS=, -v name="$dataset,$recipe,${arm%-*},${arm##*-}" -v last="$rounds" '
       NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next }

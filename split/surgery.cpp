@@ -119,6 +119,38 @@ void check_masks(const Network& network, const Masks& split) {
                   split[a].size());
 }
 
+// Halved columns make the rows that consume them shorter, and under a batch norm a shorter row
+// learns faster (its gradient grows as its length falls). Here each is as long as before again, and
+// its statistics follow.
+void restore_norms(const Network& before, const Network& after, const Masks& split) {
+  for (std::size_t a = 0; a < split.size(); a++) {
+    const ConvBlock &old = before.producer(before.axes()[a]),
+                    &now = after.producer(after.axes()[a]);
+    std::vector<std::size_t> from;  // of each new channel
+    for (std::size_t o = 0; o < split[a].size(); o++) from.push_back(o);
+    for (std::size_t o = 0; o < split[a].size(); o++)
+      if (split[a][o]) from.push_back(o);
+    Tensor w = after.stored()[now.weight].value, mean = after.stored()[now.running_mean].value,
+           var = after.stored()[now.running_var].value;
+    const std::vector<double> was = before.stored()[old.weight].value.to_host();
+    std::vector<double> row = w.to_host(), m = mean.to_host(), v = var.to_host();
+    const std::size_t short_row = was.size() / split[a].size(), long_row = row.size() / from.size();
+    auto norm = [](const double* x, std::size_t n) {
+      return std::sqrt(std::inner_product(x, x + n, x, 0.0));
+    };
+    for (std::size_t r = 0; r < from.size(); r++) {
+      const double length = norm(&row[r * long_row], long_row);
+      if (length == 0) continue;
+      const double s = norm(&was[from[r] * short_row], short_row) / length;
+      for (std::size_t i = 0; i < long_row; i++) row[r * long_row + i] *= s;
+      m[r] *= s, v[r] = std::max(0.0, s * s * (v[r] + now.norm.eps) - now.norm.eps);
+    }
+    w.copy_from(make_real(w.backend(), w.shape(), row, w.dtype()));
+    mean.copy_from(make_real(w.backend(), mean.shape(), m, w.dtype()));
+    var.copy_from(make_real(w.backend(), var.shape(), v, w.dtype()));
+  }
+}
+
 }  // namespace
 
 std::vector<double> step_lengths(const Network& network, const SurgerySettings& settings) {
@@ -158,6 +190,7 @@ std::unique_ptr<Network> split_network(const Network& network, const Masks& spli
     Tensor place = now.value;
     place.copy_from(values.reshape(now.shape));
   }
+  if (settings.keep_norms) restore_norms(network, *grown, split);
   return grown;
 }
 

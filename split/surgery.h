@@ -23,6 +23,8 @@ struct SurgerySettings {
   double spread = 0;      // each consumer's a is drawn from share ± spread: the copies are used
                           // differently, and part
   std::uint64_t seed = 1;  // of those draws
+  bool keep_norms =
+      false;  // rows are scaled back to ‖w_o‖ under their batch norm: the same function
 };
 
 // ε_o / ε of every neuron, in the order of network.neuron_rows(): 1, or ‖w_o‖

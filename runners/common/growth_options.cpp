@@ -193,6 +193,12 @@ void GrowthOptions::add_to(CLI::App& app) {
          "used differently and part; the paper: 0")
       ->check(CLI::Range(0.0, 4.0))
       ->group("Growth");
+  app.add_flag(
+         "--keep-norms", how.surgery.keep_norms,
+         "scale every neuron's weights back to their length before the split, and its batch norm's "
+         "statistics "
+         "with them: the same function, and no faster learning of shorter weights; the paper: not")
+      ->group("Growth");
   app.add_flag("--fill", how.fill,
                "with --target-macs: what the budgets leave goes to the neurons of best worth that "
                "still fit; "
@@ -300,12 +306,14 @@ T one_of(const char* option, const std::string& value,
 namespace {
 using Preset = std::vector<std::pair<const char*, const char*>>;
 // Everything as published: each switch of README's table in the authors' way
-const Preset paper_preset{
-    {"--anneal", "every"},     {"--curvature", "paper"}, {"--energy", "paper"},
-    {"--split-step", "paper"}, {"--round", "paper"},     {"--linear-curvature", "one"},
-    {"--rq-loss", "ce"},       {"--solver", "rq-sgd"},   {"--momentum", "zero"},
-    {"--budget", "groups"},    {"--share", "0.5"},       {"--share-spread", "0"},
-    {"--multiple", "1"},       {"--fill", "false"},      {"--epsilon-relative", "false"}};
+const Preset paper_preset{{"--anneal", "every"},     {"--curvature", "paper"},
+                          {"--energy", "paper"},     {"--split-step", "paper"},
+                          {"--round", "paper"},      {"--linear-curvature", "one"},
+                          {"--rq-loss", "ce"},       {"--solver", "rq-sgd"},
+                          {"--momentum", "zero"},    {"--budget", "groups"},
+                          {"--share", "0.5"},        {"--share-spread", "0"},
+                          {"--keep-norms", "false"}, {"--multiple", "1"},
+                          {"--fill", "false"},       {"--epsilon-relative", "false"}};
 const Preset short_preset{{"--anneal", "last"}, {"--schedule", "cosine"}, {"--epochs", "4"},
                           {"--rounds", "3"},    {"--tune-epochs", "4"},   {"--last-epochs", "13"},
                           {"--grow", "1"},      {"--epsilon", "1"},       {"--fill", "true"}};
@@ -422,6 +430,7 @@ nlohmann::ordered_json GrowthOptions::config() const {
             {"anneal", anneal},
             {"epsilon-relative", how.surgery.relative},
             {"share", how.surgery.share},
+            {"keep-norms", how.surgery.keep_norms},
             {"share-spread", how.surgery.spread},
             {"budget", budget},
             {"fill", how.fill},

@@ -301,6 +301,11 @@ const std::vector<Case>& cases() {
          CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
          CHECK_FALSE(same(a.tune, g.tune, "loss"));
        }},
+      {"--keep-norms", "",
+       [](const Grown& a, const Grown& g) {
+         CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
+         CHECK_FALSE(same(a.tune, g.tune, "loss"));
+       }},
       {"--share", "0.3",
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.split, g.split, "predicted_loss_change"));  // E2w

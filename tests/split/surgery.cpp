@@ -68,6 +68,29 @@ TEST_CASE("surgery: at ε = 0 the logits stay for unequal shares of the outgoing
             1e-12);  // f64: sums in another order
     }
 }
+TEST_CASE("surgery: rows are as long as before again, and the function is the same") {
+  for (const auto& widths : small_models) {
+    Small s(machines()[0], Activation::swish, widths);
+    Tensor v = random_flat(*s.network, 3);
+    SurgerySettings settings{0.3, SplitStep::exact, false, 0.5, 0.5};
+    auto plain = split_network(*s.network, s.some(2), v, settings);
+    settings.keep_norms = true;
+    auto kept = split_network(*s.network, s.some(2), v, settings);
+    CHECK(relative(s.logits(*kept), s.logits(*plain).to_host()) < 1e-12);  // f64: rounding
+    settings.relative = true;
+    const std::vector<double> before = step_lengths(*s.network, settings),
+                              after = step_lengths(*kept, settings);
+    std::size_t row = 0, old = 0;
+    for (const auto& axis : s.some(2)) {
+      std::vector<double> expected(before.begin() + std::ptrdiff_t(old),
+                                   before.begin() + std::ptrdiff_t(old + axis.size()));
+      for (std::size_t o = 0; o < axis.size(); o++)
+        if (axis[o]) expected.push_back(before[old + o]);
+      for (double length : expected) CHECK(after[row++] == near(length).epsilon(1e-12));
+      old += axis.size();
+    }
+  }
+}
 TEST_CASE("surgery: with unequal shares a split changes the loss by the same (ε²/2) v̂ᵀS v̂ (E2w)") {
   for (const auto& widths : small_models) {
     Small s(machines()[0], Activation::swish, widths);

@@ -102,7 +102,7 @@ Variable MobileNetV2::forward(const Variable& x, Trace* trace) {
   return classifier_(reshape(a, {a.shape()[0], a.shape()[3]}));
 }
 
-// Section 8 of the method, MobileNetV2: every convolution normal, std √(2 / (k·k·C_out));
+// Section 8 of METHOD.md, MobileNetV2: every convolution normal, std √(2 / (k·k·C_out));
 // classifier normal 0.01, its bias 0
 Network::Init MobileNetV2::init_of(const Stored& s) const {
   switch (s.kind) {

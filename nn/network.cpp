@@ -11,6 +11,12 @@ Network::Network(NetworkConfig config, Backend& backend, DType dtype)
   for (Index w : config_.widths) FISSION_CHECK(w > 0, "[network] a width of ", w);
 }
 
+std::unique_ptr<Network> Network::with_widths(const std::vector<Index>& widths) const {
+  NetworkConfig config = config_;
+  config.widths = widths;
+  return make_network(config, backend_, dtype_, 0);
+}
+
 int Network::add_axis(const std::string& name, Index max_width, int group) {
   FISSION_CHECK(axes_.size() < config_.widths.size(), "[network] more axes than widths");
   axes_.push_back({name, config_.widths[axes_.size()], max_width, group, -1, {}});
@@ -148,7 +154,7 @@ void Network::bind(LinearLayer& layer) const {
   layer.w = stored_[layer.weight].variable, layer.b = stored_[layer.bias].variable;
 }
 
-// Section 8 of the method, MobileNetV1: dense and pointwise normal, std √(2/(k·k·C_out)); depthwise
+// Section 8 of METHOD.md, MobileNetV1: dense and pointwise normal, std √(2/(k·k·C_out)); depthwise
 // and linear (and its bias) uniform ±1/√fan_in
 Network::Init Network::init_of(const Stored& s) const {
   switch (s.kind) {

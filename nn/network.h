@@ -42,6 +42,10 @@ class Network {
   // order.
   virtual Variable forward(const Variable& x, Trace* trace = nullptr) = 0;
 
+  // The same kind of network at other widths, with fresh weights: what surgery fills. The default
+  // asks make_network(); a network that has no name there makes its own.
+  virtual std::unique_ptr<Network> with_widths(const std::vector<Index>& widths) const;
+
   const NetworkConfig& config() const { return config_; }
   Backend& backend() const { return backend_; }
   DType dtype() const { return dtype_; }
@@ -123,7 +127,7 @@ class Network {
 };
 
 // nn/models.cpp: makes the network that config.model names, initialised from the seed (section 8 of
-// the method).
+// METHOD.md).
 std::unique_ptr<Network> make_network(const NetworkConfig& config, Backend& backend, DType dtype,
                                       std::uint64_t seed);
 std::vector<Index> parse_widths(

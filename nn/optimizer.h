@@ -3,7 +3,7 @@
 // SGD:     g ← g + wd·p;  b ← μ b + g  (so b = g at first);  p ← p − lr·b,  Nesterov: p ← p − lr (g
 // + μ b)
 // RMSprop: s ← α s + (1−α) g²;  b ← μ b + g/(√s + eps);  p ← p − lr·b;  no bias correction (section
-// 5 of the method)
+// 5 of METHOD.md)
 #pragma once
 #include "nn/network.h"
 

@@ -1,4 +1,4 @@
-// Which splitting matrix, and which φ'' (section 3 of the method, arXiv 1910.03103).
+// Which splitting matrix, and which φ'' (section 3 of METHOD.md).
 //   paper  E6:  Σ_p δ φ''(z) c² x xᵀ of the producing layer's own activation, as published
 //    chain  E6c: the sum over every activation between the neuron and the next mixing layer: the
 //   exact second-order

@@ -52,9 +52,9 @@ EnergyModel parse_energy(const std::string& name) {
 }
 
 namespace {
-// Section 6, MobileNetV2, r the side of a layer's output: stem (27 + 1) r²; expansion r² c_in +
-// r_next²; output r² (c_in + width of the next expansion, or of the head); head r² c_in + classes.
-// No skip convolution, no 3×3.
+// Section 6 of METHOD.md, MobileNetV2, r the side of a layer's output: stem (27 + 1) r²; expansion
+// r² c_in + r_next²; output r² (c_in + width of the next expansion, or of the head); head r² c_in +
+// classes. No skip convolution, no 3×3.
 std::vector<double> authors_count_v2(const Network& network) {
   const auto& axes = network.axes();
   std::vector<double> e;
@@ -70,10 +70,10 @@ std::vector<double> authors_count_v2(const Network& network) {
   }
   return e;
 }
-// Section 6, MobileNetV1: first layer 27 r₀² + r₁²; layer ℓ: r_ℓ² (width_{ℓ−1} + 9) + r_{ℓ+1}²; the
-// last has `classes` in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It charges the
-// depthwise filter BEFORE the layer, and 1 a
-// position for the next block: no network's whole cost has these differences.
+// Section 6 of METHOD.md, MobileNetV1: first layer 27 r₀² + r₁²; layer ℓ: r_ℓ² (width_{ℓ−1} + 9) +
+// r_{ℓ+1}²; the last has `classes` in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It
+// charges the depthwise filter BEFORE the layer, and 1 a position for the next block: no network's
+// whole cost has these differences.
 std::vector<double> authors_count(const Network& network) {
   const auto& axes = network.axes();
   if (network.config().model == "mobilenet_v2") return authors_count_v2(network);
@@ -89,6 +89,7 @@ std::vector<double> authors_count(const Network& network) {
 }
 }  // namespace
 
+// e of E12
 std::vector<double> marginal_energies(const Network& network, const EnergyModel& model) {
   if (!model.cost) return authors_count(network);
   std::vector<double> e;

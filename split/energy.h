@@ -1,4 +1,4 @@
-// What one more channel on an axis costs: e of E12 (section 6 of arXiv 1910.03103). A model prices
+// What one more channel on an axis costs: e of E12 (section 6 of METHOD.md). A model prices
 // the whole network at any widths, and the marginal is the price with one more channel there − the
 // price now. --energy names it:
 //   exact | parameters | picojoules (energy_picojoules.h) | table:FILE (energy_table.h)

@@ -12,7 +12,7 @@ namespace {
 using Numbers = std::vector<double>;
 
 double sigmoid(double z) { return 1 / (1 + std::exp(-z)); }
-// φ' and φ'' of section 3, with the surrogates of Curvature
+// φ' and φ'' of section 3 of METHOD.md, with the surrogates of Curvature
 double slope(Activation f, double z) {
   if (f == Activation::none) return 1;
   if (f == Activation::relu) return z > 0;
@@ -202,6 +202,7 @@ std::vector<ExactAxis> ExactMatrices::mean() const {
   return all;
 }
 
+// The least R(v) of E10, by all eigenvalues
 void solve(ExactAxis& a) {
   Index d = a.d;
   a.eigenvalues.resize(std::size_t(a.neurons * d)), a.v_min.resize(a.eigenvalues.size());

@@ -1,4 +1,4 @@
-// The oracle: the whole splitting matrix of every neuron (E6, E6c; section 3 of arXiv 1910.03103),
+// The oracle: the whole splitting matrix of every neuron (E6, E6c; section 3 of METHOD.md),
 // in double, over any number of batches, and all its eigenvalues: what the probe and the solvers
 // are judged by. It takes the activations and gradients that the probe sees, and none of the
 // probe's products: patches and chains are walked here in plain loops. It refuses layers whose

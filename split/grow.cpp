@@ -4,7 +4,7 @@
 
 namespace fission {
 
-// The procedure, section 8 of the method. A stage goes on from where `state` stands: a resumed run
+// The procedure, section 8 of METHOD.md. A stage goes on from where `state` stands: a resumed run
 // enters here too.
 void grow(State& state, const GrowSettings& how, Workshop& work) {
   while (!state.done) {

@@ -1,4 +1,4 @@
-// The whole procedure (section 8 of arXiv 1910.03103): train, find what each split is worth,
+// The whole procedure (section 8 of METHOD.md): train, find what each split is worth,
 // select, split, fine-tune, repeat. grow() reads like the paper; what surrounds it (data, files,
 // progress) is a Workshop's, so that the same lines run anywhere. State is the position and
 // everything needed to go on from it to the same bits.

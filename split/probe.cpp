@@ -11,7 +11,8 @@ NormTensors norm_of(const TraceEntry& e) { return *e.a.node().norm; }
 //     u₁ = conv(x, V),   u_k = dw_k(φ'(z_{k−1}) ⊙ c_{k−1} ⊙ u_{k−1}),   so that J_k v = c_k u_k,
 // and as backward passes each activation with its gradient δ_k,
 //     (E6c)  g_k = δ_k ⊙ φ''(z_k) ⊙ c_k² ⊙ u_k  +  φ'(z_k) ⊙ c_k ⊙ dw_{k+1}ᵀ(g_{k+1}).
-// At the first activation (E9)  S·v = conv_backward_filter(x, g₁).
+// At the first activation (E9)  S·v = conv_backward_filter(x, g₁). That is E8, the gradient of E7's
+// y at y = 0; neither y nor a patch of x is ever made.
 struct AxisProbe {
   std::vector<TraceEntry> chain;  // chain[0]: the producer
   Tensor v, s_v;                  // (O,K,K,I): the directions as filters, and where S·v goes

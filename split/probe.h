@@ -1,5 +1,5 @@
 // The probe: S·v of every neuron of every axis in one backward pass (E7–E9, and E6c for chains),
-// sections 3 and 4 of arXiv 1910.03103. All weights and batch-norm statistics stay fixed
+// sections 3 and 4 of METHOD.md. All weights and batch-norm statistics stay fixed
 // (evaluation mode); no weight gradient is made.
 // It refuses nothing: an axis whose producer has no activation has S = 0 unless Curvature::linear
 // says otherwise.

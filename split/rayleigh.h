@@ -1,5 +1,5 @@
 // RQ-SGD: the least eigenvalue and eigenvector of every neuron's splitting matrix, by stochastic
-// gradient descent on Rayleigh quotients (section 5 of arXiv 1910.03103): E10, E11, RMSprop,
+// gradient descent on Rayleigh quotients (section 5 of METHOD.md): E10, E11, RMSprop,
 // renormalise. All neurons at once; every step costs one probe. The published recipe is kept to the
 // letter: v₀ is not normalised, means are of the last epoch. The network's buffer of gradients,
 // idle meanwhile, holds S·v: beside a training step it takes v, E11, Σv and RMSprop's two.

@@ -34,7 +34,7 @@ std::vector<Candidate> sorted(const SelectionProblem& p, bool negative_only, Key
     for (std::size_t i = 0; i < p.lambda[l].size(); i++) {
       FISSION_CHECK(std::isfinite(p.lambda[l][i]), "[select] the splitting index of neuron ", i,
                     " of layer ", l, " is not finite");
-      if (!negative_only || p.lambda[l][i] < 0) order.push_back({key(l, i), l, i});
+      if (!negative_only || p.lambda[l][i] < 0) order.push_back({key(l, i), l, i});  // E3
     }
   std::sort(order.begin(), order.end());
   return order;
@@ -78,7 +78,7 @@ SelectionProblem make_problem(const std::vector<std::vector<double>>& lambda,
 void Selection::take(const SelectionProblem& p, std::size_t layer, std::size_t neuron) {
   split[layer][neuron] = 1;
   order.push_back({layer, neuron});
-  objective += p.lambda[layer][neuron];
+  objective += p.lambda[layer][neuron];  // gains add up (E4)
   spent[p.group[layer]] += p.energy[layer];
 }
 Index Selection::count() const { return Index(order.size()); }
@@ -89,6 +89,7 @@ std::vector<Index> Selection::grown() const {
   return n;
 }
 
+// E12, its relaxation solved exactly, then rounded
 Selection select_by_energy(const SelectionProblem& p, double grow, Rounding rounding,
                            double threshold) {
   Selection s = nothing(p);

@@ -1,4 +1,4 @@
-// Which neurons to split: E12 of the method (section 6 of arXiv 1910.03103).
+// Which neurons to split: E12 (section 6 of METHOD.md).
 //    min_β Σ β_i λ̂_i   s.t.  Σ_{i∈g} β_i e_i ≤ τ_g for each budget group g,  Σ_{i∈ℓ} β_i ≤ cap_ℓ,
 //   0 ≤ β ≤ 1.
 // Neurons of a layer cost the same, so its most negative λ̂ go first and the relaxation is a

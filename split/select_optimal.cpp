@@ -185,6 +185,7 @@ class Group {
 
 }  // namespace
 
+// E12 with β in {0, 1}
 Optimum select_optimal(const SelectionProblem& p, double grow) {
   Selection rounded = select_by_energy(p, grow, Rounding::drop);
   Optimum optimum;

@@ -51,7 +51,7 @@ const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) {
 }
 
 // The tensor after the split, but for the step: rows copied; columns copied, or shared between the
-// copies where they are consumed.
+// copies where they are consumed (E1).
 Tensor carried(const Stored& s, const Tensor& values, const Masks& split, double share) {
   Shape shape = as_rows_and_columns(s);
   bool consumed = s.last.use == Use::consumed;
@@ -60,7 +60,7 @@ Tensor carried(const Stored& s, const Tensor& values, const Masks& split, double
                 Map(shape[2], mask_of(s.last, split), 1, kept, copied));
 }
 
-// The step: +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns shared like W's
+// The step (E2): +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns shared like W's
 // (or copied whole: the authors'). Of unequal shares: steps of mean 0 and mean square ε² (E2w).
 Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgerySettings& settings,
             const double* lengths) {
@@ -153,6 +153,7 @@ void restore_norms(const Network& before, const Network& after, const Masks& spl
 
 }  // namespace
 
+// ε_o / ε of E3r
 std::vector<double> step_lengths(const Network& network, const SurgerySettings& settings) {
   const std::vector<double> rows = network.neuron_rows().to_host();
   std::vector<double> lengths(rows.size() / 2, 1.0);
@@ -169,10 +170,10 @@ std::vector<double> step_lengths(const Network& network, const SurgerySettings& 
 std::unique_ptr<Network> split_network(const Network& network, const Masks& split, const Tensor& v,
                                        const SurgerySettings& settings) {
   check_masks(network, split);
-  NetworkConfig config = network.config();
+  std::vector<Index> widths = network.widths();
   for (std::size_t a = 0; a < split.size(); a++)
-    for (char chosen : split[a]) config.widths[a] += chosen;
-  auto grown = make_network(config, network.backend(), network.dtype(), 0);
+    for (char chosen : split[a]) widths[a] += chosen;
+  auto grown = network.with_widths(widths);
   Tensor unit = unit_directions(network, split, v);
   const std::vector<double> lengths = step_lengths(network, settings);
   std::vector<const double*> of_axis{lengths.data()};

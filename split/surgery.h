@@ -1,4 +1,4 @@
-// The split itself: function-preserving surgery over channel axes (section 7 of arXiv 1910.03103).
+// The split itself: function-preserving surgery over channel axes (E1, E2; section 7 of METHOD.md).
 // For a split neuron o: w_o ± ε v̂_o where it is produced, copies where it is copied, halves where
 // it is consumed. With shares a and 1−a in place of halves the steps are ε √((1−a)/a) and −ε
 // √(a/(1−a)): their mean stays 0 and their mean square ε², so that E2 holds to second order (E2w).

@@ -1,8 +1,8 @@
-// The two kinds of error (DESIGN: "Errors").
-//    UserError      a mistake of the user's: one line, exit status 2 (runners print what() and
-//   exit).
-//    FISSION_CHECK  a broken invariant or a library's failure: expression, file:line, shapes, the
-//   library's text.
+// The two kinds of error.
+//   UserError      a mistake of the user's: one line, exit status 2 (runners print what() and
+//                  exit).
+//   FISSION_CHECK  a broken invariant or a library's failure: expression, file:line, shapes, the
+//                  library's text.
 // Neither is ever swallowed, and there are no silent defaults.
 #pragma once
 #include <sstream>

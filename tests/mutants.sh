@@ -1,6 +1,6 @@
 #!/bin/bash
 # Would the tests notice? Applies each line of tests/mutants.txt alone, in a copy under build/, and runs the tests that
-# split/EQUATIONS.md names for its equation: one of them must fail. Ends with the survivors; status 1 if there are any.
+# split/METHOD.md names for its equation: one of them must fail. Ends with the survivors; status 1 if there are any.
 #   bash tests/mutants.sh [EQUATION ...]      e.g. bash tests/mutants.sh E9 E11
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ rm -rf "$tree" && mkdir -p "$tree/build"
 cp -a Makefile tensor autograd nn split data runners tests "$tree"
 find "$build" -maxdepth 1 -mindepth 1 \( -name obj -o -type f \) -exec cp -a -t "$tree/build" {} +  # with their times: only what a mutant changes is compiled again
 tests_of() {  # the names of an equation's tests as a doctest filter, in which a comma would end a name
-  awk -F'|' -v e="$1" '{ gsub(/^ +| +$/, "", $2) } $2 == e { print $NF == "" ? $(NF - 1) : $NF }' split/EQUATIONS.md | grep -o '"[^"]*"' | tr -d '"' | tr ',' '?' | paste -sd,
+  awk -v RS= -v e="- **$1** " 'index($0, e) == 1 { gsub(/\n */, " "); print }' split/METHOD.md | grep -o '"[^"]*"' | tr -d '"' | tr ',' '?' | paste -sd,
 }
 all=$(cut -sf1 tests/mutants.txt | sort -u | while read -r e; do tests_of "$e"; done | paste -sd,)
 (cd "$tree" && build/tests -tc="$all" >log 2>&1) || { tail -n 20 "$tree/log"; echo "mutants: these tests fail before anything is changed" >&2; exit 2; }

@@ -6,7 +6,7 @@
 // sign of a gradient, and ReLU's slope by the sign of its input: rounding turns both where they are
 // about 0. A tensor is missed, by name, where those of its kind are there; a part that is wholly
 // absent is told, and at the end what no statement has read. Of the two variants in the files it
-// takes "b", with all batch norms fixed (section 5).
+// takes "b", with all batch norms fixed (section 5 of METHOD.md).
 #pragma once
 #include <optional>
 

@@ -46,9 +46,9 @@ struct Training {
     while (file.any(at("f64", n + 1)) || file.has(after("f64", n + 1))) n++;
     return n;
   }
-  // section 8: of MobileNetV2 the authors decay the depthwise scales too. Their script of it takes
-  // no Nesterov step, the files' metadata say that ImageNet's do: of MobileNetV2 the file's own
-  // first step says which.
+  // Section 8 of METHOD.md: of MobileNetV2 the authors decay the depthwise scales too. Their script
+  // of it takes no Nesterov step, the files' metadata say that ImageNet's do: of MobileNetV2 the
+  // file's own first step says which.
   bool v2() const { return file.config().model == "mobilenet_v2"; }
   SgdSettings sgd(bool nesterov) const {
     SgdSettings s;

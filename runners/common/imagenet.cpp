@@ -7,7 +7,7 @@
 namespace fission {
 namespace {
 
-// Section 8 of the method: settings, and the published results. Baselines: the TensorFlow models'
+// Section 8 of METHOD.md: settings, and the published results. Baselines: the TensorFlow models'
 // pages; AMC's published models.
 const Recipe recipes[] = {
     {"v1",

@@ -1,5 +1,5 @@
 // ImageNet's own side of a growth: the authors' recipe of either network, the published rows
-// (section 8 of the method), the widths that are trained beside it, the table of both, and what to
+// (section 8 of METHOD.md), the widths that are trained beside it, the table of both, and what to
 // say where there are no pictures yet.
 #pragma once
 #include <map>

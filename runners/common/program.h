@@ -15,7 +15,7 @@ namespace fission {
 
 constexpr int status_user_error = 2, status_broken = 1;
 
-// Parses, runs body, and turns what it throws into the two kinds of error text (DESIGN: Errors). Of
+// Parses, runs body, and turns what it throws into the two kinds of error text (tensor/check.h). Of
 // several processes the first alone writes to stdout; an error that all came to is its to tell, and
 // one that a process came to alone ends all of them.
 template <class Body>

@@ -1,5 +1,5 @@
 // Activations φ, φ', φ'' as functors over one pre-activation z, and the exponential they rest on.
-// Section 3 of the method gives the derivatives; the surrogates of E6 are Curvature's (backend.h).
+// Section 3 of METHOD.md gives the derivatives; the surrogates of E6 are Curvature's (backend.h).
 #pragma once
 #include <cstdint>
 #include <cstring>

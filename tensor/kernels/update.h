@@ -1,4 +1,4 @@
-// Optimisers' formulas over one parameter (backend.h: sgd, rmsprop; section 5 and 8 of the method).
+// Optimisers' formulas over one parameter (backend.h: sgd, rmsprop; sections 5 and 8 of METHOD.md).
 #pragma once
 #include <cmath>
 

@@ -93,7 +93,8 @@ TEST_CASE("mobilenet_v2: budget groups and caps are the authors'") {
   }
 }
 TEST_CASE(
-    "mobilenet_v2: initialised as section 8 says: all convolutions normal, the classifier normal "
+    "mobilenet_v2: initialised as section 8 of METHOD.md says: all convolutions normal, the "
+    "classifier normal "
     "0.01, its bias 0") {
   auto n = v2("1.0");
   for (const Stored& s : n->stored()) {

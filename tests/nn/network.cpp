@@ -116,7 +116,8 @@ TEST_CASE(
   }
 }
 TEST_CASE(
-    "network: initialised as section 8 says: dense normal, depthwise and classifier uniform, batch "
+    "network: initialised as section 8 of METHOD.md says: dense normal, depthwise and classifier "
+    "uniform, batch "
     "norm neutral") {
   auto n = v1("0.5", 100);
   for (const ConvBlock& b : n->blocks()) {

@@ -181,7 +181,7 @@ TEST_CASE("audit: a bound gives way to what rounding was measured to do, and to 
   auto holds = [](const Machine& m, double figure, double bound, double spread) {
     Findings f(true);
     int asked = 0;
-    audit::hold(f, m, "E0", "a statement of the test", figure, bound,
+    audit::hold(f, m, "E1", "a statement of the test", figure, bound,
                 [&] { return asked++, spread; });
     CHECK(asked == (figure > bound && std::isfinite(figure)));
     return f.failed() == 0;

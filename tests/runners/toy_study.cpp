@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "tensor/backend.h"
+#include "tensor/eigen.h"
 #include "tests/near.h"
 #include "tests/runners/options.h"
 
@@ -9,41 +10,73 @@ using namespace fission;
 using namespace fission::test;
 
 namespace {
-struct Row {
-  double neurons, loss, lambda, predicted, real;
+struct Neuron {
+  double index, exact;  // exact: NaN in a build without Eigen
 };
-std::vector<Row> toy(const Arguments& arguments) {
+struct Round {
+  double loss = NAN, split = NAN, predicted = NAN, measured = NAN;
+  std::vector<Neuron> neurons;
+};
+struct Toy {
+  std::vector<Round> rounds;
+  bool stable = false;
+};
+Toy toy(const Arguments& arguments) {
   Ended e = launch("toy", arguments);
   require_done(e);
   std::istringstream lines(e.out);
-  std::string line;
-  std::getline(lines, line);
-  std::vector<Row> rows;
-  while (std::getline(lines, line)) {
-    Row r{NAN, NAN, NAN, NAN, NAN};
-    std::istringstream(line) >> r.neurons >> r.loss >> r.lambda >> r.predicted >> r.real;
-    rows.push_back(r);
+  Toy toy;
+  for (std::string line; std::getline(lines, line);) {
+    double a, b, c;
+    if (std::sscanf(line.c_str(), "neurons %lf, stuck at loss %lf", &a, &b) == 2) {
+      toy.rounds.emplace_back(), toy.rounds.back().loss = b;
+      CHECK(a == double(toy.rounds.size()));  // one more a split
+    } else if (int n = std::sscanf(line.c_str(), "  neuron %lf: splitting index %lf, exact %lf", &a,
+                                   &b, &c);
+               n >= 2) {
+      toy.rounds.back().neurons.push_back({b, n == 3 ? c : NAN});
+    } else if (std::sscanf(line.c_str(),
+                           "split neuron %lf: loss change predicted %lf, measured %lf", &a, &b,
+                           &c) == 3) {
+      toy.rounds.back().split = a, toy.rounds.back().predicted = b, toy.rounds.back().measured = c;
+    } else {
+      CHECK(line == "every neuron is splitting stable (E3)");
+      toy.stable = true;
+    }
   }
-  return rows;
+  return toy;
 }
 }  // namespace
 
 TEST_CASE("toy: each split changes the loss as E2 predicts, and frees a training that was stuck") {
-  std::vector<Row> rows = toy({});
-  REQUIRE(rows.size() == 3);
-  for (std::size_t i = 0; i + 1 < rows.size(); i++) {
-    CHECK(rows[i].lambda < 0);
-    CHECK(rows[i].real ==
-          near(rows[i].predicted).epsilon(2e-3));  // O(ε⁴) beside ε² = 1e-6; printed to four digits
-    CHECK(rows[i + 1].loss < rows[i].loss + rows[i].real);
+  const Toy t = toy({});
+  REQUIRE(t.rounds.size() == 3);
+  CHECK(t.stable);
+  for (std::size_t i = 0; i < t.rounds.size(); i++) {
+    const Round& r = t.rounds[i];
+    REQUIRE(r.neurons.size() == i + 1);
+    double least = INFINITY;
+    for (const Neuron& n : r.neurons) {
+      least = std::min(least, n.index);
+      if (have_eigen()) CHECK(n.index == near(n.exact).epsilon(1e-3));
+    }
+    if (i + 1 == t.rounds.size()) {
+      CHECK(least > 0);  // the true λ_min, not min(λ_min, 0)
+      continue;
+    }
+    CHECK(least < 0);
+    CHECK(r.neurons[std::size_t(r.split) - 1].index == least);
+    CHECK(r.predicted == near(1e-6 / 2 * least).epsilon(1e-3));  // printed to four digits
+    CHECK(r.measured == near(r.predicted).epsilon(2e-3));        // O(ε⁴) beside ε² = 1e-6
+    CHECK(t.rounds[i + 1].loss < r.loss + r.measured);
   }
-  CHECK(rows.back().lambda > 0);  // splitting stable (E3): the true λ_min, not min(λ_min, 0)
 }
 TEST_CASE("options: every option of toy has its effect") {
-  CHECK(toy({"--splits", "1"}).size() == 2);
-  CHECK(toy({"--splits", "1", "--epsilon", "2e-3"})[0].predicted ==
-        near(4 * toy({"--splits", "1"})[0].predicted).epsilon(1e-5));
-  CHECK(toy({"--splits", "0", "--seed", "1"})[0].loss != toy({"--splits", "0"})[0].loss);
+  const Toy one = toy({"--splits", "1"});
+  CHECK(one.rounds.size() == 2);
+  CHECK(toy({"--splits", "1", "--epsilon", "2e-3"}).rounds[0].predicted ==
+        near(4 * one.rounds[0].predicted).epsilon(1e-3));
+  CHECK(toy({"--splits", "0", "--seed", "1"}).rounds[0].loss != one.rounds[0].loss);
   check_refused(launch("toy", {"--splits", "many"}), {"--splits"});
   check_all_covered("toy", {"--splits", "--epsilon", "--seed"});
   check_defaults_shown("toy");

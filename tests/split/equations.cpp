@@ -1,9 +1,10 @@
-// split/EQUATIONS.md keeps its word: what its table names exists, and no equation is cited that it
-// doesn't have.
+// split/METHOD.md keeps its word: every equation has code and tests, which exist, and the code
+// cites it; and no code, script or README cites an equation or a section that METHOD.md has not.
 #include <doctest/doctest.h>
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <regex>
 #include <set>
@@ -11,55 +12,211 @@
 #include <vector>
 
 namespace {
+using Faults = std::vector<std::string>;
+using Files = std::function<std::string(const std::string& path)>;
+
 std::string read(const std::string& path) {  // "" if there is no such file; tests run from the root
                                              // of the repository
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+// A text without its line breaks: what a comment, a string or a paragraph says, however it is
+// wrapped.
+std::string joined(const std::string& text) {
+  std::string all;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::size_t at = line.find_first_not_of(" ");
+    if (at == std::string::npos) continue;
+    if (line.compare(at, 2, "//") == 0) at += 2;
+    if (line[at] == '#') at++;
+    at = std::min(line.find_first_not_of(" ", at), line.size());
+    if (!all.empty() && all.back() == '"' && line[at] == '"') all.pop_back(), at++;
+    else if (!all.empty() && all.back() != '(') all += ' ';
+    all += line.substr(at);
+  }
+  return all;
+}
+
+template <class Each>
+void for_each_match(const std::string& text, const std::string& pattern, Each each) {
+  const std::regex r(pattern);
+  for (std::sregex_iterator m(text.begin(), text.end(), r), end; m != end; ++m) each(*m);
+}
+
 // A name and the file that is to hold it: `name` (file) or "test case" (file)
 struct Mention {
   std::string equation, name, file;
 };
-std::vector<Mention> mentions(const std::string& pattern) {
-  std::vector<Mention> all;
-  std::istringstream table(read("split/EQUATIONS.md"));
-  const std::regex row("^\\| (E[0-9]+c?) \\|.*"), mention(pattern);
-  std::smatch equation;
-  for (std::string line; std::getline(table, line);) {
-    if (!std::regex_match(line, equation, row)) continue;
-    for (std::sregex_iterator m(line.begin(), line.end(), mention), end; m != end; ++m)
-      all.push_back({equation[1], (*m)[1], (*m)[2]});
+
+struct Method {
+  std::set<std::string> sections, equations;
+  std::vector<Mention> code, tests;
+  explicit Method(const std::string& text) {
+    std::istringstream lines(text);
+    std::smatch m;
+    std::string paragraph;
+    auto end_of_paragraph = [&] {
+      std::smatch item;
+      const std::string all = joined(paragraph);
+      const bool is_item =
+          std::regex_search(all, item, std::regex("^- \\*\\*(E[0-9]+[a-z]?)\\*\\*"));
+      const std::string equation = is_item ? item[1] : std::string();
+      for_each_match(all, "`([A-Za-z_]+)` \\(([a-z_/]+\\.[a-z]+)\\)", [&](auto& c) {
+        code.push_back({equation, c[1], c[2]});
+      });
+      for_each_match(all, "\"([^\"]+)\"(?: \\(|, )([a-z_/0-9]+\\.cpp)\\)", [&](auto& t) {
+        tests.push_back({equation, t[1], t[2]});
+      });
+      paragraph.clear();
+    };
+    for (std::string line; std::getline(lines, line);) {
+      if (std::regex_search(line, m, std::regex("^## ([0-9]+)\\. "))) sections.insert(m[1]);
+      if (std::regex_search(line, m, std::regex("^    \\((E[0-9]+[a-z]?)\\) ")))
+        equations.insert(m[1]);
+      if (line.empty()) end_of_paragraph();
+      else paragraph += line + "\n";
+    }
+    end_of_paragraph();
   }
+};
+
+// Equations that a text cites; E1–E3 are three.
+std::set<std::string> cited(const std::string& text) {
+  std::set<std::string> all;
+  for_each_match(text, "\\bE[0-9]+[a-z]?\\b", [&](auto& m) { all.insert(m.str()); });
+  for_each_match(text, "\\bE([0-9]+)(?:–|-| to )E([0-9]+)\\b", [&](auto& m) {
+    for (int i = std::stoi(m[1]); i <= std::stoi(m[2]); i++) all.insert("E" + std::to_string(i));
+  });
   return all;
 }
-std::vector<Mention> code() { return mentions("`([A-Za-z_]+)` \\(([a-z_/.0-9]+)\\)"); }
-std::vector<Mention> tests() { return mentions("\"([^\"]+)\" \\(([a-z_/.0-9]+)\\)"); }
+
+// What is wrong with a text's citations. A section is cited as "section 3 of METHOD.md", for the
+// papers have sections too; within METHOD.md as "section 3".
+Faults wrong_citations(const Method& method, const std::string& text, bool within = false) {
+  Faults faults;
+  const std::string all = joined(text);
+  for (const std::string& e : cited(all)) {
+    if (!method.equations.count(e)) faults.push_back(e + " is no equation of METHOD.md");
+  }
+  for_each_match(
+      all, "\\b[Ss]ections? ([0-9]+[a-z]?(?:(?:, | and | to |–|-)[0-9]+[a-z]?)*)( of METHOD\\.md)?",
+      [&](auto& m) {
+        if (!within && !m[2].matched)
+          faults.push_back(m.str() + ": expected '" + m.str() + " of METHOD.md'");
+        for_each_match(m[1].str(), "[0-9]+[a-z]?", [&](auto& n) {
+          if (!method.sections.count(n.str()))
+            faults.push_back(m.str() + ": METHOD.md has no section " + n.str());
+        });
+      });
+  for_each_match(all, "\\b(DESIGN|EQUATIONS|ALGORITHM)(\\.md)?\\b", [&](auto& m) {
+    faults.push_back(m.str() + " is no document of this repository");
+  });
+  return faults;
+}
+
+// What METHOD.md says that the files do not hold
+Faults broken_promises(const Method& method, const Files& file) {
+  Faults faults;
+  std::set<std::string> with_code, with_test;
+  for (const Mention& m : method.code) {
+    with_code.insert(m.equation);
+    const std::string text = file(m.file),
+                      code = std::regex_replace(text, std::regex("//[^\n]*"), "");
+    if (!std::regex_search(code, std::regex("(^|[^.>A-Za-z_])" + m.name + "\\(|\\b(struct|class) " +
+                                            m.name + "\\b|\\benum class " + m.name + "\\b")))
+      faults.push_back(m.name + " is neither defined nor called in " + m.file);
+    if (!m.equation.empty() && !cited(joined(text)).count(m.equation))
+      faults.push_back(m.file + " does not cite " + m.equation);
+  }
+  for (const Mention& m : method.tests) {
+    with_test.insert(m.equation);
+    if (joined(file(m.file)).find("TEST_CASE(\"" + m.name + "\")") == std::string::npos)
+      faults.push_back("no test case '" + m.name + "' in " + m.file);
+  }
+  for (const std::string& e : method.equations) {
+    if (!with_code.count(e)) faults.push_back(e + " has no code");
+    if (!with_test.count(e)) faults.push_back(e + " has no test");
+  }
+  return faults;
+}
+
+const Method& method() {
+  static const Method m(read("split/METHOD.md"));
+  return m;
+}
 }  // namespace
 
-TEST_CASE("equations: E1 to E12 and E6c each have code and a test in the table") {
-  std::set<std::string> with_code, with_test, expected{"E6c"};
-  for (int i = 1; i <= 12; i++) expected.insert("E" + std::to_string(i));
-  for (const Mention& m : code()) with_code.insert(m.equation);
-  for (const Mention& m : tests()) with_test.insert(m.equation);
-  CHECK(with_code == expected);
-  CHECK(with_test == expected);
+TEST_CASE("equations: METHOD.md has nine sections, and E1 to E12 among its equations") {
+  CHECK(method().sections.size() == 9);
+  for (int i = 1; i <= 12; i++) CHECK(method().equations.count("E" + std::to_string(i)) == 1);
+  CHECK(method().equations.count("E6c") == 1);
 }
 TEST_CASE(
-    "equations: every function named in the table is defined or called in the file beside it") {
-  for (const Mention& m : code()) {
-    INFO(m.equation, " ", m.name, " in ", m.file);
-    const std::string code = std::regex_replace(read(m.file), std::regex("//[^\n]*"),
-                                                "");  // not only spoken of, nor another's method
-    CHECK(std::regex_search(
-        code, std::regex("(^|[^.>A-Za-z_])" + m.name + "\\(|\\b(struct|class) " + m.name + "\\b")));
-  }
+    "equations: each has code that cites it, and tests; all of them are where METHOD.md says") {
+  for (const std::string& fault : broken_promises(method(), read)) FAIL_CHECK(fault);
 }
-TEST_CASE("equations: every test named in the table is a test case of the file beside it") {
-  for (const Mention& m : tests()) {
-    INFO(m.equation, " ", m.name, " in ", m.file);
-    CHECK(read(m.file).find("TEST_CASE(\"" + m.name + "\")") != std::string::npos);
-  }
+TEST_CASE("equations: code, scripts and READMEs cite what METHOD.md has") {
+  int files = 0;
+  auto check = [&](const std::filesystem::path& path) {
+    for (const std::string& fault : wrong_citations(method(), read(path.string())))
+      FAIL_CHECK(path.string(), ": ", fault);
+    files++;
+  };
+  check("README.md");
+  for (const char* folder : {"tensor", "autograd", "nn", "split", "data", "runners", "tests"})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      const std::string type = entry.path().extension().string();
+      const bool read_here = type == ".h" || type == ".cpp" || type == ".cu" || type == ".cuh" ||
+                             type == ".sh" || entry.path().filename() == "README.md";
+      if (read_here && entry.path() != "tests/split/equations.cpp") check(entry.path());
+    }
+  CHECK(files > 200);
+  for (const std::string& fault : wrong_citations(method(), read("split/METHOD.md"), true))
+    FAIL_CHECK("split/METHOD.md: ", fault);
+}
+TEST_CASE("equations: the options that METHOD.md names are the growth's") {
+  const std::string options = read("runners/common/growth_options.cpp");
+  for_each_match(read("split/METHOD.md"), "`(--[a-z-]+)", [&](auto& m) {
+    CHECK_MESSAGE(options.find("\"" + m[1].str() + "\"") != std::string::npos, m[1].str());
+  });
+}
+TEST_CASE("equations: a wrong citation is found, of every kind") {
+  const Method m("## 2. A section\n\n    (E1)  a = b\n    (E2c)  c = d\n");
+  auto faults = [&](const std::string& text) { return wrong_citations(m, text).size(); };
+  CHECK(faults("// E1, (E2c): section 2 of METHOD.md\n") == 0);
+  CHECK(faults("// wrapped: sec E1 and section 2\n  // of METHOD.md\n") == 0);
+  CHECK(faults("text(\"section 2 \"\n     \"of METHOD.md\")") == 0);
+  CHECK(faults("// E4\n") == 1);
+  CHECK(faults("// E1c\n") == 1);
+  CHECK(faults("// E1–E2\n") == 1);  // there is no E2
+  CHECK(faults("// section 3 of METHOD.md\n") == 1);
+  CHECK(faults("// sections 2 and 5 of METHOD.md\n") == 1);
+  CHECK(faults("// section 2 of arXiv 1910.03103\n") == 1);
+  CHECK(faults("// as Section 2\n// says\n") == 1);
+  CHECK(faults("// DESIGN: errors\n") == 1);
+  CHECK(faults("see split/EQUATIONS.md") == 1);
+}
+TEST_CASE("equations: a promise that METHOD.md does not keep is found, of every kind") {
+  const std::string head = "    (E1)  a = b\n\n", code = "- **E1** is ours. Code: `f` (s/a.cpp).\n",
+                    test = "  Tests: \"a long\n  name\" (s/t.cpp).\n";
+  auto faults = [](const std::string& text, const std::string& a, const std::string& t) {
+    return broken_promises(Method(text),
+                           [&](const std::string& p) {
+                             return p == "s/a.cpp" ? a : p == "s/t.cpp" ? t : std::string();
+                           })
+        .size();
+  };
+  const std::string a = "void f() {}  // E1\n",
+                    t = "TEST_CASE(\n    \"a long \"\n    \"name\") {}\n";
+  CHECK(faults(head + code + test, a, t) == 0);
+  CHECK(faults(head + code, a, t) == 1);                          // no test
+  CHECK(faults(head + "- **E1** is ours.\n" + test, a, t) == 1);  // no code
+  CHECK(faults(head, a, t) == 2);
+  CHECK(faults(head + code + test, "void g() {}  // f(), E1\n", t) == 1);  // only spoken of
+  CHECK(faults(head + code + test, "void f() {}\n", t) == 1);              // does not cite E1
+  CHECK(faults(head + code + test, a, "TEST_CASE(\"another name\") {}\n") == 1);
 }
 TEST_CASE(
     "equations: each has at least two mutants, whose lines stand in the code once (make mutants "
@@ -77,21 +234,8 @@ TEST_CASE(
     const std::size_t at = text.find(fields[2]);
     CHECK(at != std::string::npos);
     CHECK(text.find(fields[2], at + 1) == std::string::npos);
+    CHECK(method().equations.count(fields[0]) == 1);
     mutants[fields[0]]++;
   }
-  for (const Mention& m : code()) CHECK_MESSAGE(mutants[m.equation] >= 2, m.equation);
-}
-TEST_CASE("equations: no equation is cited in the code without a row in the table") {
-  std::set<std::string> rows;
-  for (const Mention& m : tests()) rows.insert(m.equation);
-  const std::regex citation("\\bE[0-9]+c?\\b");
-  for (const char* folder : {"tensor", "autograd", "nn", "split", "runners"})
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-      if (entry.path().extension() != ".h" && entry.path().extension() != ".cpp") continue;
-      const std::string text = read(entry.path().string());
-      for (std::sregex_iterator m(text.begin(), text.end(), citation), end; m != end; ++m) {
-        INFO(m->str(), " in ", entry.path().string());
-        CHECK(rows.count(m->str()) == 1);
-      }
-    }
+  for (const std::string& e : method().equations) CHECK_MESSAGE(mutants[e] >= 2, e);
 }

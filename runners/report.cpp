@@ -288,7 +288,8 @@ class Page {
             cells({std::to_string(a.round), seed ? "seed" : std::to_string(a.neurons_split),
                    in_millions(a.macs), compact(a.parameters), seed ? "–" : percent(a.split.top1),
                    tuned ? percent(a.tuned.top1) : "–", tuned ? percent(a.tuned.top5) : "–",
-                   tuned ? number(a.tuned.loss, 4) : "–", seed ? "–" : compact(a.predicted, 4),
+                   tuned ? number(a.tuned.loss, 4) : "–",
+                   seed || !a.quadratic ? "–" : compact(a.predicted, 4),
                    seed ? "–" : compact(a.measured, 4)}));
       }
       if (runs_.size() > 1) body_ += "<h3>" + html(r.directory) + "</h3>\n";
@@ -320,7 +321,7 @@ class Page {
     for (std::size_t i = 0; i < runs_.size(); i++) {
       Series s{which(i) + ": splits", "using 1:2 with points " + points(i, 0.8), {}};
       for (const RoundRecord& r : runs_[i].rounds) {
-        if (r.round == 0) continue;
+        if (r.round == 0 || !r.quadratic) continue;
         const double scale = std::pow(10, -power), x = scale * r.predicted, y = scale * r.measured;
         s.rows.push_back({x, y, double(r.round)});
         low = std::min({low, x, y}), high = std::max({high, x, y});

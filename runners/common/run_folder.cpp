@@ -6,7 +6,6 @@
 #include <sstream>
 
 #include "nn/files.h"
-#include "runners/common/report.h"
 
 namespace fission {
 namespace {
@@ -74,14 +73,15 @@ void check_log_line(const Json& line, const std::string& place) {
     for (const char* key : {"test_loss", "test_top1"}) finite(line, key, place);
 }
 
-// A table with these columns, in this order
+// A table whose first columns are these, in this order
 class Csv {
  public:
   Csv(const std::string& path, const std::string& header) : path_(path), in_(read_file(path)) {
-    columns_ = split_at(header, ',');
     std::string line;
     std::getline(in_, line);
-    if (line != header) user_error(path, ": line 1: expected '", header, "'");
+    if (line != header && line.rfind(header + ",", 0) != 0)
+      user_error(path, ": line 1: expected '", header, "'");
+    columns_ = split_at(line, ',');
   }
   bool next() {
     std::string line;
@@ -122,9 +122,9 @@ class Csv {
 };
 
 std::vector<RoundRecord> read_results(const std::string& path) {
-  std::string header = growth_csv({});
-  header.pop_back();
-  Csv csv(path, header);
+  Csv csv(path,
+          "round,neurons_split,macs,parameters,widths,test_top1_after_split,test_top1_tuned,"
+          "test_top5_tuned,test_loss_tuned,predicted_loss_change,measured_loss_change");
   std::vector<RoundRecord> rounds;
   while (csv.next()) {
     RoundRecord r;
@@ -134,8 +134,9 @@ std::vector<RoundRecord> read_results(const std::string& path) {
     r.macs = csv.number_at(2), r.parameters = csv.number_at(3), r.widths = csv.numbers_at(4);
     r.split.top1 = csv.number_at(5), r.tuned.top1 = csv.number_at(6);
     r.tuned.top5 = csv.number_at(7), r.tuned.loss = csv.number_at(8);
-    r.tuned.count = r.tuned.loss > 0;  // zeros until it is tuned
-    r.predicted = csv.number_at(9), r.measured = csv.number_at(10);
+    r.tuned.count = r.tuned.loss > 0;       // zeros until it is tuned
+    r.quadratic = !csv.text_at(9).empty();  // where E4 says nothing of a split, there is no number
+    r.predicted = r.quadratic ? csv.number_at(9) : 0, r.measured = csv.number_at(10);
     if (!rounds.empty() && r.widths.size() != rounds[0].widths.size())
       user_error(csv.place(), ": ", r.widths.size(), " widths, expected ", rounds[0].widths.size());
     rounds.push_back(r);

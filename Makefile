@@ -25,7 +25,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants format format-check
+LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants format format-check
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -77,12 +77,13 @@ HAVE_MPI  := $(call probe,MPI,mpi.h,return MPI_Initialized(nullptr);,$(MPI_FLAGS
 endif
 # libjpeg-turbo 1.5 or newer, known by what plain libjpeg lacks
 HAVE_JPEG    := $(call probe,JPEG,cstdio jpeglib.h,jpeg_decompress_struct c; c.out_color_space = JCS_EXT_RGBX; jpeg_crop_scanline(&c$(,) 0$(,) 0);,-ljpeg)
+HAVE_GNUPLOT := $(shell command -v gnuplot >/dev/null && echo yes)
 HAVE_CUDA    := $(call probe,CUDA,cuda_runtime_api.h cublas_v2.h cudnn.h,static_assert(CUDART_VERSION >= 11080 && CUDNN_MAJOR * 100 + CUDNN_MINOR >= 809$(,) \
   ""); cudnnCreate(0); cublasCreate(0); cudaDeviceSynchronize();,$(CUDA_FLAGS) $(CUDA_LIBS))
 HAVE_NCCL    := $(if $(HAVE_CUDA),$(call probe,NCCL,nccl.h,return ncclGetLastError(nullptr) == nullptr;,$(CUDA_FLAGS) $(CUDA_DIRS:%=-L%) -lnccl))
 HAVE_NVCC    := $(if $(HAVE_CUDA),$(if $(filter NVCC,$(FOUND)),yes,$(shell $(NVCC) --version >/dev/null 2>&1 && echo yes)))
 endif
-NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG CUDA NCCL NVCC,$(if $(HAVE_$p),$p))
+NOW_FOUND := $(foreach p,COMPILER CLI11 JSON DOCTEST STB ONEDNN OPENMP ZLIB EIGEN MPI JPEG GNUPLOT CUDA NCCL NVCC,$(if $(HAVE_$p),$p))
 MISSING := $(strip $(foreach p,COMPILER CLI11 JSON $(if $(filter all probe,$(or $(MAKECMDGOALS),all)),,DOCTEST),$(if $(HAVE_$p),,$p)))
 report = $(info $(if $(HAVE_$(1)),✓ $(2),✗ $(2): $(3)))
 ifneq (,$(call differ,$(GIVEN) $(NOW_FOUND),$(PROBED_WITH) $(PROBED_FOUND))$(filter probe,$(MAKECMDGOALS))$(MISSING))
@@ -99,6 +100,7 @@ $(call report,ZLIB,zlib,gzip files are refused (zlib1g-dev; or CPPFLAGS=-IDIR LD
 $(call report,EIGEN,Eigen,no exact splitting matrices and no Lanczos solver (libeigen3-dev; or CPPFLAGS=-IDIR with DIR/Eigen/Eigenvalues))
 $(call report,MPI,MPI,one process only (libopenmpi-dev openmpi-bin; or MPICC=WRAPPER))
 $(call report,JPEG,libjpeg-turbo,JPEG files are decoded by stb_image$(,) which takes longer (libjpeg62-turbo-dev; or CPPFLAGS=-IDIR LDFLAGS=-LDIR))
+$(call report,GNUPLOT,gnuplot,build/report makes pages without figures (gnuplot-nox))
 $(call report,CUDA,cuBLAS and cuDNN (make cuda builds the CUDA backend),no CUDA backend$(,) and its tests are skipped (CUDA 11.8 to 13$(,) cuDNN 8.9 or 9; or CUDA_HOME=DIR CUDNN_HOME=DIR))
 $(call report,NCCL,NCCL,several processes on GPUs exchange gradients through host memory (libnccl-dev; or in CUDA_HOME))
 $(call report,NVCC,nvcc,no CUDA backend: make cuda cannot build it (the CUDA toolkit; or CUDA_HOME=DIR))
@@ -209,7 +211,7 @@ $(BUILD)/obj/data/sample_jpeg.o: COMPILE += -fno-sanitize=shift# stb_image_write
 # ---- Setting the machine up: PACKAGE=HEADER. A header that the compiler finds anyhow (CPPFLAGS) needs no package.
 REQUIRED := g++= libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp doctest-dev=doctest/doctest.h
 OPTIONAL := libdnnl-dev=oneapi/dnnl/dnnl.h zlib1g-dev=zlib.h libeigen3-dev=Eigen/Eigenvalues \
-            libstb-dev=stb/stb_image.h libjpeg62-turbo-dev=jpeglib.h libopenmpi-dev= openmpi-bin= dataset-fashion-mnist=
+            libstb-dev=stb/stb_image.h libjpeg62-turbo-dev=jpeglib.h libopenmpi-dev= openmpi-bin= gnuplot-nox= dataset-fashion-mnist=
 define DEPS
 lacking() {
   for item; do
@@ -218,6 +220,7 @@ lacking() {
       g++=) command -v $(firstword $(CXX)) >/dev/null ;;
       libopenmpi-dev=) command -v $(or $(MPICC),mpicc) >/dev/null ;;
       openmpi-bin=) command -v mpirun >/dev/null ;;
+      gnuplot-nox=) command -v gnuplot >/dev/null ;;
       dataset-*) test -d /usr/share/datasets/fashion-mnist ;;
       *) echo "$Hinclude <$${item$H*=}>" | $(CXX) -std=c++17 $(CPPFLAGS) $(ONEDNN_HOME:%=-I%/include) -idirafter /usr/include/eigen3 -E -x c++ - ;;
     esac >/dev/null 2>&1 || echo $${item%%=*}
@@ -262,17 +265,19 @@ seams: ## check that device libraries stay behind tensor/, and that includes poi
 READY = +@$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
 	$(READY) all $(BUILD)/tests $(TOOLS) seams
-	$(BUILD)/tests $(FLAGS)
-	@for script in $(filter-out tests/fresh.sh tests/mutants.sh tests/imagenet.sh $(if $(SANITIZE),tests/makefile.sh),$(wildcard tests/*.sh)); do \
-	  echo "$$script" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL BUILD=$(BUILD) bash $$script || exit; done
-	BUILD=$(BUILD) bash tests/imagenet.sh
+	@BUILD=$(BUILD) SANITIZE=$(SANITIZE) bash tests/all.sh $(FLAGS)
+test-extra: ## what make test skips where other programs are not there: installs them, and fails where it can't
+	$(READY) all $(BUILD)/tests
+	@BUILD=$(BUILD) bash tests/extra.sh
 demo: ## grow a small network on Fashion-MNIST, in minutes
-	$(READY) $(BUILD)/cifar
+	$(READY) $(BUILD)/cifar $(BUILD)/report
 	$(BUILD)/cifar $(DEMO_FLAGS) $(FLAGS)
+	$(BUILD)/report runs/demo
 demo-short: ## the same, cut short: does it run at all?
-	$(READY) $(BUILD)/cifar
+	$(READY) $(BUILD)/cifar $(BUILD)/report
 	@rm -rf $(BUILD)/demo-short
 	$(BUILD)/cifar $(SHORT_FLAGS) $(FLAGS)
+	$(BUILD)/report $(BUILD)/demo-short
 bench: ## time this machine: training and RQ-SGD steps
 	$(READY) $(BUILD)/bench
 	$(BUILD)/bench $(FLAGS)
@@ -298,7 +303,7 @@ imagenet-smoke: ## the same on a small tree of drawn pictures, interrupted and r
 audit: ## train a small network, check every equation on it, then everything against the authors' numbers
 	$(READY) $(BUILD)/cifar $(BUILD)/audit
 	$(BUILD)/cifar $(AUDIT_FLAGS)
-	$(BUILD)/audit $(BUILD)/audited/round-0.safetensors $(FLAGS)
+	$(BUILD)/audit $(BUILD)/audited/round-0.safetensors --findings $(BUILD)/audited/round-0-audit.jsonl $(FLAGS)
 	for file in tests/reference/*.safetensors; do $(BUILD)/audit --reference $$file || exit; done
 FORMATTED = $(shell find autograd data nn runners split tensor tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 format: ## format the code (clang-format 14, .clang-format)

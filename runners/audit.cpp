@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
       "Checks the method's equations on a checkpoint and its data, or against reference numbers; "
       "status 0 only if all hold, 1 if not.",
       "audit"};
-  std::string checkpoint, reference, dataset, directory;
+  std::string checkpoint, reference, dataset, directory, file_of_findings;
   AuditSettings s;
   bool json = false, no_augment = false;
   DeviceOptions device;
@@ -51,11 +51,14 @@ int main(int argc, char** argv) {
   option("--seed", s.seed, "of random directions and the augmentation key");
   app.add_flag("--no-augment", no_augment, "pictures as they are");
   app.add_flag("--json", json, "one JSON object a line instead of prose");
+  app.add_option("--findings", file_of_findings,
+                 "write what --json says into this file too; report shows round-R-audit.jsonl of a "
+                 "run's folder; default: none");
   device.add_to(app);
   int failed = 0;
   int status = run_program(app, argc, argv, [&] {
     s.augment = !no_augment;
-    Findings findings(json);
+    Findings findings(json, file_of_findings);
     Backend& backend = device.open();
     if (!reference.empty()) {
       audit_reference(

@@ -1,30 +1,105 @@
 // Loads a checkpoint of any stage and reports loss, top-1 and top-5 on a data set's test (or
-// training) pictures.
+// training) pictures; with --predictions, what it takes each image for, of a folder without labels
+// too.
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "data/cifar.h"
+#include "data/idx.h"
 #include "data/image_folder.h"
+#include "data/loose_images.h"
 #include "nn/checkpoint.h"
+#include "nn/files.h"
 #include "nn/training.h"
 #include "runners/common/program.h"
 #include "runners/common/report.h"
 
+namespace {
+using namespace fission;
+using Names = std::function<std::string(Index)>;
+
+std::vector<std::string> class_names_of(const std::string& dataset) {
+  for (const data::CifarFormat& f : {data::cifar10(), data::cifar100()})
+    if (f.name == dataset) return f.class_names;
+  for (const data::IdxFormat& f : {data::fashion_mnist(), data::mnist()})
+    if (f.name == dataset) return f.class_names;
+  return {};
+}
+
+std::string in_csv(const std::string& s) {
+  if (s.find_first_of(",\"\r\n") == std::string::npos) return s;
+  std::string quoted = "\"";
+  for (char c : s) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+// A line an image: its name, its label (none, where `label` is null), and the five likeliest
+// classes with their probabilities
+class Predictions {
+ public:
+  Predictions(Names image, Names label, Names class_name, Index classes)
+      : image_(image), label_(label), class_(class_name), most_(std::min<Index>(5, classes)) {
+    csv_ = "image,label";
+    for (Index k = 1; k <= most_; k++) csv_ += text(",class", k, ",probability", k);
+    csv_ += "\n";
+  }
+  void add(const Tensor& logits) {
+    const Index classes = logits.dim(1);
+    const std::vector<double> all = logits.to_host();
+    std::vector<Index> order(static_cast<std::size_t>(classes));
+    for (std::size_t begin = 0; begin < all.size(); begin += std::size_t(classes), count_++) {
+      const double* row = all.data() + begin;
+      std::iota(order.begin(), order.end(), Index(0));
+      std::partial_sort(order.begin(), order.begin() + most_, order.end(), [&](Index a, Index b) {
+        return row[a] > row[b] || (row[a] == row[b] && a < b);
+      });
+      double sum = 0;
+      for (Index c = 0; c < classes; c++) sum += std::exp(row[c] - row[order[0]]);
+      csv_ += in_csv(image_(count_)) + "," + (label_ ? in_csv(label_(count_)) : "");
+      for (Index k = 0; k < most_; k++)
+        csv_ += "," + in_csv(class_(order[std::size_t(k)])) + "," +
+                compact(std::exp(row[order[std::size_t(k)]] - row[order[0]]) / sum, 6);
+      csv_ += "\n";
+    }
+  }
+  void write(const std::string& file) const { write_file_atomically(file, csv_); }
+
+ private:
+  Names image_, label_, class_;
+  Index most_, count_ = 0;
+  std::string csv_;
+};
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  using namespace fission;
   CLI::App app{"Reports loss, top-1 and top-5 of a checkpoint on a data set.", "eval"};
-  std::string checkpoint, dataset, directory, val_labels, split = "test";
+  std::string checkpoint, dataset, directory, val_labels, split = "test", images, predictions;
   Index batch = 128;
   bool json = false;
   DeviceOptions device;
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
   app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
-  app.add_option("--data", directory,
-                 "folder of its files; default: where the system's package puts it");
+  CLI::Option* data = app.add_option("--data", directory,
+                                     "folder of its files; default: where the system's package "
+                                     "puts it");
   app.add_option("--val-labels", val_labels,
                  "ImageNet: a file of val/'s labels, as imagenet's; default: val/ has class "
                  "folders, or one of the usual names");
   app.add_option("--split", split, "test or train")
       ->capture_default_str()
       ->check(CLI::IsMember({"test", "train"}));
+  app.add_option("--predictions", predictions,
+                 "write a CSV file: each image with its label, and the five likeliest classes with "
+                 "their probabilities; default: none");
+  app.add_option("--images", images,
+                 "a folder of JPEG or PNG files without labels, in place of the data set's: only "
+                 "--predictions; default: none")
+      ->excludes(data)
+      ->excludes("--val-labels")
+      ->needs("--predictions");
   app.add_option("--batch", batch, "pictures at a time")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
@@ -39,14 +114,29 @@ int main(int argc, char** argv) {
     const data::Split part = split == "test" ? data::Split::test : data::Split::train;
     data::Dataset pictures;
     data::SourcePtr source;
-    if (dataset == "imagenet") {
+    Names name_of_image = [](Index i) { return std::to_string(i); };
+    std::function<std::int32_t(Index)> label;
+    if (!images.empty()) {
+      const data::Normalisation colours = data::normalisation_of(dataset);
+      const Index resize = dataset == "imagenet" ? (c.size * 256 + 112) / 224 : c.size;
+      auto loose = std::make_shared<data::LooseImages>(images, c.size, resize, c.channels);
+      pictures.mean = colours.mean, pictures.std = colours.std;
+      pictures.height = pictures.width = c.size, pictures.classes = c.classes;
+      pictures.channels = Index(colours.mean.size());
+      pictures.class_names = class_names_of(dataset);
+      name_of_image = [loose](Index i) { return loose->path(i); };
+      source = loose;
+    } else if (dataset == "imagenet") {
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.split = part, folder.size = c.size,
       folder.val_labels = val_labels;
       auto decoded = std::make_shared<data::FolderPictures>(folder);
       pictures = data::description(*decoded), source = decoded;
+      name_of_image = [decoded](Index i) { return decoded->folder().path(i); };
+      label = [decoded](Index i) { return decoded->folder().label(i); };
     } else {
       pictures = data::load_dataset(dataset, directory, part), source = data::pictures_of(pictures);
+      label = [&](Index i) { return pictures.labels[std::size_t(i)]; };
     }
     if (c.size != pictures.height || c.channels != pictures.channels ||
         c.classes != pictures.classes)
@@ -56,23 +146,42 @@ int main(int argc, char** argv) {
     data::LoaderOptions options;
     options.batch = batch, options.shuffle = options.augment = false;
     data::Loader loader(source, backend, options);
-    Score s =
-        evaluate(*network, loader, PictureInput(backend, DType::f32, pictures.mean, pictures.std));
-    if (json)
-      std::printf("%s\n", nlohmann::ordered_json{{"checkpoint", checkpoint},
-                                                 {"dataset", dataset},
-                                                 {"split", split},
-                                                 {"pictures", s.count},
-                                                 {"loss", s.loss},
-                                                 {"top1", s.top1},
-                                                 {"top5", s.top5},
-                                                 {"macs", network->macs()}}
-                              .dump()
-                              .c_str());
-    else
+    const Names class_name = [&](Index k) {
+      return std::size_t(k) < pictures.class_names.size() ? pictures.class_names[std::size_t(k)]
+                                                          : std::to_string(k);
+    };
+    const PictureInput input(backend, DType::f32, pictures.mean, pictures.std);
+    Score s;
+    if (label) s = evaluate(*network, loader, input);
+    else s.count = source->shape()[0];
+    if (!predictions.empty()) {
+      Predictions each(name_of_image,
+                       label ? [&](Index i) { return class_name(label(i)); } : Names(), class_name,
+                       c.classes);
+      GradientMode no_gradients(Gradients::none);
+      network->set_training(false);
+      for (Index step = 0; step < loader.steps(); step++)
+        each.add(network->forward(Variable(input(loader.next(0, step)))).value());
+      each.write(predictions);
+    }
+    nlohmann::ordered_json said{{"checkpoint", checkpoint}, {"dataset", dataset}};
+    if (label)
+      said.update({{"split", split},
+                   {"pictures", s.count},
+                   {"loss", s.loss},
+                   {"top1", s.top1},
+                   {"top5", s.top5},
+                   {"macs", network->macs()}});
+    else said.update({{"images", images}, {"pictures", s.count}});
+    if (!predictions.empty()) said["predictions"] = predictions;
+    if (json) std::printf("%s\n", said.dump().c_str());
+    else if (label)
       std::printf("%s on %s (%s, %ld pictures): loss %.4f, top-1 %s, top-5 %s; %s MACs a picture\n",
                   checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), s.loss,
                   percent(s.top1).c_str(), percent(s.top5).c_str(),
                   in_millions(network->macs()).c_str());
+    else
+      std::printf("%s on %ld images of %s: what it takes them for is in %s\n", checkpoint.c_str(),
+                  long(s.count), images.c_str(), predictions.c_str());
   });
 }

@@ -48,6 +48,9 @@ make -s PROBE=none probe >/dev/null
 fact 'PROBE=none leaves zlib out' 0 '^✗ zlib: .*refused' make probe PROBE=none
 fact 'PROBE=none leaves Eigen out' 0 '^✗ Eigen: no exact splitting matrices' make probe PROBE=none
 fact 'PROBE=none leaves MPI out' 0 '^✗ MPI: one process only' cat last
+fake gnuplot ':'
+fact 'gnuplot is found on PATH' 0 '^✓ gnuplot' with_fakes make probe
+fact 'PROBE=none leaves gnuplot out, and says what is lost' 0 '^✗ gnuplot: .*without figures' with_fakes make probe PROBE=none
 fact 'PROBE=none leaves libjpeg-turbo out' 0 '^✗ libjpeg-turbo: .*stb_image' make probe PROBE=none
 fact 'PROBE=none keeps stb_image, which is required' 0 '^✓ stb_image' cat last
 fact 'PROBE=none builds with none of their flags' 1 '' grep -E 'HAVE_CPU|HAVE_ZLIB|HAVE_EIGEN|HAVE_MPI|HAVE_JPEG|fopenmp|dnnl|-lz|-ljpeg' build/compile.cmd build/link.cmd
@@ -106,9 +109,11 @@ rm tensor/two.cpp
 fact 'a removed one is linked no more' 0 '→ build/hello' make
 rm -f out.none
 cp runners/hello.cpp runners/cifar.cpp
+cp runners/hello.cpp runners/report.cpp
 fact 'demo-short sets up, builds and runs' 0 '^build/cifar --dataset' make demo-short
 fact '... with all job slots' 1 '' grep -i 'warning' last
-rm runners/cifar.cpp
+fact '... and ends with the page' 0 '^build/report build/demo-short$' make demo-short
+rm runners/cifar.cpp runners/report.cpp
 cp runners/hello.cpp runners/imagenet.cpp
 fact 'imagenet hands DATA, MODEL and FLAGS on' 0 '^build/imagenet --model v2 --data "/d" --x$' make imagenet DATA=/d MODEL=v2 FLAGS=--x
 fact 'imagenet without DATA asks the program what to fetch' 0 '^build/imagenet *$' make imagenet
@@ -129,7 +134,7 @@ fact 'without a compiler, g++ is named too' 2 'needed: g\+\+$' with_fakes make d
 fake id 'echo 0'
 fake apt-get "echo \"\$@\" >>$work/apt.log"
 fact 'as root, deps calls apt-get' 2 'installing libcli11-dev' with_fakes make deps CPPFLAGS=-nostdinc
-fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev libjpeg62-turbo-dev( libopenmpi-dev)?( openmpi-bin)?( dataset-fashion-mnist)?$' grep install apt.log
+fact '... with exactly what is missing' 0 ' libcli11-dev nlohmann-json3-dev doctest-dev libdnnl-dev zlib1g-dev libeigen3-dev libstb-dev libjpeg62-turbo-dev( libopenmpi-dev)?( openmpi-bin)?( gnuplot-nox)?( dataset-fashion-mnist)?$' grep install apt.log
 fake dpkg-query "echo 'install ok installed'"
 rm apt.log
 fact 'with nothing missing deps does nothing' 0 '' with_fakes make deps

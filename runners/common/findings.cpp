@@ -1,8 +1,12 @@
 #include "runners/common/findings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include "nn/files.h"
+#include "tensor/check.h"
 
 namespace fission {
 namespace {
@@ -12,30 +16,35 @@ std::string number(double x) {
   std::snprintf(s, sizeof s, x == std::floor(x) && std::abs(x) < 1e6 ? "%.0f" : "%.4g", x);
   return s;
 }
+Json finite(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
+std::string padded(std::string equation) {
+  equation.resize(std::max<std::size_t>(4, equation.size()), ' ');
+  return equation;
+}
 }  // namespace
 
 void Findings::section(const std::string& title) {
   if (!json_) std::printf("\n%s\n", title.c_str());
 }
 
+void Findings::tell(const std::string& json, const std::string& prose) {
+  lines_ += json + "\n";
+  std::printf("%s\n", (json_ ? json : prose).c_str());
+  std::fflush(stdout);
+}
+
 void Findings::line(const std::string& equation, const std::string& what, double figure,
                     const char* relation, double bound, bool holds) {
   (holds ? held_ : failed_)++;
-  if (json_) {
-    Json finite = std::isfinite(figure) ? Json(figure) : Json(nullptr);
-    std::printf("%s\n", Json{{"equation", equation},
-                             {"what", what},
-                             {"figure", finite},
-                             {"relation", relation},
-                             {"bound", bound},
-                             {"holds", holds}}
-                            .dump()
-                            .c_str());
-  } else {
-    std::printf("%s %-4s %s: %s, %s %s\n", holds ? "✓" : "✗", equation.c_str(), what.c_str(),
-                number(figure).c_str(), relation, number(bound).c_str());
-  }
-  std::fflush(stdout);
+  tell(Json{{"equation", equation},
+            {"what", what},
+            {"figure", finite(figure)},
+            {"relation", relation},
+            {"bound", bound},
+            {"holds", holds}}
+           .dump(),
+       text(holds ? "✓ " : "✗ ", padded(equation), " ", what, ": ", number(figure), ", ", relation,
+            " ", number(bound)));
 }
 
 void Findings::at_most(const std::string& equation, const std::string& what, double figure,
@@ -53,23 +62,18 @@ void Findings::equal(const std::string& equation, const std::string& what, doubl
 
 void Findings::told(const std::string& equation, const std::string& what,
                     const std::string& figure) {
-  if (json_)
-    std::printf("%s\n",
-                Json{{"equation", equation}, {"what", what}, {"told", figure}}.dump().c_str());
-  else std::printf("  %-4s %s: %s\n", equation.c_str(), what.c_str(), figure.c_str());
-  std::fflush(stdout);
+  tell(Json{{"equation", equation}, {"what", what}, {"told", figure}}.dump(),
+       text("  ", padded(equation), " ", what, ": ", figure));
 }
 void Findings::told(const std::string& equation, const std::string& what, double figure) {
-  if (json_)
-    std::printf("%s\n",
-                Json{{"equation", equation}, {"what", what}, {"told", figure}}.dump().c_str());
-  else told(equation, what, number(figure));
+  tell(Json{{"equation", equation}, {"what", what}, {"told", finite(figure)}}.dump(),
+       text("  ", padded(equation), " ", what, ": ", number(figure)));
 }
 
-void Findings::finish() const {
-  if (json_) std::printf("%s\n", Json{{"held", held_}, {"failed", failed_}}.dump().c_str());
-  else
-    std::printf("\n%d statements hold, %d %s not.\n", held_, failed_, failed_ == 1 ? "does" : "do");
+void Findings::finish() {
+  tell(Json{{"held", held_}, {"failed", failed_}}.dump(),
+       text("\n", held_, " statements hold, ", failed_, failed_ == 1 ? " does" : " do", " not."));
+  if (!file_.empty()) write_file_atomically(file_, lines_);
 }
 
 }  // namespace fission

@@ -3,12 +3,13 @@
 // that is no number holds nowhere.
 #pragma once
 #include <string>
+#include <utility>
 
 namespace fission {
 
 class Findings {
  public:
-  explicit Findings(bool json) : json_(json) {}
+  explicit Findings(bool json, std::string file = "") : json_(json), file_(std::move(file)) {}
   void section(const std::string& title);  // prose only
   void at_most(const std::string& equation, const std::string& what, double figure, double bound);
   void at_least(const std::string& equation, const std::string& what, double figure, double bound);
@@ -16,14 +17,16 @@ class Findings {
              double expected);  // whole numbers
   void told(const std::string& equation, const std::string& what, const std::string& figure);
   void told(const std::string& equation, const std::string& what, double figure);
-  void finish() const;  // how many held
+  void finish();  // how many held; the file is written
   int held() const { return held_; }
   int failed() const { return failed_; }
 
  private:
   void line(const std::string& equation, const std::string& what, double figure,
             const char* relation, double bound, bool holds);
+  void tell(const std::string& json, const std::string& prose);
   bool json_;
+  std::string file_, lines_;
   int held_ = 0, failed_ = 0;
 };
 

@@ -78,6 +78,10 @@ TEST_CASE("options: every option of audit has its effect") {
   differs({"--grow", "0.6"}, "Lanczos: of the neurons");
   differs({"--epsilon", "0.005"}, "predicted and measured");
   what({"--passes", "2"}, "RQ-SGD, 2 passes");
+  Folder folder;
+  const Ended kept = audit({"--json", "--findings", folder / "findings"});
+  require_done(kept);
+  CHECK(read_file(folder / "findings") == kept.out);
   what({"--work", "1e7"}, "layers that the oracle leaves out");
   what({"--memory", "100000"}, "layers that the oracle leaves out");
   check_refused(audit({"--work", "1"}), {"--work"});
@@ -96,9 +100,10 @@ TEST_CASE("options: every option of audit has its effect") {
   check_refused(launch("audit", {"x", "--reference", "y"}), {"--reference"});
   check_refused(audit({"--few", "0"}), {"--few"});
   check_all_covered(
-      "audit", {"--reference", "--dataset", "--data", "--few", "--batches", "--batch", "--passes",
-                "--rq-batch", "--neurons", "--grow", "--epsilon", "--relu-beta", "--work",
-                "--memory", "--seed", "--no-augment", "--json", "--device", "--threads"});
+      "audit",
+      {"--reference", "--dataset",    "--data", "--few",      "--batches",   "--batch",  "--passes",
+       "--rq-batch",  "--neurons",    "--grow", "--epsilon",  "--relu-beta", "--work",   "--memory",
+       "--seed",      "--no-augment", "--json", "--findings", "--device",    "--threads"});
 }
 TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   if (!have_eigen()) return;

@@ -1,9 +1,11 @@
 // Facts of the options of eval, inspect and bench, and of what these programs say.
 #include <algorithm>
+#include <cmath>
 
 #include "data/decode.h"
 #include "nn/checkpoint.h"
 #include "tensor/backend.h"
+#include "tests/image_tree.h"
 #include "tests/near.h"
 #include "tests/runners/options.h"
 
@@ -125,6 +127,123 @@ TEST_CASE("eval: in prose it says the same as in JSON") {
         std::string::npos);
 }
 
+namespace {
+std::vector<std::vector<std::string>> rows_of(const std::string& file) {
+  std::vector<std::vector<std::string>> rows;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);) {
+    rows.emplace_back();
+    std::istringstream fields(line);
+    for (std::string field; std::getline(fields, field, ',');) rows.back().push_back(field);
+  }
+  return rows;
+}
+}  // namespace
+
+TEST_CASE(
+    "eval: --predictions has every image, its label and its five likeliest classes, and they add "
+    "up "
+    "to the score") {
+  Folder folder;
+  const Json e = eval_json({"--predictions", folder / "p.csv"});
+  CHECK(e.at("predictions") == folder / "p.csv");
+  CHECK(e.at("top1") == eval_json().at("top1"));
+  const auto rows = rows_of(folder / "p.csv");
+  REQUIRE(rows.size() == 81);
+  CHECK(rows[0] == std::vector<std::string>{"image", "label", "class1", "probability1", "class2",
+                                            "probability2", "class3", "probability3", "class4",
+                                            "probability4", "class5", "probability5"});
+  double first = 0, any = 0, loss = 0;
+  Index seen = 0;
+  for (std::size_t i = 1; i < rows.size(); i++) {
+    const auto& r = rows[i];
+    REQUIRE(r.size() == 12);
+    CHECK(r[0] == std::to_string(i - 1));
+    double sum = 0, before = 1;
+    for (std::size_t k = 0; k < 5; k++) {
+      const double p = std::stod(r[3 + 2 * k]);
+      CHECK(p <= before);
+      sum += before = p;
+      if (r[2 + 2 * k] != r[1]) continue;
+      (k == 0 ? first : any)++, loss -= std::log(p), seen++;
+    }
+    CHECK((sum > 0.5 && sum < 1 + 1e-5));
+  }
+  CHECK(first / 80 == near(e.at("top1").get<double>()).epsilon(1e-9));
+  CHECK((first + any) / 80 == near(e.at("top5").get<double>()).epsilon(1e-9));
+  CHECK(rows[1][1] == "T-shirt/top");  // image 0 is of class 0
+  if (seen == 80) CHECK(loss / 80 == near(e.at("loss").get<double>()).epsilon(1e-4));
+  check_refused(launch("eval", eval_arguments({"--predictions", folder / "none/p.csv"})),
+                {"none/p.csv"});
+}
+
+TEST_CASE("eval: --images takes a folder without labels: the same image gets the same prediction") {
+  if (!data::have_decoder(data::Decoder::stb)) {
+    MESSAGE("skipped: this build reads no PNG");
+    return;
+  }
+  Folder folder;
+  const int side = 28, inner = 24, edge = (side - inner) / 2;
+  Bytes images = big_endian(0x803) + big_endian(2) + big_endian(28) + big_endian(28),
+        labels = big_endian(0x801) + big_endian(2) + Bytes{3, 4};
+  for (int n = 0; n < 2; n++) {
+    BlockPicture p{inner / 8, inner / 8, {}};
+    for (int b = 0; b < p.across * p.down; b++) {
+      const std::uint8_t grey = std::uint8_t(20 + 25 * b * (n + 1) % 230);
+      p.colour.push_back({grey, grey, grey});
+    }
+    folder.write(n ? "images/sub/b.png" : "images/a, first.jpg",  // a name says nothing
+                 encode(p, FileKind::png));
+    for (int y = -edge; y < inner + edge; y++)
+      for (int x = -edge; x < inner + edge; x++) {
+        const bool in = y >= 0 && x >= 0 && y < inner && x < inner;
+        images.push_back(in ? p.colour[std::size_t(y / 8 * p.across + x / 8)][0] : std::uint8_t(0));
+      }
+  }
+  folder.write("images/.DS_Store", {1, 2});
+  folder.write("images/Thumbs.db", {1, 2});
+  for (const char* part : {"train", "t10k"}) {
+    folder.write(text("idx/", part, "-images-idx3-ubyte"), images);
+    folder.write(text("idx/", part, "-labels-idx1-ubyte"), labels);
+  }
+  auto loose = [&](const Arguments& more) {
+    return launch("eval", Arguments{learned() + "/round-1.safetensors", "--threads", "1",
+                                    "--images", folder / "images"} +
+                              more);
+  };
+  const Ended prose = loose({"--predictions", folder / "loose.csv"});
+  require_done(prose);
+  CHECK(is_one_line(prose.out));
+  CHECK(prose.out.find(" on 2 images of ") != std::string::npos);
+  CHECK(prose.out.find("top-1") == std::string::npos);
+  eval_json({"--data", folder / "idx", "--predictions", folder / "labelled.csv"});
+  auto mine = rows_of(folder / "loose.csv"), theirs = rows_of(folder / "labelled.csv");
+  REQUIRE(mine.size() == 3);
+  REQUIRE(theirs.size() == 3);
+  CHECK(theirs[1][1] == "Dress");
+  CHECK(read_file(folder / "loose.csv").find("\"" + (folder / "images/a, first.jpg") + "\",,") !=
+        std::string::npos);
+  mine[1].erase(mine[1].begin());  // the comma in its name
+  for (std::size_t i : {1, 2})
+    for (std::size_t k = 2; k < 12; k++) CHECK(mine[i][k] == theirs[i][k]);
+  CHECK(mine[2][0] == folder / "images/sub/b.png");
+  CHECK(mine[2][1] == "");
+  const Json j = json_of(loose({"--predictions", folder / "loose.csv", "--json"}));
+  CHECK(j.at("pictures") == 2);
+  CHECK_FALSE(j.contains("top1"));
+  check_refused(loose({}), {"--predictions"});
+  check_refused(loose({"--predictions", folder / "p", "--data", folder / "idx"}), {"--data"});
+  folder.write("images/broken.png", {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0});
+  check_refused(loose({"--predictions", folder / "p"}),
+                {"images/broken.png: ", "; expected a whole JPEG or PNG"});
+  CHECK_FALSE(std::filesystem::exists(folder / "p"));
+  std::filesystem::remove_all(folder / "images");
+  check_refused(loose({"--predictions", folder / "p"}),
+                {"images: ", "expected a folder of images"});
+  std::filesystem::create_directory(folder / "images");
+  check_refused(loose({"--predictions", folder / "p"}), {"images: no file there"});
+}
+
 TEST_CASE("options: every option of eval has its effect") {
   Json base = eval_json();
   // another order of float32 sums: 1e-5 of the loss
@@ -143,8 +262,9 @@ TEST_CASE("options: every option of eval has its effect") {
   CHECK(json_of(launch("eval", two)).at("top1") == base.at("top1"));
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--threads", "5000"}),
                 {"--threads"});
-  check_all_covered("eval", {"--dataset", "--data", "--val-labels" /* among imagenet's facts */,
-                             "--split", "--batch", "--json", "--device", "--threads"});
+  check_all_covered("eval",
+                    {"--dataset", "--data", "--val-labels" /* among imagenet's facts */, "--split",
+                     "--predictions", "--images", "--batch", "--json", "--device", "--threads"});
   check_defaults_shown("eval");
 }
 

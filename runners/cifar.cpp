@@ -25,6 +25,8 @@ int main(int argc, char** argv) {
     Backend& backend = options.device.open();
     Run run(options.run, options.how, options.config(), pictures, backend);
     State state = run.begin();
+    if (!options.recipe_says.empty())
+      std::printf("recipe %s:%s\n", options.recipe.c_str(), options.recipe_says.c_str());
     std::printf(
         "%s: %ld training and %ld test pictures; %s, %s, %d threads\nnetwork: widths %s, %s MACs a "
         "picture, %ld parameters; run: %s\n",

@@ -54,6 +54,8 @@ int main(int argc, char** argv) {
         growth.data.c_str(), long(train[0]), long(val[0]), long(pictures.classes), long(train[1]),
         long(train[2]), backend.name().c_str(), compute_threads());
 
+    if (!growth.recipe_says.empty())
+      std::printf("recipe %s:%s\n", growth.recipe.c_str(), growth.recipe_says.c_str());
     std::vector<RoundRecord> grown =
         carry_out(growth, options.with_data(growth.config(), pictures), pictures, backend);
     std::map<std::string, RoundRecord> baselines;

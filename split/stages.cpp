@@ -232,13 +232,18 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
   double old_loss = evaluate(before, work.check(), work.input(), truth.smoothing, work.comm()).loss;
   r.measured =
       evaluate(after, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
-  SurgerySettings half = how.surgery;
-  half.epsilon /= 2;
-  auto nearer = split_network(before, chosen.split, index.v, half);
-  const double quarter =
-      evaluate(*nearer, work.check(), work.input(), truth.smoothing, work.comm()).loss - old_loss;
-  // Within a quarter of theory's 4, or within what rounding in float32 makes of losses of size 1.
-  r.quadratic = std::abs(r.measured - 4 * quarter) <= 0.25 * std::abs(r.measured) + 1e-5;
+  // E4 applies where half a step changes the loss by a quarter, and a quarter by a sixteenth:
+  // within a fourth of that, or within what rounding in float32 makes of losses of size 1.
+  SurgerySettings nearer = how.surgery;
+  for (double part : {4.0, 16.0}) {
+    nearer.epsilon /= 2;
+    auto network = split_network(before, chosen.split, index.v, nearer);
+    const double change =
+        evaluate(*network, work.check(), work.input(), truth.smoothing, work.comm()).loss -
+        old_loss;
+    r.quadratic = r.quadratic &&
+                  std::abs(r.measured - part * change) <= 0.25 * std::abs(r.measured) + part * 1e-6;
+  }
   r.split = evaluate(after, work.test(), work.input(), 0, work.comm());
   check_finite(r.split.loss + r.measured, state);
   r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()),

@@ -314,9 +314,17 @@ const Preset paper_preset{{"--anneal", "every"},     {"--curvature", "paper"},
                           {"--share", "0.5"},        {"--share-spread", "0"},
                           {"--keep-norms", "false"}, {"--multiple", "1"},
                           {"--fill", "false"},       {"--epsilon-relative", "false"}};
-const Preset short_preset{{"--anneal", "last"}, {"--schedule", "cosine"}, {"--epochs", "4"},
-                          {"--rounds", "3"},    {"--tune-epochs", "4"},   {"--last-epochs", "13"},
-                          {"--grow", "1"},      {"--epsilon", "1"},       {"--fill", "true"}};
+// A growth in few epochs: constant learning rate until the last split, then one cosine to 0; copies
+// that part soon (a large step, unequal shares) at the learning speed of before (norms kept)
+const Preset short_preset{
+    {"--anneal", "last"},           {"--schedule", "cosine"},  {"--warmup", "0"},
+    {"--tune-warmup", "0"},         {"--epochs", "4"},         {"--rounds", "3"},
+    {"--tune-epochs", "4"},         {"--last-epochs", "13"},   {"--grow", "1"},
+    {"--budget", "network"},        {"--fill", "true"},        {"--epsilon", "0.5"},
+    {"--epsilon-relative", "true"}, {"--share-spread", "0.5"}, {"--keep-norms", "true"}};
+// Of the directions: eight passes over few images, or where Eigen is missing an epoch of RQ-SGD
+const Preset short_lanczos{{"--solver", "lanczos"}, {"--rq-images", "6400"}, {"--rq-epochs", "8"}};
+const Preset short_rq_sgd{{"--solver", "rq-sgd"}, {"--rq-epochs", "1"}};
 }  // namespace
 
 void GrowthOptions::apply_recipe() {
@@ -324,9 +332,15 @@ void GrowthOptions::apply_recipe() {
       "--recipe", recipe, {{"default", {}}, {"paper", paper_preset}, {"short", short_preset}});
   if (recipe == "paper")
     preset.push_back({"--energy-scale", kind == Pictures::imagenet ? "log" : "sqrt"});
+  if (recipe == "short") {
+    const bool passes = app_->count("--solver") > 0 ? solver == "lanczos" : have_eigen();
+    const Preset& rest = passes ? short_lanczos : short_rq_sgd;
+    preset.insert(preset.end(), rest.begin(), rest.end());
+  }
   for (const auto& setting : preset) {
     CLI::Option* option = app_->get_option(setting.first);
     if (option->count() > 0) continue;
+    recipe_says += text(" ", setting.first, " ", setting.second);
     option->add_result(setting.second);
     option->run_callback();
   }

@@ -35,8 +35,9 @@ struct GrowthOptions {
   DeviceOptions device;
 
   void add_to(CLI::App& app);
-  void apply_recipe();  // gives the options of --recipe that were not given; before settle()
-  void settle();        // checks names, fills `how` and `run`; UserError
+  std::string recipe_says;  // what apply_recipe() set
+  void apply_recipe();      // gives the options of --recipe that were not given; before settle()
+  void settle();            // checks names, fills `how` and `run`; UserError
   void fit(const data::PictureSets& pictures);  // the network's classes, size and channels;
                                                 // UserError if --start's has others
   nlohmann::ordered_json config() const;  // everything that the result depends on, by option name

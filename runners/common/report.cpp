@@ -99,8 +99,8 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
          "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n"
          "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
          "same training pictures;\n"
-         "beyond E4: twice as large a step changed the loss by anything but four times as much, "
-         "so E4 does not apply.\n";
+         "beyond E4: steps a half and a quarter as large do not change the loss by a quarter and a "
+         "sixteenth as much, so E4 does not apply.\n";
 }
 
 std::string growth_csv(const std::vector<RoundRecord>& history) {

@@ -153,6 +153,11 @@ const std::vector<Case>& cases() {
        [](const Grown&, const Grown& g) {
          CHECK(g.config.at("anneal") == "last");
          CHECK(g.config.at("fill") == true);
+         CHECK(g.config.at("keep-norms") == true);
+         CHECK(g.config.at("solver") == (have_eigen() ? "lanczos" : "rq-sgd"));
+         CHECK(g.config.at("rq-epochs") == 2);  // given
+         CHECK(g.printed("recipe short: --anneal last --schedule cosine "));
+         CHECK_FALSE(a.printed("recipe "));
          CHECK(g.config.at("tune-epochs") == 1);                // given, so not the recipe's
          CHECK(g.tune[0].at("lr").get<double>() == near(0.1));  // the last stage's, by cosine
        }},

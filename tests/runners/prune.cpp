@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "nn/checkpoint.h"
+#include "nn/training.h"
 #include "tests/near.h"
 #include "tests/runners/options.h"
 
@@ -48,7 +49,7 @@ struct Pruned {
   Json config, pruning;
   std::vector<Json> train;
   std::vector<Index> widths;
-  double macs;
+  double macs, training_macs;
 };
 Pruned pruned(const Arguments& more) {
   Folder folder;
@@ -60,7 +61,7 @@ Pruned pruned(const Arguments& more) {
   p.pruning = of_stage(log_of(folder / "run"), "prune").at(0);
   p.train = of_stage(log_of(folder / "run"), "train");
   auto network = network_of(folder / "run/round-0.safetensors");
-  p.widths = network->widths(), p.macs = network->macs();
+  p.widths = network->widths(), p.macs = network->macs(), p.training_macs = training_macs(*network);
   return p;
 }
 
@@ -86,6 +87,10 @@ TEST_CASE("prune: each method writes a run's files, with the network that its pl
     CHECK(p.pruning.at("macs_before") == before->macs());
     CHECK(p.config.at("method") == method);
     CHECK(p.train.size() == 2);
+    // what the training cost: the checkpoint's, and two epochs of 48 images
+    const double spent = std::stod(read_safetensors(trained()).metadata_at("training_macs"));
+    CHECK(spent > 0);
+    CHECK(p.train[1].at("training_macs") == spent + 96 * p.training_macs);
     CHECK(p.ended.out.find("axis  channels  kept  new  ") != std::string::npos);
     CHECK(p.ended.out.find("pruned to ") != std::string::npos);
     CHECK(p.ended.out.find("top-1 after pruning ") != std::string::npos);

@@ -43,6 +43,7 @@ void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& label
   // the whole batch.
   Tensor exchanged = network.exchanged();
   share.average(exchanged, n);
+  if (settings.gamma.l1 > 0) add_gamma_gradient(network, settings.gamma);
   sgd.step(lr);
 }
 

@@ -1,6 +1,7 @@
 // One training step, and an evaluation: what every runner, the growth procedure and the benchmark
 // call.
 #pragma once
+#include "nn/gamma.h"
 #include "nn/optimizer.h"
 #include "nn/schedule.h"
 #include "tensor/batch.h"
@@ -51,6 +52,7 @@ class Meter {
 struct TrainingSettings {
   Schedule schedule;
   SgdSettings sgd;
+  GammaPenalty gamma;
   double smoothing = 0;
   Index bn_batch = 0;  // pictures a batch-norm group, the divisor of every batch
                        // (LoaderOptions::group); 0: the whole batch
@@ -60,9 +62,9 @@ struct TrainingSettings {
 // layer, but for the gradient of the image itself.
 double training_macs(const Network& network);
 
-// Forward, loss, backward, update. x: normalised (N,H,W,C). Of several processes each takes its
-// share's whole batch-norm groups, and gradients and running statistics are averaged over them in
-// one reduction: the step of one process with the whole batch, to rounding.
+// Forward, loss, backward, the penalty on γ, update. x: normalised (N,H,W,C). Of several processes
+// each takes its share's whole batch-norm groups, and gradients and running statistics are averaged
+// over them in one reduction: the step of one process with the whole batch, to rounding.
 void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels,
                 const TrainingSettings& settings, double lr, Meter& meter, const Share& share = {});
 

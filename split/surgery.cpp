@@ -3,15 +3,14 @@
 #include <cmath>
 #include <numeric>
 
+#include "nn/rewire.h"
 #include "tensor/random.h"
 
 namespace fission {
 namespace {
 
-// Where the new channels of one dimension come from, and what each is multiplied by.
-struct Map {
-  std::vector<std::int32_t> from;
-  std::vector<double> scale;
+// A split channel's own place and, after all old channels, its copy's.
+struct Map : Wiring {
   // lengths: of each channel's step, where these are steps
   Map(Index n, const std::vector<char>* split, double unsplit, double kept, double appended,
       const double* lengths = nullptr) {
@@ -25,26 +24,6 @@ struct Map {
   }
 };
 
-Tensor gather(const Tensor& in, const Map& rows, const Map& columns) {
-  Backend& b = in.backend();
-  auto indices = [&](const Map& m) { return Tensor::from(b, {Index(m.from.size())}, m.from); };
-  auto scales = [&](const Map& m) {
-    return make_real(b, {Index(m.scale.size())}, m.scale, in.dtype());
-  };
-  return ops::gather(in, indices(rows), scales(rows), indices(columns), scales(columns));
-}
-
-// every layout as (first dimension, what lies between, last dimension)
-Shape as_rows_and_columns(const Stored& s) {
-  switch (s.kind) {
-    case Stored::dense: return {s.shape[0], s.shape[1] * s.shape[2], s.shape[3]};
-    case Stored::depthwise: return {1, s.shape[0] * s.shape[1], s.shape[2]};
-    case Stored::matrix: return {s.shape[0], 1, s.shape[1]};
-    case Stored::vector: return {s.shape[0], 1, 1};
-  }
-  return {};
-}
-
 using Masks = std::vector<std::vector<char>>;
 const std::vector<char>* mask_of(const AxisUse& use, const Masks& split) {
   return use.use == Use::none ? nullptr : &split[use.axis];
@@ -56,8 +35,8 @@ Tensor carried(const Stored& s, const Tensor& values, const Masks& split, double
   Shape shape = as_rows_and_columns(s);
   bool consumed = s.last.use == Use::consumed;
   double kept = consumed ? share : 1, copied = consumed ? 1 - share : 1;
-  return gather(values.reshape(shape), Map(shape[0], mask_of(s.first, split), 1, 1, 1),
-                Map(shape[2], mask_of(s.last, split), 1, kept, copied));
+  return rewired(s, values, Map(shape[0], mask_of(s.first, split), 1, 1, 1),
+                 Map(shape[2], mask_of(s.last, split), 1, kept, copied));
 }
 
 // The step (E2): +ε v̂ on split rows, −ε v̂ on their copies, 0 elsewhere; v̂'s columns shared like W's
@@ -68,10 +47,10 @@ Tensor step(const Stored& s, const Tensor& v, const Masks& split, const SurgeryS
   const double a = settings.share, ratio = std::sqrt((1 - a) / a);
   const bool shared = settings.step == SplitStep::exact;
   const double kept = shared ? a : 1, copied = shared ? 1 - a : 1;
-  return gather(v.reshape(shape),
-                Map(shape[0], mask_of(s.first, split), 0, settings.epsilon * ratio,
-                    -settings.epsilon / ratio, lengths),
-                Map(shape[2], mask_of(s.last, split), 1, kept, copied));
+  return rewired(s, v,
+                 Map(shape[0], mask_of(s.first, split), 0, settings.epsilon * ratio,
+                     -settings.epsilon / ratio, lengths),
+                 Map(shape[2], mask_of(s.last, split), 1, kept, copied));
 }
 
 // Draws anew how the two copies of an input share its weight, for each row: the row's sum stays,

@@ -123,6 +123,16 @@ void GrowthOptions::add_to(CLI::App& app) {
                    "weights; the authors' code of MobileNetV2: weights+depthwise, and so is the "
                    "default here"))
       ->group("Training");
+  option("--gamma-l1", gamma_l1,
+         "lambda of an L1 penalty on batch norm's scales, so that build/prune finds channels that "
+         "are worth little; network slimming: 1e-4 over 160 epochs; the paper: 0")
+      ->check(at_least(0))
+      ->group("Training");
+  option("--gamma-l1-cost", gamma_l1_cost,
+         "what each scale's penalty is multiplied by: none (network slimming), macs (MorphNet: the "
+         "channel's MACs among living neighbours, over the mean channel's); the paper: none")
+      ->check(CLI::IsMember({"none", "macs"}))
+      ->group("Training");
   option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))
       ->check(CLI::Range(0.0, 1.0))
       ->group("Training");
@@ -353,6 +363,8 @@ void GrowthOptions::settle() {
   if (Index(how.target_macs.size()) > std::max<Index>(1, how.rounds))
     user_error("--target-macs: ", how.target_macs.size(),
                " numbers, expected at most one a round, of --rounds ", how.rounds);
+  if (gamma_l1_cost != "none" && gamma_l1 == 0)
+    user_error("--gamma-l1-cost ", gamma_l1_cost, ": expected a --gamma-l1 above 0");
   how.energy = parse_energy(energy), how.scale = parse_energy_scale(energy_scale);
   how.rounding =
       one_of<Rounding>("--round", rounding, {{"drop", Rounding::drop}, {"paper", Rounding::paper}});
@@ -384,6 +396,7 @@ void GrowthOptions::settle() {
                           {"weights", Decay::weights},
                           {"weights+depthwise", Decay::weights_and_depthwise}})};
   t.smoothing = smoothing, t.bn_batch = bn_batch;
+  t.gamma = {gamma_l1, gamma_l1_cost == "macs" ? GammaPenalty::macs : GammaPenalty::none};
   how.train = how.tune = t;
   if (tune_epochs >= 0) how.tune.schedule.epochs = tune_epochs;
   how.last_epochs = last_epochs >= 0 ? last_epochs : how.tune.schedule.epochs;
@@ -414,25 +427,27 @@ void GrowthOptions::fit(const data::PictureSets& pictures) {
 }
 
 nlohmann::ordered_json GrowthOptions::training_config() const {
-  return {{"dataset", dataset},
-          {"first", first},
-          {"no-augment", no_augment},
-          {"model", run.network.model},
-          {"widths", run.network.widths},
-          {"start", start},
-          {"activation", activation},
-          {"epochs", how.train.schedule.epochs},
-          {"batch", run.batch},
-          {"lr", lr},
-          {"schedule", schedule},
-          {"warmup", warmup},
-          {"momentum-factor", momentum_factor},
-          {"nesterov", nesterov},
-          {"weight-decay", weight_decay},
-          {"decay", decay},
-          {"smoothing", smoothing},
-          {"bn-batch", bn_batch},
-          {"seed", how.seed}};
+  nlohmann::ordered_json c{{"dataset", dataset},
+                           {"first", first},
+                           {"no-augment", no_augment},
+                           {"model", run.network.model},
+                           {"widths", run.network.widths},
+                           {"start", start},
+                           {"activation", activation},
+                           {"epochs", how.train.schedule.epochs},
+                           {"batch", run.batch},
+                           {"lr", lr},
+                           {"schedule", schedule},
+                           {"warmup", warmup},
+                           {"momentum-factor", momentum_factor},
+                           {"nesterov", nesterov},
+                           {"weight-decay", weight_decay},
+                           {"decay", decay},
+                           {"smoothing", smoothing},
+                           {"bn-batch", bn_batch},
+                           {"seed", how.seed}};
+  if (gamma_l1 > 0) c["gamma-l1"] = gamma_l1, c["gamma-l1-cost"] = gamma_l1_cost;
+  return c;
 }
 
 nlohmann::ordered_json GrowthOptions::config() const {

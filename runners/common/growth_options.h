@@ -26,7 +26,8 @@ struct GrowthOptions {
   Index epochs = 160, tune_epochs = -1, last_epochs = -1;
   double lr = 0.1, tune_lr = -1, weight_decay = 1e-4, momentum_factor = 0.9, warmup = 0,
          smoothing = 0;
-  std::string decay = "all";
+  std::string decay = "all", gamma_l1_cost = "none";
+  double gamma_l1 = 0;
   bool nesterov = false, no_augment = false;
   Index bn_batch = 0, lr_per = 0;  // lr_per: learning rates are of steps of so many pictures, and
                                    // scaled to --batch; 0: of any step

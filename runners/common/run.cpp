@@ -393,6 +393,10 @@ void Run::log(const Json& line) {
         line.at("quadratic") ? signed_scientific(number("predicted_loss_change")).c_str()
                              : beyond_theory,
         number("measured_loss_change"), percent(number("test_top1")).c_str());
+  } else if (line.at("stage") == "prune") {
+    std::printf("pruned to %s MACs: test %s before, %s after\n",
+                in_millions(number("macs")).c_str(), percent(number("test_top1_before")).c_str(),
+                percent(number("test_top1")).c_str());
   } else if (line.contains("largest_residual")) {
     std::printf(
         "round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative "

@@ -30,6 +30,8 @@ const std::vector<Shared>& shared_options() {
                                        {"--nesterov=false", ""},
                                        {"--weight-decay", "0.01"},
                                        {"--decay", "all"},
+                                       {"--gamma-l1", "0.001"},
+                                       {"--gamma-l1-cost", "macs", {"--gamma-l1", "0.001"}},
                                        {"--smoothing", "0.2"},
                                        {"--bn-batch", "16"},
                                        {"--rounds", "2"},
@@ -82,7 +84,8 @@ TEST_CASE("imagenet: each option that it shares with cifar stands in config.json
     Folder folder;
     const bool off = s.option.find("=false") != std::string::npos;
     Json config = config_of(
-        tiny(folder / "run", s.value.empty() ? Arguments{s.option} : Arguments{s.option, s.value}),
+        tiny(folder / "run",
+             (s.value.empty() ? Arguments{s.option} : Arguments{s.option, s.value}) + s.besides),
         folder / "run");
     const Json& said = config.at(s.option.substr(2, s.option.find('=') - 2));
     if (said.is_boolean()) CHECK(said == !off);

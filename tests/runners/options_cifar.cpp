@@ -219,6 +219,13 @@ const std::vector<Case>& cases() {
       {"--nesterov", "", training_differs, no_rounds},
       {"--weight-decay", "0.1", training_differs, no_rounds},
       {"--decay", "weights", training_differs, no_rounds + Arguments{"--weight-decay", "0.1"}},
+      {"--gamma-l1", "0.1",
+       [](const Grown& a, const Grown& g) {
+         CHECK_FALSE(a.config.contains("gamma-l1"));
+         training_differs(a, g);
+       },
+       no_rounds},
+      {"--gamma-l1-cost", "macs", training_differs, no_rounds + Arguments{"--gamma-l1", "0.1"}},
       {"--smoothing", "0.2", training_differs, no_rounds},
       {"--bn-batch", "8", training_differs, no_rounds},
       {"--rounds", "2",

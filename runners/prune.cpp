@@ -1,0 +1,178 @@
+// The pruned rivals of a growth on small pictures: a trained network in, channels taken away until
+// it has a given number of MACs, fine-tuned by cifar's training options; a run's files out, as
+// cifar writes them. What goes is decided in nn/prune.h.
+#include "nn/prune.h"
+
+#include <algorithm>
+#include <set>
+
+#include "runners/common/growth_options.h"
+#include "tensor/hash.h"
+
+namespace {
+using namespace fission;
+
+// A growth's options, without those of its seed network, of growing and of rounds
+void leave_training(CLI::App& app) {
+  const std::set<std::string> groups{"Network", "Growth", "RQ-SGD"},
+      names{"--recipe",      "--tune-epochs", "--last-epochs",   "--tune-lr",
+            "--tune-warmup", "--anneal",      "--check-pictures"};
+  for (CLI::Option* o : app.get_options())
+    if (groups.count(o->get_group()) || names.count(o->get_name())) app.remove_option(o);
+}
+
+std::string hash_of(const Network& network) {
+  std::uint64_t hash = hash_start;
+  for (const Tensor& t : {network.parameters(), network.statistics()}) {
+    const std::vector<double> values = t.to_host();
+    hash = hash_bytes(values.data(), values.size() * sizeof(double), hash);
+  }
+  return hash_text(hash);
+}
+
+// Each axis: how many channels stay, how many are new, and what the last that stays and the first
+// that goes are worth
+std::string plan_table(const Network& network, const PruningPlan& plan, const std::string& worth) {
+  std::vector<std::vector<std::string>> rows{
+      {"axis", "channels", "kept", "new", worth + ": least kept", "greatest pruned"}};
+  for (std::size_t a = 0; a < plan.kept.size(); a++) {
+    std::vector<double> gone = plan.worth[a], stay;
+    for (auto i = plan.kept[a].rbegin(); i != plan.kept[a].rend(); ++i)
+      stay.push_back(gone[std::size_t(*i)]), gone.erase(gone.begin() + *i);
+    rows.push_back({network.axes()[a].name, std::to_string(network.axes()[a].width),
+                    std::to_string(stay.size()),
+                    std::to_string(plan.widths[a] - Index(stay.size())),
+                    number(*std::min_element(stay.begin(), stay.end()), 4),
+                    gone.empty() ? "–" : number(*std::max_element(gone.begin(), gone.end()), 4)});
+  }
+  return table(rows);
+}
+
+// What pruning did, in the log, with the accuracy on the test pictures before it and right after it
+RoundRecord record_pruning(Network& before, Network& after, const PruningPlan& plan,
+                           const std::string& method, Run& run) {
+  RoundRecord r;
+  r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count());
+  auto score = [&](Network& n) { return evaluate(n, run.test(), run.input(), 0, run.comm()); };
+  const Score old = score(before);
+  r.split = score(after);
+  std::vector<std::size_t> kept;
+  for (const auto& axis : plan.kept) kept.push_back(axis.size());
+  run.log({{"round", 0},
+           {"stage", "prune"},
+           {"method", method},
+           {"channels", before.widths()},
+           {"kept", kept},
+           {"widths", r.widths},
+           {"macs_before", before.macs()},
+           {"macs", r.macs},
+           {"parameters", r.parameters},
+           {"test_top1_before", old.top1},
+           {"test_loss", r.split.loss},
+           {"test_top1", r.split.top1},
+           {"test_top5", r.split.top5}});
+  return r;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Prunes a trained network to a number of MACs (the least L1 norms, network slimming or "
+      "MorphNet), and fine-tunes it on CIFAR-10, CIFAR-100, Fashion-MNIST or MNIST.",
+      "prune"};
+  std::string checkpoint, method = "l1", weights;
+  PruneSettings settings;
+  GrowthOptions options;
+  options.add_to(app);
+  leave_training(app);
+  app.add_option("checkpoint", checkpoint,
+                 "a trained network's .safetensors file, such as a run's round-0.safetensors")
+      ->required();
+  app.add_option("--method", method,
+                 "l1 (the same share of each layer, least L1 norms of filters first), slimming "
+                 "(least scales of batch norm of the whole network first), morphnet (scales below "
+                 "--gamma-threshold, then all widths times one factor)")
+      ->check(CLI::IsMember({"l1", "slimming", "morphnet"}))
+      ->group("Pruning");
+  app.add_option("--target-macs", settings.target_macs,
+                 "end just under so many MACs a picture; default: none, it must be given")
+      ->required()
+      ->check(CLI::Range(1.0, 1e15))
+      ->group("Pruning");
+  app.add_option("--gamma-threshold", settings.threshold,
+                 "morphnet: a channel with a smaller scale of batch norm is dead")
+      ->check(CLI::Range(0.0, 1e15))
+      ->group("Pruning");
+  app.add_option("--weights", weights,
+                 "kept (channels that stay keep theirs) or fresh (all are drawn anew and trained "
+                 "from scratch); default: as each paper, fresh for morphnet, else kept")
+      ->check(CLI::IsMember({"kept", "fresh"}))
+      ->group("Pruning");
+  app.get_option("--epochs")->description("of fine-tuning, or of training from scratch");
+  app.get_option("--out")->description(
+      "the run's folder, default: runs/, the data set's name, prune and the method; the same "
+      "command goes on with the run it finds there");
+
+  return run_program(app, argc, argv, [&] {
+    options.start = checkpoint, options.how.rounds = 0;
+    if (options.run.directory.empty())
+      options.run.directory = "runs/" + options.dataset + "-prune-" + method;
+    options.settle();
+    settings.method = method == "l1"         ? Pruning::l1
+                      : method == "slimming" ? Pruning::slimming
+                                             : Pruning::morphnet;
+    if (weights.empty()) weights = method == "morphnet" ? "fresh" : "kept";
+
+    TensorFile file = read_safetensors(checkpoint);
+    data::Dataset train =
+        data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
+    data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
+    data::PictureSets pictures = data::picture_sets(train, test);
+    options.fit(pictures);
+    if (file.metadata_at("dataset") != pictures.name)
+      user_error(checkpoint, ": trained on ", file.metadata_at("dataset"), ", expected ",
+                 pictures.name, ", as --dataset says");
+
+    Backend& backend = options.device.open();
+    auto network = load_network(file, backend);
+    PruningPlan plan;
+    try {
+      plan = plan_pruning(*network, settings);
+    } catch (const UserError& e) {
+      user_error(checkpoint, ": ", e.what());
+    }
+    options.run.network.widths = plan.widths;
+    nlohmann::ordered_json config = options.training_config();
+    config.erase("start");
+    config.update({{"checkpoint", checkpoint},
+                   {"checkpoint-hash", hash_of(*network)},  // the same network, not only its name
+                   {"method", method},
+                   {"target-macs", settings.target_macs},
+                   {"gamma-threshold", settings.threshold},
+                   {"weights", weights}});
+
+    Run run(options.run, options.how, config, pictures, backend);
+    State state = run.begin();
+    auto pruned = pruned_network(*network, plan, weights == "kept", options.how.seed);
+    std::printf(
+        "%s: %ld training and %ld test pictures; %s, %d threads\n%s: %s MACs a picture, %ld "
+        "parameters; by %s: %s MACs, %ld parameters, weights %s; run: %s\n%s",
+        train.name.c_str(), long(train.count), long(test.count), backend.name().c_str(),
+        compute_threads(), checkpoint.c_str(), in_millions(network->macs()).c_str(),
+        long(network->parameter_count()), method.c_str(), in_millions(pruned->macs()).c_str(),
+        long(pruned->parameter_count()), weights.c_str(), options.run.directory.c_str(),
+        plan_table(*network, plan, method == "l1" ? "L1 norm" : "scale").c_str());
+    if (state.history.empty()) {  // a new run
+      state.network = std::move(pruned);
+      state.enter(Stage::train, options.how);
+      state.history.push_back(record_pruning(*network, *state.network, plan, method, run));
+    }
+    network.reset();
+    grow(state, options.how, run);
+    const RoundRecord& r = state.history.front();
+    std::printf("\n%s\ntop-1 after pruning %s, after fine-tuning %s\n",
+                growth_table(state.history).c_str(), percent(r.split.top1).c_str(),
+                percent(r.tuned.top1).c_str());
+  });
+}

@@ -96,7 +96,7 @@ void GrowthOptions::add_to(CLI::App& app) {
          "epochs of linear warm-up from 0" + paper("0", "5; the authors' code by default: 0"))
       ->check(at_least(0))
       ->group("Training");
-  option("--tune-warmup", tune_warmup, "of fine-tuning; -1: as --warmup")
+  option("--tune-warmup", tune_warmup, "of fine-tuning; -1: as --warmup; the paper: as --warmup")
       ->check(at_least(-1))
       ->group("Training");
   option("--anneal", anneal,

@@ -315,7 +315,7 @@ mutants: ## change each line that carries an equation, one at a time: do the tes
 	BUILD=$(BUILD) bash tests/mutants.sh
 study: ## does growing pay? hours of paired runs, then tables and plots; resumable: DATA=DIR [DATASET=cifar100] [RECIPE=short] [SEEDS="1 2"]
 	@[ -n "$(DATA)" ] || { echo "make $@ DATA=DIR: DIR holds the binary files of DATASET (cifar100, or cifar10), as for make cifar100"; exit 2; }
-	$(READY) $(BUILD)/cifar
+	$(READY) $(BUILD)/cifar $(BUILD)/prune
 	BUILD=$(BUILD) DATA="$(DATA)" FLAGS="$(FLAGS)" bash runners/study.sh
 clean: ## remove what was built
 	rm -rf $(BUILD)

@@ -1,7 +1,7 @@
 // The main job on small pictures: raw files in, a trained seed network, rounds of RQ-SGD,
 // selection, splitting and fine-tuning, a table out. CIFAR-10, CIFAR-100, Fashion-MNIST. `make
 // demo` is this program on Fashion-MNIST.
-// Expected: README, "Measured". The procedure itself is split/grow.cpp.
+// Expected: RESULTS.md. The procedure itself is split/grow.cpp.
 #include "runners/common/growth_options.h"
 
 int main(int argc, char** argv) {

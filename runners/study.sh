@@ -20,9 +20,9 @@ rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 # Of each recipe: its options; epochs of scaled-cost and scaled-epochs. scaled-cost trains for as many
 # multiply-accumulates as the energy arm, RQ-SGD's included, to half an epoch.
 case $RECIPE in
-  short) recipe="--recipe short" cost_epochs=20 all_epochs=25 ;;
-  paper-40) recipe="--recipe paper --epochs 40" cost_epochs=110 all_epochs=40 ;;
-  paper-160) recipe="--recipe paper" cost_epochs=400 all_epochs=160 ;;
+  short) recipe="--recipe short" cost_epochs=20 all_epochs=25 wide_epochs=5 pruned_epochs=11 gamma=3e-3 ;;
+  paper-40) recipe="--recipe paper --epochs 40" cost_epochs=110 all_epochs=40 wide_epochs=27 pruned_epochs=60 gamma=5e-4 ;;
+  paper-160) recipe="--recipe paper" cost_epochs=400 all_epochs=160 wide_epochs=100 pruned_epochs=220 gamma=1e-4 ;;
   *) echo "study: RECIPE=$RECIPE: expected short, paper-40 or paper-160" >&2; exit 2 ;;
 esac
 declare -A choice=(
@@ -31,9 +31,17 @@ declare -A choice=(
   [random]='--selection random'         # which neurons: by chance; their directions are still RQ-SGD's
   [paper-matrix]='--curvature paper'    # E6 in place of E6c
 )
-# A pruned rival: SCALED_PRUNED of the full widths trained whole, pruned to the last target, tuned; the
-# epochs of both stages cost what the energy arm costs.
-declare -A penalty=([prune-l1]='' [prune-slimming]='--gamma-l1 1e-4' [prune-morphnet]='--gamma-l1 1e-4 --gamma-l1-cost macs')
+# A pruned rival: WIDE of the full widths, trained at a constant learning rate, pruned to the last target,
+# tuned with a cosine; both stages together cost what the energy arm costs. gamma: the penalty's weight,
+# so that over the wide stage it pulls as far as its paper's 1e-4 does in 160 epochs.
+declare -A penalty=([prune-l1]='' [prune-slimming]="--gamma-l1 $gamma" [prune-morphnet]="--gamma-l1 $gamma --gamma-l1-cost macs")
+prune() {  # ARM OUT OPTIONS
+  local arm=$1 out=$2
+  shift 2
+  "$build/cifar" "$@" --rounds 0 --widths "${WIDE:-0.25}" --schedule constant --epochs "${WIDE_EPOCHS:-$wide_epochs}" ${penalty[$arm]} --out "$out-wide" &&
+    "$build/prune" "$out-wide/round-0.safetensors" "$@" --method "${arm#prune-}" --target-macs "${TARGETS##*,}" \
+      --schedule cosine --epochs "${PRUNED_EPOCHS:-$pruned_epochs}" --out "$out"
+}
 
 one() {  # ARM SEED
   local arm=$1 out=$OUT/$DATASET-$RECIPE-$1-$2 data
@@ -41,7 +49,7 @@ one() {  # ARM SEED
   train() { "$build/cifar" --data "${DATA:?the folder of the published binary files}" $data $recipe --out "$out" "$@"; }
   case $arm in
     scaled-*) train --rounds 0 --anneal every --widths "$SCALED" --epochs "$([ "$arm" = scaled-cost ] && echo "${COST_EPOCHS:-$cost_epochs}" || echo "${ALL_EPOCHS:-$all_epochs}")" ;;
-    prune-*) echo "study: $arm: not there yet" >&2; return 2 ;;
+    prune-*) prune "$arm" "$out" --data "$DATA" $data ;;
     *) train --rounds "$rounds" --grow 1 --target-macs "$TARGETS" --fill ${choice[$arm]} ;;
   esac >>"$out.log" 2>&1 || { echo "study: $arm, seed $2: $(tail -n 1 "$out.log") ($out.log)" >&2; return 2; }
   echo "study: $DATASET, $RECIPE, $arm, seed $2: done, $(date +%H:%M)"
@@ -58,6 +66,7 @@ fi
 header=dataset,recipe,arm,seed,round,macs,parameters,training_macs,top1
 { ! [ -f "$ROWS" ] || tail -n +2 "$ROWS"
   for csv in "$OUT"/*-*/results.csv; do
+    case $csv in *-wide/results.csv) continue ;; esac
     [ -f "$csv" ] || continue
     IFS=- read -r dataset recipe arm < <(basename "$(dirname "$csv")")
     case $arm in [0-9]*-*) recipe=$recipe-${arm%%-*} arm=${arm#*-} ;; esac

@@ -150,7 +150,7 @@ const std::vector<Case>& cases() {
          CHECK(g.tune.size() == 2);
        }},
       {"--recipe", "short",
-       [](const Grown&, const Grown& g) {
+       [](const Grown& a, const Grown& g) {
          CHECK(g.config.at("anneal") == "last");
          CHECK(g.config.at("fill") == true);
          CHECK(g.config.at("keep-norms") == true);

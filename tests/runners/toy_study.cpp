@@ -89,7 +89,8 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   const std::string build = std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
   auto study = [&](const std::string& more, const std::string& out = "study") {
     std::string command =
-        "DATASET=fashion-mnist SEEDS='1 2' ARMS='energy vanilla scaled-cost' COST_EPOCHS=2 "
+        "DATASET=fashion-mnist SEEDS='1 2' ARMS='energy vanilla scaled-cost prune-l1' "
+        "COST_EPOCHS=2 WIDE=0.125 WIDE_EPOCHS=2 PRUNED_EPOCHS=1 "
         "TARGETS=600000,700000 SCALED=0.1 OUT=" +
         (folder / out) + " ROWS=" + (folder / "rows.csv") + " DATA=" + (pictures() / "idx") +
         " FLAGS='--batch 16 --rq-epochs 1 --rq-batch 16 --check-pictures 32' BUILD=" + build +
@@ -98,11 +99,13 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   };
   Ended first = study("");
   require_done(first);
-  for (const char* done : {"energy, seed 2", "vanilla, seed 1", "scaled-cost, seed 1"})
+  for (const char* done :
+       {"energy, seed 2", "vanilla, seed 1", "scaled-cost, seed 1", "prune-l1, seed 2"})
     CHECK_MESSAGE(first.out.find("short, " + std::string(done) + ": done") != std::string::npos,
                   done);
-  for (const char* row : {"| energy | 0 | 2 |", "| vanilla | 2 | 2 |", "| scaled-cost | 2 | 2 |",
-                          "| energy − vanilla | 2 |", "| energy − scaled-cost | 2 |"})
+  for (const char* row :
+       {"| energy | 0 | 2 |", "| vanilla | 2 | 2 |", "| scaled-cost | 2 | 2 |",
+        "| energy − vanilla | 2 |", "| energy − scaled-cost | 2 |", "| prune-l1 | 2 | 2 |"})
     CHECK_MESSAGE(first.out.find(row) != std::string::npos, row, " in ", first.out);
   Ended table = study("table");
   require_done(table);

@@ -7,7 +7,7 @@
 # Finished runs are kept, and so are rows that stand in ROWS already: the same command goes on.
 #   DATA=DIR runners/study.sh [table]     table: only the tables, of what has finished
 # DATASET=cifar100  RECIPE=short (paper-40, paper-160)  SEEDS="1 2 3 4 5"  ARMS="energy scaled-cost …"
-# OUT=runs/study  ROWS=runners/study.csv  JOBS=1  THREADS=1  FLAGS= (options of every run)
+# OUT=runs/study  ROWS=runners/study.csv  JOBS=1  THREADS=1  FLAGS= (options of every run)  GROWTH= (of growths alone)
 # TARGETS=820000,1230000,1850000 (MACs an image, one a round)  SCALED=0.185 (of the full widths: the last)
 set -eu -o pipefail
 here=$(dirname "$0") build=${BUILD:-build}
@@ -50,7 +50,7 @@ one() {  # ARM SEED
   case $arm in
     scaled-*) train --rounds 0 --anneal every --widths "$SCALED" --epochs "$([ "$arm" = scaled-cost ] && echo "${COST_EPOCHS:-$cost_epochs}" || echo "${ALL_EPOCHS:-$all_epochs}")" ;;
     prune-*) prune "$arm" "$out" --data "$DATA" $data ;;
-    *) train --rounds "$rounds" --grow 1 --target-macs "$TARGETS" --fill ${choice[$arm]} ;;
+    *) train --rounds "$rounds" --grow 1 --target-macs "$TARGETS" --fill ${choice[$arm]} ${GROWTH:-} ;;
   esac >>"$out.log" 2>&1 || { echo "study: $arm, seed $2: $(tail -n 1 "$out.log") ($out.log)" >&2; return 2; }
   echo "study: $DATASET, $RECIPE, $arm, seed $2: done, $(date +%H:%M)"
 }

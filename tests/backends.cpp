@@ -271,12 +271,12 @@ std::set<std::string> operations() {
   REQUIRE_MESSAGE(file, "tensor/backend.h: run the tests from the top of the tree");
   std::set<std::string> names;
   bool memory = true;
-  for (std::string line; std::getline(file, line);) {
-    if (line.find("// Elementwise") != std::string::npos) memory = false;
-    if (memory || line.find("virtual ") == std::string::npos ||
-        line.find(" = 0;") == std::string::npos)
+  for (std::string declaration; std::getline(file, declaration, ';');) {
+    if (declaration.find("// Elementwise") != std::string::npos) memory = false;
+    const std::size_t begin = declaration.find("virtual ");
+    if (memory || begin == std::string::npos || declaration.find("= 0", begin) == std::string::npos)
       continue;
-    std::string before = line.substr(0, line.find('('));
+    std::string before = declaration.substr(begin, declaration.find('(', begin) - begin);
     names.insert(before.substr(before.rfind(' ') + 1));
   }
   return names;

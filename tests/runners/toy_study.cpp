@@ -93,8 +93,8 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
         "COST_EPOCHS=2 WIDE=0.125 WIDE_EPOCHS=2 PRUNED_EPOCHS=1 "
         "TARGETS=600000,700000 SCALED=0.1 OUT=" +
         (folder / out) + " ROWS=" + (folder / "rows.csv") + " DATA=" + (pictures() / "idx") +
-        " FLAGS='--batch 16 --rq-epochs 1 --rq-batch 16 --check-pictures 32' BUILD=" + build +
-        " bash runners/study.sh " + more;
+        " FLAGS='--batch 16' GROWTH='--rq-epochs 1 --rq-batch 16 --check-pictures 32' BUILD=" +
+        build + " bash runners/study.sh " + more;
     return launch("/bin/bash", {"-c", command});
   };
   Ended first = study("");

@@ -27,6 +27,8 @@ do for [axis in "macs cost"] {
   set xlabel (axis eq "macs" ? "multiply-accumulates of one image, millions" : "multiply-accumulates of the whole training, 1e12")
   set title sprintf("%s, recipe %s: mean and 95 %% interval over the seeds", dataset, recipe)
   column = axis eq "macs" ? 2 : 3
-  plot for [i = 1:words(present)] of(word(present, i)) using column:4:5 with yerrorlines lw 2 pt 7 ps 0.6 \
-    lc rgb word(shown, i) title word(present, i)
+  if (words(present)) {
+    plot for [i = 1:words(present)] of(word(present, i)) using column:4:5 with yerrorlines lw 2 pt 7 ps 0.6 \
+      lc rgb word(shown, i) title word(present, i)
+  }
 }

@@ -44,7 +44,7 @@ prune() {  # ARM OUT OPTIONS
 }
 
 one() {  # ARM SEED
-  local arm=$1 out=$OUT/$DATASET-$RECIPE-$1-$2 data
+  local arm=$1 out=$OUT/$DATASET,$RECIPE,$1,$2 data
   data="--dataset $DATASET --threads $THREADS --seed $2 ${FLAGS:-}"
   train() { "$build/cifar" --data "${DATA:?the folder of the published binary files}" $data $recipe --out "$out" "$@"; }
   case $arm in
@@ -65,12 +65,11 @@ fi
 # Rows of every finished round; an arm that is trained whole has only a last one.
 header=dataset,recipe,arm,seed,round,macs,parameters,training_macs,top1
 { ! [ -f "$ROWS" ] || tail -n +2 "$ROWS"
-  for csv in "$OUT"/*-*/results.csv; do
+  for csv in "$OUT"/*,*,*,*/results.csv; do
     case $csv in *-wide/results.csv) continue ;; esac
     [ -f "$csv" ] || continue
-    IFS=- read -r dataset recipe arm < <(basename "$(dirname "$csv")")
-    case $arm in [0-9]*-*) recipe=$recipe-${arm%%-*} arm=${arm#*-} ;; esac
-    awk -F, -v OFS=, -v name="$dataset,$recipe,${arm%-*},${arm##*-}" -v last="$rounds" '
+    name=$(basename "$(dirname "$csv")")
+    awk -F, -v OFS=, -v name="$name" -v last="$rounds" '
       NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next }
       { whole = name ~ /,(scaled|prune)-/ }
       $c["test_top1_tuned"] > 0 { print name, (whole ? last : $c["round"]), $c["macs"], $c["parameters"], $c["training_macs"], $c["test_top1_tuned"] }' "$csv"

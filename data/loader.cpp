@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <system_error>
 #include <utility>
 
 namespace fission {
@@ -105,9 +106,11 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device,
   }
   try {
     for (int i = 0; i < options.threads; i++) threads_.emplace_back([this] { work(); });
-  } catch (...) {  // no more threads to be had: those that run must not be left behind
+  } catch (const std::system_error& e) {  // those that run must not be left behind
+    const std::size_t had = threads_.size();
     stop();
-    throw;
+    user_error("[loader] the system gives it ", had, " of ", options.threads, " threads (",
+               e.code().message(), "); expected a higher limit (ulimit -u), or fewer threads");
   }
 }
 

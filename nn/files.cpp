@@ -58,9 +58,11 @@ std::size_t write_all(int fd, const void* data, std::size_t bytes) {
 }
 
 // A name is on the disk only when its directory is; file systems that can't flush a directory
-// answer EINVAL.
+// answer EINVAL. One that may be entered and written, but not read, can't be flushed by us: the
+// system does it in its time.
 void flush_directory(const std::string& path) {
   const Descriptor directory(open_file(path, O_RDONLY | O_DIRECTORY));
+  if (directory.fd < 0 && errno == EACCES) return;
   if (directory.fd < 0 || (::fsync(directory.fd) != 0 && errno != EINVAL))
     user_error(path, ": directory: could not be flushed to the disk (", reason(errno),
                "), expected a directory that can be");
@@ -87,11 +89,45 @@ void cut(const std::string& path, int fd, std::uint64_t length, const char* what
                "), expected a writable file");
 }
 
+// Where a name leads to, by symbolic links of which the last may lead to nothing yet
+std::string followed(std::string path) {
+  char target[4096];
+  for (int links = 0; links < 40; links++) {  // as many as Linux follows
+    const ssize_t n = ::readlink(path.c_str(), target, sizeof target);
+    if (n < 0 || n == ssize_t(sizeof target)) break;
+    const std::string to(target, std::size_t(n));
+    path = to[0] == '/' ? to : directory_of(path) + "/" + to;
+  }
+  return path;
+}
+
+// Into a device or a pipe: nothing of it can be replaced or taken back.
+void write_through(const std::string& path, const std::function<void(const WriteChunk&)>& body) {
+  std::uint64_t done = 0;
+  Descriptor file(open_file(path, O_WRONLY));
+  const auto fail = [&](const char* what) {
+    user_error(path, ": byte ", done, ": could not be ", what, " (", reason(errno),
+               "), expected a device or pipe that takes what is written");
+  };
+  if (file.fd < 0) fail("opened");
+  body([&](const void* data, std::size_t size) {
+    const std::size_t written = write_all(file.fd, data, size);
+    done += written;
+    if (written < size) fail("written");
+  });
+  if (::close(file.release()) != 0) fail("closed");
+}
+
 }  // namespace
 
-void write_file_atomically(const std::string& path, std::uint64_t bytes,
+void write_file_atomically(const std::string& name, std::uint64_t bytes,
                            const std::function<void(const WriteChunk&)>& body) {
-  const std::string temporary = path + ".tmp";
+  struct stat status;
+  const bool there = ::stat(name.c_str(), &status) == 0;
+  if (there && S_ISDIR(status.st_mode))
+    user_error(name, ": file: this is a directory, expected a file's name");
+  if (there && !S_ISREG(status.st_mode)) return write_through(name, body);
+  const std::string path = followed(name), temporary = path + ".tmp";
   std::uint64_t done = 0;
   const auto fail = [&](const char* what, int error) {
     user_error(path, ": byte ", done, ": could not be ", what, " (", reason(error),
@@ -188,29 +224,34 @@ void truncate_file(const std::string& path, std::uint64_t length) {
   cut(path, file.fd, length, "bytes to keep");
 }
 
-AppendLog::AppendLog(const std::string& path, std::uint64_t length)
-    : path_(path), fd_(-1), length_(length) {
-  Descriptor file(open_file(path, O_RDWR | O_APPEND | (length == 0 ? O_CREAT : 0)));
-  if (file.fd < 0) {
-    const int error = errno;
-    const std::string wanted = length == 0 ? "a place where a log can be written"
-                                           : text("a log of at least ", length, " bytes");
-    user_error(path, ": file: can't be opened (", reason(error), "), expected ", wanted);
-  }
+AppendLog::AppendLog(const std::string& path, Open how) : path_(path), fd_(-1), length_(0) {
+  Descriptor file(open_file(path, O_RDWR | O_APPEND | (how == Open::create ? O_CREAT : 0)));
+  if (file.fd < 0)
+    user_error(path, ": file: can't be opened (", reason(errno), "), expected ",
+               how == Open::create ? "a place where a log can be written" : "a writable log");
   if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 &&
       errno == EWOULDBLOCK)  // other errors: a file system without locks
     user_error(path, ": file: another process adds lines to it, expected one at a time");
+  fd_ = file.release();
+}
+
+AppendLog::AppendLog(const std::string& path, std::uint64_t length)
+    : AppendLog(path, length == 0 ? Open::create : Open::existing) {
+  keep(length);
+}
+
+void AppendLog::keep(std::uint64_t length) {
   char last = '\n';
-  if (length > 0 && size_of_regular(path, file.fd) >= length &&
-      ::pread(file.fd, &last, 1, off_t(length - 1)) != 1)
-    user_error(path, ": byte ", length - 1, ": can't be read (", reason(errno),
+  if (length > 0 && size_of_regular(path_, fd_) >= length &&
+      ::pread(fd_, &last, 1, off_t(length - 1)) != 1)
+    user_error(path_, ": byte ", length - 1, ": can't be read (", reason(errno),
                "), expected the end of a line");
   if (last != '\n')
-    user_error(path, ": byte ", length - 1,
+    user_error(path_, ": byte ", length - 1,
                ": amid a line, expected the end of the last line the checkpoint knows of");
-  cut(path, file.fd, length, "bytes the checkpoint knows of");
-  if (length == 0) flush_directory(directory_of(path));
-  fd_ = file.release();
+  cut(path_, fd_, length, "bytes the checkpoint knows of");
+  if (length == 0) flush_directory(directory_of(path_));
+  length_ = length;
 }
 AppendLog::~AppendLog() { ::close(fd_); }
 
@@ -236,15 +277,16 @@ void crash_point(const std::string& name) {
   const std::string wanted = setting;
   const auto colon = wanted.find(':');
   if (wanted.substr(0, colon) != name) return;
-  long count = 1;
+  long count = 1, signal = SIGKILL;
   if (colon != std::string::npos) {
     char* end = nullptr;
     count = std::strtol(setting + colon + 1, &end, 10);
+    if (*end == ':') signal = std::strtol(end + 1, &end, 10);
     if (*end || count < 1)
       user_error("FISSION_CRASH_AT: count: \"", wanted.substr(colon + 1),
                  "\", expected a whole number from 1 on");
   }
-  if (++passed == count) ::raise(SIGKILL);
+  if (++passed == count) ::raise(int(signal));
 }
 
 }  // namespace fission

@@ -13,6 +13,8 @@ using WriteChunk = std::function<void(const void* data, std::size_t bytes)>;
 
 // Writes path.tmp in the same directory (a stale one is overwritten), fsync, rename, fsync of the
 // directory. After an error the temporary file is gone and what stood under `path` is untouched.
+// Where `path` is a symbolic link, this is done to its target; what is neither a file nor a
+// directory (a device, a pipe) is written as it stands.
 // `bytes` is what `body`
 // will write in all. Crash points: before-write (empty path.tmp), before-rename, after-rename.
 void write_file_atomically(const std::string& path, std::uint64_t bytes,
@@ -44,9 +46,12 @@ void truncate_file(const std::string& path,
 // process at a time: a second one is refused.
 class AppendLog {
  public:
-  // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest; creates the
-  // file if length is 0
+  enum class Open { create, existing };
+  AppendLog(const std::string& path, Open how);  // changes nothing in a log that is there
+  // opens it (creates it if length is 0), and keep(length)
   AppendLog(const std::string& path, std::uint64_t length);
+  // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest
+  void keep(std::uint64_t length);
   ~AppendLog();
   AppendLog(const AppendLog&) = delete;
   AppendLog& operator=(const AppendLog&) = delete;
@@ -59,9 +64,10 @@ class AppendLog {
   std::uint64_t length_;
 };
 
-// For the tests of resuming: with FISSION_CRASH_AT=name[:count] in the environment the process
-// kills itself (SIGKILL: no destructor, no flush) when it passes the point of that name for the
-// count-th time (1 if not given). Without the variable it does nothing.
+// For the tests of resuming: with FISSION_CRASH_AT=name[:count[:signal]] in the environment the
+// process sends itself that signal (SIGKILL if none is given: no destructor, no flush) when it
+// passes the point of that name for the count-th time (1 if not given). Without the variable it
+// does nothing.
 void crash_point(const std::string& name);
 
 }  // namespace fission

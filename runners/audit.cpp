@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   int status = run_program(app, argc, argv, [&] {
     s.augment = !no_augment;
     Findings findings(json, file_of_findings);
-    Backend& backend = device.open();
+    Backend& backend = device.open(json);
     if (!reference.empty()) {
       audit_reference(
           findings, reference, backend,

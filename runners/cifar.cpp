@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   return run_program(app, argc, argv, [&] {
     options.apply_recipe();
     options.settle();
+    Backend& backend = options.device.open();
 
     data::Dataset train =
         data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
@@ -22,20 +23,19 @@ int main(int argc, char** argv) {
     data::PictureSets pictures = data::picture_sets(train, test);
     options.fit(pictures);
 
-    Backend& backend = options.device.open();
     Run run(options.run, options.how, options.config(), pictures, backend);
     State state = run.begin();
     if (!options.recipe_says.empty())
       std::printf("recipe %s:%s\n", options.recipe.c_str(), options.recipe_says.c_str());
     std::printf(
-        "%s: %ld training and %ld test pictures; %s, %s, %d threads\nnetwork: widths %s, %s MACs a "
+        "%s: %ld training and %ld test pictures; %s\nnetwork: widths %s, %s MACs a "
         "picture, %ld parameters; run: %s\n",
         train.name.c_str(), long(train.count), long(test.count),
-        name_of(state.network->config().activation), backend.name().c_str(), compute_threads(),
-        joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
-        long(state.network->parameter_count()), options.run.directory.c_str());
+        name_of(state.network->config().activation), joined(state.network->widths()).c_str(),
+        in_millions(state.network->macs()).c_str(), long(state.network->parameter_count()),
+        options.run.directory.c_str());
 
-    grow(state, options.how, run);
+    run.grow(state);
     std::printf("\n%s", growth_table(state.history).c_str());
   });
 }

@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "one JSON object instead of prose");
   device.add_to(app);
   return run_program(app, argc, argv, [&] {
-    Backend& backend = device.open();
+    Backend& backend = device.open(json);
     TensorFile file = read_safetensors(checkpoint);
     auto network = load_network(file, backend);
     if (dataset.empty()) dataset = file.metadata_at("dataset");
@@ -174,7 +174,7 @@ int main(int argc, char** argv) {
                    {"macs", network->macs()}});
     else said.update({{"images", images}, {"pictures", s.count}});
     if (!predictions.empty()) said["predictions"] = predictions;
-    if (json) std::printf("%s\n", said.dump().c_str());
+    if (json) std::printf("%s\n", json_text(said).c_str());
     else if (label)
       std::printf("%s on %s (%s, %ld pictures): loss %.4f, top-1 %s, top-5 %s; %s MACs a picture\n",
                   checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), s.loss,

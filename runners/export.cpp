@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
   app.add_option(
       "--out", out,
-      "file to write; default: the checkpoint's name with .onnx in the place of its ending");
+      "file to write; -: to stdout; default: the checkpoint's name with .onnx in the place of its "
+      "ending");
   app.add_option("--batch", batch, "pictures at a time: a number, or dynamic for any number")
       ->capture_default_str();
   app.add_flag("--raw", raw,
@@ -81,7 +82,11 @@ int main(int argc, char** argv) {
     for (const char* key : {"seed", "round"})
       if (file.metadata.count(key)) settings.metadata[key] = file.metadata_at(key);
     const std::string bytes = onnx_of(*network, settings);
-    write_file_atomically(out, bytes);
+    // the words about it go where the bytes do not
+    const bool piped = out == "-" || out == "/dev/stdout";
+    std::FILE* words = piped ? stderr : stdout;
+    if (piped) std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+    else write_file_atomically(out, bytes);
 
     const std::string n = settings.batch ? std::to_string(settings.batch) : "N",
                       macs = in_millions(network->macs());
@@ -94,9 +99,10 @@ int main(int argc, char** argv) {
     j["output"] = {{"name", "logits"}, {"shape", {n, c.classes}}};
     j["dataset"] = dataset, j["mean"] = colours.mean, j["std"] = colours.std,
     j["macs"] = network->macs();
-    if (json) std::printf("%s\n", j.dump().c_str());
+    if (json) std::fprintf(words, "%s\n", json_text(j).c_str());
     else
-      std::printf(
+      std::fprintf(
+          words,
           "%s: opset %d; input (%s,%ld,%ld,%ld) = %s, mean %s, std %s (%s); logits (%s,%ld); %s "
           "MACs a picture, %zu bytes\n",
           out.c_str(), onnx_opset, n.c_str(), long(c.channels), long(c.size), long(c.size),

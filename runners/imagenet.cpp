@@ -2,6 +2,8 @@
 // round by round, then the width-scaled networks that it is compared with, by the same recipe; each
 // in a run folder of its own. `make imagenet DATA=DIR` is this program; the same command goes on
 // where it was. Expected: README, "ImageNet". The procedure is split/grow.cpp.
+#include <filesystem>
+
 #include "runners/common/imagenet.h"
 
 namespace {
@@ -16,7 +18,7 @@ std::vector<RoundRecord> carry_out(const GrowthOptions& options,
   std::printf("\n%s: widths %s, %s MACs a picture, %ld parameters\n", options.run.directory.c_str(),
               joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
               long(state.network->parameter_count()));
-  grow(state, options.how, run);
+  run.grow(state);
   return state.history;
 }
 
@@ -49,10 +51,9 @@ int main(int argc, char** argv) {
     data::PictureSets pictures = open_pictures(options);
     growth.fit(pictures);
     const Shape train = pictures.train->shape(), val = pictures.test->shape();
-    std::printf(
-        "%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld; %s, %d threads\n",
-        growth.data.c_str(), long(train[0]), long(val[0]), long(pictures.classes), long(train[1]),
-        long(train[2]), backend.name().c_str(), compute_threads());
+    std::printf("%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld\n",
+                growth.data.c_str(), long(train[0]), long(val[0]), long(pictures.classes),
+                long(train[1]), long(train[2]));
 
     if (!growth.recipe_says.empty())
       std::printf("recipe %s:%s\n", growth.recipe.c_str(), growth.recipe_says.c_str());
@@ -70,8 +71,10 @@ int main(int argc, char** argv) {
     }
     std::printf("\n%s\n%s", growth_table(grown).c_str(),
                 imagenet_table(options, grown, baselines).c_str());
-    if (processes().first())
-      write_file_atomically(growth.run.directory + "/table.txt",
-                            imagenet_table(options, grown, baselines));
+    const std::string file = growth.run.directory + "/table.txt",
+                      table = imagenet_table(options, grown, baselines);
+    std::error_code none;  // the folder of a run that is done may be one that can't be written to
+    if (processes().first() && !(std::filesystem::exists(file, none) && read_file(file) == table))
+      write_file_atomically(file, table);
   });
 }

@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
       if (model.cost) j["energy"]["cost"] = model.cost(*network, c.widths);
       for (const char* key : {"seed", "dataset", "round", "stage", "epoch", "step"})
         if (file.metadata.count(key)) j[key] = file.metadata_at(key);
-      std::printf("%s\n", j.dump().c_str());
+      std::printf("%s\n", json_text(j).c_str());
       return;
     }
     std::printf("%s: %s, %s, %ldx%ldx%ld pictures, %ld classes\n", checkpoint.c_str(),

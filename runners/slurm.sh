@@ -10,6 +10,7 @@
 #SBATCH --cpus-per-task=8        # the threads of each
 #SBATCH --time=24:00:00
 #SBATCH --requeue                # a failed node: again, from the last checkpoint
+#SBATCH --signal=USR1@120        # so many seconds before the time is over: all tasks save the same step and end with 138
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -eu
@@ -17,5 +18,10 @@ set -eu
 
 # How tasks find each other: MPI_TYPE=pmix (Open MPI) or pmi2 (MPICH, Intel); `srun --mpi=list` says what the site has.
 # A task that dies ends all. Memory stays beside the cores that use it.
-exec srun --mpi="${MPI_TYPE:-pmix}" --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores \
-  "$@" --threads "${SLURM_CPUS_PER_TASK:-1}"
+status=0
+srun --mpi="${MPI_TYPE:-pmix}" --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --cpu-bind=cores \
+  "$@" --threads "${SLURM_CPUS_PER_TASK:-1}" || status=$?
+if [ $status = 138 ] && [ "${SLURM_JOB_ID:-}" ]; then  # the time was over, not the work: once more, from there
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $status

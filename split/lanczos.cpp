@@ -49,7 +49,7 @@ void next_direction(const std::vector<Numbers>& q, Index at, Index d, double* w)
 
 Lanczos::Lanczos(Network& network, const ProbeSettings& probe, Index passes, std::uint64_t seed,
                  std::uint64_t round)
-    : network_(network), probe_(probe), s_v_(network.like_parameters()) {
+    : network_(network), probe_(probe), s_v_(network.like_parameters()), done_(passes) {
   require_eigen("--solver lanczos");
   for (Index j = 0; j < passes; j++)
     q_.push_back(network.like_parameters()), s_q_.push_back(network.like_parameters());
@@ -83,7 +83,7 @@ void Lanczos::end_epoch(Index pass) {
 
 // E10 over the basis: T = Qᵀ(SQ), T y = λ̂ y with the least λ̂, v̂ = Q y, residual (SQ) y − λ̂ v̂.
 SplittingIndex Lanczos::result() const {
-  FISSION_CHECK(done_ > 0, "[lanczos] no pass is over");
+  FISSION_CHECK(in_mean > 0, "[lanczos] no pass is over");
   SplittingIndex index;
   index.v = network_.like_parameters();
   for (const Axis& axis : network_.axes()) {

@@ -25,7 +25,7 @@ class Lanczos : public SplittingSolver {
   Tensor s_v_;                   // (P): one batch's
   std::vector<Tensor> q_, s_q_;  // a pass each (P): the basis, its rows of length 1 or 0; the
                                  // products, in the last pass a sum over in_mean pictures
-  Index done_ = 0;               // passes that are over
+  Index done_;  // passes that are over: all, if none is to come after a checkpoint's
 };
 
 }  // namespace fission

@@ -2,14 +2,29 @@
 // gives the same bits.
 #pragma once
 #include <functional>
+#include <string>
 
+#include "tensor/comm.h"
 #include "tensor/geometry.h"
 
 namespace fission {
-void set_compute_threads(int n);  // 0: all processors
+
+// A number of threads, and in words what it comes from
+struct ThreadCount {
+  int number;
+  std::string from;
+};
+
+// The least of what is allowed to this process: by its affinity mask, shared with its neighbours on
+// this machine; by the CPU quota of its cgroup and of those around it (v1 and v2),
+// rounded up; by OMP_NUM_THREADS, OMP_THREAD_LIMIT and SLURM_CPUS_PER_TASK. root: the folder that
+// proc/ and sys/ lie in, for tests.
+ThreadCount threads_allowed(Comm& comm = alone(), const std::string& root = "");
+// Makes a team of n threads, and returns how many OpenMP really delivered; from here on they are
+// used. UserError if the system refuses so many.
+int set_compute_threads(int n);
 int compute_threads();
-int threads_a_process(int neighbours);  // of the machine's processors, so that none is used by two;
-                                        // at most those that this process may use
+
 // f(i) for all i < n, each by one thread, in any order; of exceptions that of the least i is thrown
 // on, when all are done
 void parallel_for(Index n, const std::function<void(Index)>& f);

@@ -107,6 +107,24 @@ kill_second() {  # once there is a log, SIGKILL to process 1
 fact 'killing one that does not write ends all' no '' kill_second
 fact '... and the checkpoint is good' 0 'mobilenet_v1' "$bin/inspect" victim/checkpoint.safetensors
 
+# --- signals: to one process or to all, all save the same step and end
+signalled() {  # SIGNAL FOLDER PROCESSES... : sent once there is a log
+  local long=$(with --out $2) i rank
+  rm -f pid0 pid1
+  pair "$long" "$long" &
+  for ((i = 0; i < 600; i++)); do if [ -s $2/log.jsonl ]; then break; fi; sleep 0.05; done
+  for rank in "${@:3}"; do kill -s $1 "$(cat pid$rank)"; done
+  wait $!
+}
+fact 'a signal to process 1 alone' no 'SIGUSR1: saved in asked1: round [01], .*, step [0-9]+; the same command goes on' signalled USR1 asked1 1
+fact '... is told in one line' 0 '^1$' grep -c 'saved in' last
+fact '... and ends both, not by force' 1 '' grep -E 'process [01] of 2' last
+fact '... from where two go on' 0 'going on from .*asked1' several 2 $(with --out asked1)
+fact '... to the same bits in every file' 0 '' same_bits np2 asked1
+fact 'a signal to both' no 'SIGTERM: saved in asked2' signalled TERM asked2 0 1
+fact '... and they go on' 0 'going on from .*asked2' several 2 $(with --out asked2)
+fact '... to the same bits in every file' 0 '' same_bits np2 asked2
+
 # --- refusals: one line, status 2
 program=cifar
 refused() {  # TEXT PATTERN COMMAND...
@@ -155,5 +173,12 @@ fact 'none of them left a folder' 1 '' test -e refused
 printf '#!/bin/sh\necho "$@"\n' >srun; chmod +x srun
 fact 'slurm.sh hands the command to srun' 0 '^--mpi=pmi2 --kill-on-bad-exit=1 --cpus-per-task=6 .*build/cifar --lr 1 --threads 6$' \
   env PATH="$work:$PATH" MPI_TYPE=pmi2 SLURM_CPUS_PER_TASK=6 bash "$repo/runners/slurm.sh" build/cifar --lr 1
+printf '#!/bin/sh\nexit $ENDS\n' >srun; printf '#!/bin/sh\necho "scontrol $*"\n' >scontrol; chmod +x scontrol
+slurm() { env PATH="$work:$PATH" ENDS=$1 SLURM_JOB_ID=77 bash "$repo/runners/slurm.sh" build/cifar; }
+fact 'a job that saved at the signal before its end is requeued' 138 '^scontrol requeue 77$' slurm 138
+fact 'one that was cancelled is not' 143 '' slurm 143
+fact '... (no word of scontrol)' 1 '' grep scontrol last
+fact 'one that is done is not' 0 '' slurm 0
+fact '... (no word of scontrol)' 1 '' grep scontrol last
 echo "mpi.sh: $holds facts hold, $broken do not"
 [ $broken = 0 ]

@@ -261,7 +261,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   if (o.batch * comm.size() != all.batch)
     user_error("--batch ", all.batch, ": expected a multiple of the ", comm.size(), " processes");
   Share share{comm, comm.size() > 1 ? all.batch : 0};
-  Backend& backend = o.device.open();
+  Backend& backend = o.device.open(o.json || o.told);
   if (job == "limits") return limits(backend);
   if (job == "decode") return decoding(backend, o);
   NetworkConfig config;

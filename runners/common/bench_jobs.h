@@ -14,7 +14,7 @@ struct BenchOptions {
   Index batch = 128, size = 32, repeat = 9, classes = 10;
   std::string model = "mobilenet_v1", widths = "seed,0.5,0.5+5,1.0",
               jobs = "limits,decode,train,rq-paper,rq-chain,eval,loader";
-  bool json = false;
+  bool json = false, told = false;  // told: how many threads there are
   DeviceOptions device;
 };
 

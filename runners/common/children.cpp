@@ -40,6 +40,7 @@ Said listen_to(const std::string& command) {
 }
 
 Tee::Tee(const std::string& path) : saved_{dup(1), dup(2)} {
+  if (path == "-") user_error("--report -: expected a file's name (what it says is on stdout too)");
   if (FILE* f = std::fopen(path.c_str(), "w")) std::fclose(f);
   else user_error(path, ": cannot be written: ", std::strerror(errno), " (--report FILE)");
   pipe_ = popen(("tee -- " + in_quotes(path)).c_str(), "w");

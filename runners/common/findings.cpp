@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/files.h"
+#include "runners/common/report.h"
 #include "tensor/check.h"
 
 namespace fission {
@@ -36,13 +37,12 @@ void Findings::tell(const std::string& json, const std::string& prose) {
 void Findings::line(const std::string& equation, const std::string& what, double figure,
                     const char* relation, double bound, bool holds) {
   (holds ? held_ : failed_)++;
-  tell(Json{{"equation", equation},
-            {"what", what},
-            {"figure", finite(figure)},
-            {"relation", relation},
-            {"bound", bound},
-            {"holds", holds}}
-           .dump(),
+  tell(json_text(Json{{"equation", equation},
+                      {"what", what},
+                      {"figure", finite(figure)},
+                      {"relation", relation},
+                      {"bound", bound},
+                      {"holds", holds}}),
        text(holds ? "✓ " : "✗ ", padded(equation), " ", what, ": ", number(figure), ", ", relation,
             " ", number(bound)));
 }
@@ -62,16 +62,16 @@ void Findings::equal(const std::string& equation, const std::string& what, doubl
 
 void Findings::told(const std::string& equation, const std::string& what,
                     const std::string& figure) {
-  tell(Json{{"equation", equation}, {"what", what}, {"told", figure}}.dump(),
+  tell(json_text(Json{{"equation", equation}, {"what", what}, {"told", figure}}),
        text("  ", padded(equation), " ", what, ": ", figure));
 }
 void Findings::told(const std::string& equation, const std::string& what, double figure) {
-  tell(Json{{"equation", equation}, {"what", what}, {"told", finite(figure)}}.dump(),
+  tell(json_text(Json{{"equation", equation}, {"what", what}, {"told", finite(figure)}}),
        text("  ", padded(equation), " ", what, ": ", number(figure)));
 }
 
 void Findings::finish() {
-  tell(Json{{"held", held_}, {"failed", failed_}}.dump(),
+  tell(json_text(Json{{"held", held_}, {"failed", failed_}}),
        text("\n", held_, " statements hold, ", failed_, failed_ == 1 ? " does" : " do", " not."));
   if (!file_.empty()) write_file_atomically(file_, lines_);
 }

@@ -274,7 +274,7 @@ void GrowthOptions::add_to(CLI::App& app) {
       ->check(at_least(1))
       ->group("Run");
   option("--loader-threads", run.loader_threads,
-         "that prepare batches ahead; 0: all processors, shared by the processes of a machine")
+         "that prepare batches ahead; 0: as many as --threads 0")
       ->check(CLI::Range(0, 256))
       ->group("Run");
   device.add_to(app);
@@ -410,7 +410,8 @@ void GrowthOptions::settle() {
     run.start = start, run.network = read_config(read_safetensors(start)),
     activation = name_of(run.network.activation);
   run.augment = !no_augment;
-  if (run.loader_threads == 0) run.loader_threads = threads_a_process(processes().neighbours());
+  const int allowed = threads_allowed(processes()).number;  // all processes ask, and together
+  if (run.loader_threads == 0) run.loader_threads = allowed;
   if (run.directory.empty()) run.directory = "runs/" + dataset;
   while (run.directory.size() > 1 && run.directory.back() == '/')
     run.directory.pop_back();  // others' names begin with it

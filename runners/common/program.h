@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "runners/common/ends.h"
 #include "tensor/backend.h"
 #include "tensor/comm.h"
 #include "tensor/threads.h"
@@ -20,6 +21,9 @@ constexpr int status_user_error = 2, status_broken = 1;
 // one that a process came to alone ends all of them.
 template <class Body>
 int run_program(CLI::App& app, int argc, char** argv, Body body) {
+  open_missing_streams();
+  take_signals(app.get_name());
+  set_compute_threads(1);  // until the program says more
   Comm* comm = &alone();
   auto fail = [&](const std::string& what, int status) {
     std::fflush(stdout);
@@ -34,14 +38,20 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
   };
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // into a file too a line is there when it is
                                                   // said, and stays when the program is killed
+  auto done = [&] {
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return 0;
+    return fail("stdout: not all could be written, expected a place with room or a reader",
+                status_user_error);
+  };
   try {
     comm = &processes();
     if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout))
       return fail("/dev/null can't be opened", status_broken);
+    if (comm->rank() > 0) take_signals("");
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     app.exit(help);
-    return 0;
+    return done();
   } catch (const CLI::ParseError& e) {
     return fail(std::string(e.what()) + " (" + app.get_name() + " --help shows the options)",
                 status_user_error);
@@ -50,7 +60,9 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
   }
   try {
     body();
-    return 0;
+    return done();
+  } catch (const Stopped& e) {
+    return fail(e.what(), 128 + e.signal);
   } catch (const UserError& e) {
     return fail(e.what(), status_user_error);
   } catch (const std::exception& e) {
@@ -88,8 +100,9 @@ struct DeviceOptions {
                    "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")
         ->capture_default_str();
     app.add_option("--threads", threads,
-                   "threads to compute with; 0: all processors, shared by the processes of a "
-                   "machine. The same number gives the same bits")
+                   "threads to compute with; 0: as many as the affinity mask, the cgroup's CPU "
+                   "quota, SLURM_CPUS_PER_TASK, OMP_NUM_THREADS and OMP_THREAD_LIMIT all allow, "
+                   "shared by the processes of a machine. The same number gives the same bits")
         ->capture_default_str()
         ->check(CLI::Range(0, 4096));
     app.add_option("--conv", settings.convolution,
@@ -114,11 +127,23 @@ struct DeviceOptions {
         ->transform(memory_size())
         ->group("GPU");
   }
-  Backend& open() const {
-    set_compute_threads(threads > 0 ? threads : threads_a_process(processes().neighbours()));
+  // Sets the threads up; the first line that a program prints is of them, unless it prints JSON.
+  Backend& open(bool silent = false) const {
+    const ThreadCount allowed = threads_allowed(processes());
+    const int wanted = threads > 0 ? threads : allowed.number, had = set_compute_threads(wanted);
     DeviceSettings mine = settings;
     mine.process = processes().place();
-    return open_backend(device, mine);
+    Backend& backend = open_backend(device, mine);
+    const std::string from = had < wanted  ? text("OpenMP gives no more of ", wanted)
+                             : threads > 0 ? "--threads"
+                                           : allowed.from;
+    if (!silent)
+      std::printf("%s, %d thread%s (%s)\n", backend.name().c_str(), had, had == 1 ? "" : "s",
+                  from.c_str());
+    if (had > allowed.number && processes().first())
+      std::fprintf(stderr, "--threads %d: slow, more than the %d of %s\n", had, allowed.number,
+                   allowed.from.c_str());
+    return backend;
   }
 };
 

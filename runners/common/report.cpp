@@ -1,10 +1,12 @@
 #include "runners/common/report.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <sstream>
 
 namespace fission {
@@ -19,7 +21,23 @@ std::size_t columns(const std::string& s) {
   return std::size_t(std::count_if(
       s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
+// Does stdout show a line that is drawn over and over?
+bool draws() {
+  const char* kind = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) == 1 && kind && *kind && std::string(kind) != "dumb";
+}
+std::size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
 }  // namespace
+
+std::string cut_to(const std::string& line, std::size_t wanted) {
+  std::size_t end = 0;
+  for (std::size_t seen = 0; end < line.size(); end++)
+    if ((static_cast<unsigned char>(line[end]) & 0xC0) != 0x80 && seen++ == wanted) break;
+  return line.substr(0, end);
+}
 
 std::string duration(double seconds) {
   if (!std::isfinite(seconds)) return "?";
@@ -117,7 +135,7 @@ std::string growth_csv(const std::vector<RoundRecord>& history) {
   return out.str();
 }
 
-Progress::Progress() : shown_(Clock::now()), terminal_(isatty(STDOUT_FILENO) == 1) {}
+Progress::Progress() : shown_(Clock::now()), terminal_(draws()) {}
 void Progress::pause() { running_ = false; }
 void Progress::add(double pictures) {
   auto now = Clock::now();
@@ -130,7 +148,8 @@ void Progress::show(const std::string& line) {
   auto now = Clock::now();
   if (now - shown_ < std::chrono::milliseconds(terminal_ ? 200 : 30000)) return;
   shown_ = now;
-  if (terminal_) std::printf("\r\033[K%s", line.c_str()), live_ = true;
+  if (terminal_)  // a character less: some terminals go on to the next line behind the last one
+    std::printf("\r\033[K%s", cut_to(line, terminal_columns() - 1).c_str()), live_ = true;
   else std::printf("%s\n", line.c_str());
   std::fflush(stdout);
 }

@@ -24,6 +24,13 @@ std::string table(const std::vector<std::vector<std::string>>& rows);
 std::string growth_table(const std::vector<RoundRecord>& history);
 std::string growth_csv(const std::vector<RoundRecord>& history);
 
+// What is no UTF-8 (a file's name may be anything) as U+FFFD
+template <class Json>
+std::string json_text(const Json& j, int indent = -1) {
+  return j.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+std::string cut_to(const std::string& line, std::size_t columns);  // UTF-8 characters, not bytes
+
 // Rate and time left of work whose size is known in pictures.
 class Progress {
  public:
@@ -35,9 +42,9 @@ class Progress {
     return seconds_ > 0 ? pictures_ / seconds_ : 0;
   }  // pictures a second, since reset
   void reset() { seconds_ = pictures_ = 0, pause(); }
-  void show(const std::string&
-                line);  // at most some times a second on a terminal, twice a minute elsewhere
-  void clear();         // the live line makes way for a lasting one
+  // At most some times a second on a terminal, cut to its width; twice a minute elsewhere.
+  void show(const std::string& line);
+  void clear();  // the live line makes way for a lasting one
 
  private:
   using Clock = std::chrono::steady_clock;

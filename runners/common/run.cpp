@@ -7,6 +7,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "runners/common/ends.h"
 #include "runners/common/growth_options.h"
 #include "tensor/hash.h"
 #include "tensor/threads.h"
@@ -45,13 +46,18 @@ std::string differences(const Json& old, const Json& now, const std::array<const
   all.update(now);
   for (const auto& item : all.items()) {
     auto said = [&](const Json& j) {
-      return j.contains(item.key()) ? j.at(item.key()).dump() : std::string("(not there)");
+      return j.contains(item.key()) ? json_text(j.at(item.key())) : std::string("(not there)");
     };
     if (said(old) != said(now))
       text += (text.empty() ? "--" : ", --") + item.key() + words[0] + said(old) + words[1] +
               said(now) + words[2];
   }
   return text;
+}
+
+std::string place(const State& s) {
+  return text("round ", s.round, ", ", s.stage == Stage::train ? "train" : "rayleigh", ", epoch ",
+              s.epoch + 1, ", step ", s.step);
 }
 
 // A log's length is counted in lines: their bytes depend on times and rates, which no two runs
@@ -178,7 +184,11 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
       comm_(comm),
       input_(backend, DType::f32, pictures.mean, pictures.std),
       last_checkpoint_(std::chrono::steady_clock::now()) {
+  if (options.directory == "-") user_error("--out -: expected a folder's name");
   check_processes();
+}
+
+void Run::check_config() const {
   if (exists(path("config.json"))) {
     Json old;
     try {
@@ -186,14 +196,28 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
     } catch (const Json::exception& e) {
       user_error(path("config.json"), ": ", e.what(), ", expected the configuration of a run");
     }
-    std::string differ = differences(old, config, {" was ", ", now ", ""});
+    std::string differ = differences(old, config_, {" was ", ", now ", ""});
     if (!differ.empty())
-      user_error(options.directory, " holds another run: ", differ,
+      user_error(options_.directory, " holds another run: ", differ,
                  " (another --out begins a new one)");
   } else if (exists(path("checkpoint.safetensors"))) {
-    user_error(options.directory,
+    user_error(options_.directory,
                ": a checkpoint without its config.json; another --out begins a new run");
   }
+}
+
+// Of two processes that begin at once, one has the log; what it writes before that, the other could
+// overwrite. A folder that can't be written to is none that anybody is at work in.
+void Run::lock() {
+  const bool going_on = exists(path("checkpoint.safetensors"));
+  try {
+    log_ = std::make_unique<AppendLog>(
+        path("log.jsonl"), going_on ? AppendLog::Open::existing : AppendLog::Open::create);
+  } catch (const UserError&) {
+    if (!going_on || read_safetensors(path("checkpoint.safetensors")).metadata_at("done") != "1")
+      throw;
+  }
+  check_config();  // another one may have been here since
 }
 
 void Run::check_processes() const {
@@ -202,7 +226,7 @@ void Run::check_processes() const {
   Json all = config_;
   all["out"] = options_.directory, all["device"] = backend_.name(),
   all["threads"] = compute_threads();
-  if (auto d = comm_.disagreement(all.dump()))
+  if (auto d = comm_.disagreement(json_text(all)))
     user_error("process ", d->rank, " was given other options than process 0: ",
                differences(Json::parse(d->first), Json::parse(d->other),
                            {" is ", " there, ", text(" in process ", d->rank).c_str()}));
@@ -225,9 +249,13 @@ State Run::begin() {
   // nobody writes before all have looked
   comm_.require_same("the run's folder", going_on ? "with a checkpoint" : "without a checkpoint",
                      "--out: a place that all processes see");
+  check_config();
   if (comm_.size() > 1)
     std::printf("%d processes, each with its share of every batch\n", comm_.size());
-  if (going_on) return read_checkpoint();
+  if (going_on) {
+    if (comm_.first()) lock();
+    return read_checkpoint();
+  }
   State state;
   state.network = options_.start.empty()
                       ? make_network(options_.network, backend_, DType::f32, how_.seed)
@@ -245,8 +273,13 @@ State Run::begin() {
   if (comm_.first()) warn_of_narrow_table(how_, *state.network);
   if (comm_.first()) {
     make_directories(options_.directory);
-    write_file_atomically(path("config.json"), config_.dump(2) + "\n");
-    log_ = std::make_unique<AppendLog>(path("log.jsonl"), 0);
+    lock();
+    if (exists(path("checkpoint.safetensors")))
+      user_error(
+          options_.directory,
+          ": another process has begun this run meanwhile; the same command goes on with it");
+    write_file_atomically(path("config.json"), json_text(config_, 2) + "\n");
+    log_->keep(0);
   }
   state.enter(Stage::train, how_);
   if (!options_.start.empty())
@@ -294,13 +327,13 @@ data::SourcePtr Run::some_of_training(Index count) const {
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
-  return loader(some_of_training(options_.check_pictures), o);
+  return watched(loader(some_of_training(options_.check_pictures), o));
 }
 
 BatchSource& Run::test() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = test_stage, o.shuffle = false, o.augment = false;
-  return loader(pictures_.test, o);
+  return watched(loader(pictures_.test, o));
 }
 
 // One at a time: a ring at 224x224 and batch 256 is 4 * 256 * 150528 B = 154 MB; three would be 462
@@ -311,6 +344,53 @@ BatchSource& Run::loader(data::SourcePtr pictures, const data::LoaderOptions& o)
   loader_ = std::make_unique<data::Loader>(std::move(pictures), backend_, o);
   loader_stage_ = o.stage;
   return *loader_;
+}
+
+// An evaluation, which is no part of a state and is begun anew after a stop
+class Run::Watched : public BatchSource {
+ public:
+  Watched(Run& run, BatchSource& source) : run_(run), source_(source) {}
+  Index size() const override { return source_.size(); }
+  Index steps() const override { return source_.steps(); }
+  Batch next(Index epoch, Index step) override {
+    run_.end_if_asked();
+    return source_.next(epoch, step);
+  }
+
+ private:
+  Run& run_;
+  BatchSource& source_;
+};
+BatchSource& Run::watched(BatchSource& source) {
+  watched_ = std::make_unique<Watched>(*this, source);
+  return *watched_;
+}
+
+// What one process was asked to do, all do, in the same step.
+void Run::end_if_asked() {
+  double asked = asked_to_end();
+  comm_.sum(&asked, 1);
+  if (asked > 0) stop();
+}
+void Run::stop() {
+  std::vector<double> signals(std::size_t(comm_.size()), 0.0);
+  signals[std::size_t(comm_.rank())] = asked_to_end();
+  comm_.sum(signals.data(), Index(signals.size()));
+  throw Stopped(int(*std::max_element(signals.begin(), signals.end())));
+}
+
+void Run::grow(State& state) {
+  const Deferred until_saved;
+  try {
+    fission::grow(state, how_, *this);
+    end_if_asked();
+  } catch (const Stopped& stopped) {
+    progress_.clear();
+    if (!state.done) write_checkpoint(state);
+    comm_.barrier();  // the first that ends would take the others with it
+    throw Stopped(stopped.signal, text(": saved in ", options_.directory, ": ", place(state),
+                                       "; the same command goes on"));
+  }
 }
 
 double Run::pictures_left(const State& s) const {
@@ -337,21 +417,22 @@ void Run::after_step(State& s) {
       s.stage == Stage::rayleigh ? how_.rayleigh.epochs : how_.training_of(s.round).schedule.epochs;
   double rate = progress_.rate();
   char line[200];
-  std::snprintf(
-      line, sizeof line,
-      "  round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f pictures/s, %s left at this rate",
-      long(s.round),
-      s.stage == Stage::rayleigh ? (how_.solver == Solver::lanczos ? "Lanczos" : "RQ-SGD")
-      : s.round                  ? "fine-tuning"
-                                 : "training",
-      long(s.epoch + 1), long(epochs), long(s.step), long(source.steps()), rate,
-      rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
+  std::snprintf(line, sizeof line,
+                "round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f pictures/s, %s left",
+                long(s.round),
+                s.stage == Stage::rayleigh ? (how_.solver == Solver::lanczos ? "Lanczos" : "RQ-SGD")
+                : s.round                  ? "fine-tuning"
+                                           : "training",
+                long(s.epoch + 1), long(epochs), long(s.step), long(source.steps()), rate,
+                rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
   progress_.show(line);
   auto now = std::chrono::steady_clock::now();
-  bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >=
-             60 * options_.checkpoint_minutes;
-  comm_.broadcast(&due, sizeof due);  // the first process's clock is everyone's
-  if (due) {
+  const bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >=
+                   60 * options_.checkpoint_minutes;
+  double said[] = {double(comm_.first() && due), double(asked_to_end())};
+  comm_.sum(said, 2);  // the first process's clock is everyone's
+  if (said[1] > 0) stop();
+  if (said[0] > 0) {
     write_checkpoint(s);
     progress_.pause();
   }
@@ -368,7 +449,7 @@ void Run::log(const Json& line) {
       pace += text("; ", skipped, " broken files skipped since the start");
   }
   full["time"] = std::time(nullptr);
-  if (log_) log_->append(full.dump());
+  if (log_) log_->append(json_text(full));
   log_lines_++;
   crash_point("after-log");
   progress_.clear();
@@ -455,7 +536,7 @@ void Run::save(State& s) {
   file.metadata["round"] = std::to_string(s.round);
   file.metadata["training_macs"] = exact(s.training_macs);
   file.metadata["dataset"] = pictures_.name,
-  file.metadata["history"] = history_to_json(s.history).dump();
+  file.metadata["history"] = json_text(history_to_json(s.history));
   if (comm_.first()) {
     check_no_nan(file);
     write_safetensors(file.path, file);
@@ -476,7 +557,7 @@ void Run::write_checkpoint(const State& s) {
   store_network(file, *s.network);
   auto& m = file.metadata;
   m["seed"] = std::to_string(how_.seed), m["dataset"] = pictures_.name,
-  m["history"] = history_to_json(s.history).dump();
+  m["history"] = json_text(history_to_json(s.history));
   m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh",
   m["done"] = s.done ? "1" : "0";
   m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step),
@@ -532,16 +613,11 @@ State Run::read_checkpoint() {
   }
   log_lines_ = whole(file, "log_lines");
   s.training_macs = macs_spent(file);
-  comm_.require_same(
-      "the checkpoint",
-      text("round ", s.round, ", ", stage, ", epoch ", s.epoch + 1, ", step ", s.step),
-      "--out: a place that all processes see");  // and the first writes nothing before all have
-                                                 // read
-  if (comm_.first())
-    log_ = std::make_unique<AppendLog>(path("log.jsonl"),
-                                       length_of_lines(path("log.jsonl"), log_lines_));
-  std::printf("going on from %s: round %ld, %s, epoch %ld, step %ld\n", file.path.c_str(),
-              long(s.round), stage.c_str(), long(s.epoch + 1), long(s.step));
+  comm_.require_same("the checkpoint", place(s),
+                     "--out: a place that all processes see");  // and the first writes nothing
+                                                                // before all have read
+  if (log_ && !s.done) log_->keep(length_of_lines(path("log.jsonl"), log_lines_));
+  std::printf("going on from %s: %s\n", file.path.c_str(), place(s).c_str());
   return s;
 }
 

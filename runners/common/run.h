@@ -34,12 +34,17 @@ std::vector<RoundRecord> history_from_json(const std::string& text, const std::s
 
 class Run : public Workshop {
  public:
-  // Refuses a directory that holds another run, processes with other options or data than the
-  // first, and a batch that does not fall into a batch-norm group at least for each of them.
+  // Refuses processes with other options or data than the first, and a batch that does not fall
+  // into a batch-norm group at least for each of them.
   // config: everything that the result depends on.
   Run(const RunOptions& options, const GrowSettings& how, const nlohmann::ordered_json& config,
       const data::PictureSets& pictures, Backend& backend, Comm& comm = processes());
-  State begin();  // a new state in a new directory, or the one of the last checkpoint
+  // A new state in a new directory, or the one of the last checkpoint. Refuses a directory that
+  // holds another run, or that another process is at work in.
+  State begin();
+  // To the end of the growth. A signal (runners/common/ends.h) ends it after the step, or before
+  // the batch of an evaluation, with a checkpoint: Stopped, and the same command goes on.
+  void grow(State& state);
 
   BatchSource& training(Index round, Stage stage) override;
   BatchSource& check() override;
@@ -55,6 +60,12 @@ class Run : public Workshop {
  private:
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }
   void check_processes() const;
+  void check_config() const;
+  void lock();
+  class Watched;
+  BatchSource& watched(BatchSource& source);
+  void end_if_asked();
+  [[noreturn]] void stop();
   data::LoaderOptions share_of_batches(Index batch) const;
   Index rq_images() const;
   data::SourcePtr some_of_training(Index count) const;
@@ -73,6 +84,7 @@ class Run : public Workshop {
   std::unique_ptr<AppendLog> log_;
   Index log_lines_ = 0;
   std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<BatchSource> watched_;
   Index loader_stage_ = -1;
   Progress progress_;
   std::chrono::steady_clock::time_point last_checkpoint_;

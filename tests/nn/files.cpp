@@ -3,6 +3,7 @@
 #include "nn/files.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -241,6 +242,54 @@ TEST_CASE("files: cutting never lengthens, and names both lengths") {
   CHECK(read_file(dir / "f") == "abc");
 }
 
+TEST_CASE("files: where the name is a link its target is written, and the link stays") {
+  Scratch dir;
+  std::filesystem::create_directory(dir / "far");
+  put(dir / "far/target", "old");
+  std::filesystem::create_symlink("far/target", dir / "link");
+  std::filesystem::create_symlink("link", dir / "twice");
+  std::filesystem::create_symlink("far/not-yet", dir / "dangling");
+  write_file_atomically(dir / "twice", "new");
+  write_file_atomically(dir / "dangling", "made");
+  CHECK(read_file(dir / "far/target") == "new");
+  CHECK(read_file(dir / "far/not-yet") == "made");
+  for (const char* link : {"link", "twice", "dangling"})
+    CHECK(std::filesystem::is_symlink(dir / link));
+  CHECK_FALSE(exists(dir / "far/target.tmp"));
+}
+
+TEST_CASE("files: what is no file is written through, and stays what it is") {
+  Scratch dir;
+  REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  const int reader = ::open((dir / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  write_file_atomically(dir / "pipe", "through");
+  char got[16] = {};
+  CHECK(::read(reader, got, sizeof got) == 7);
+  CHECK(std::string(got) == "through");
+  ::close(reader);
+  CHECK(std::filesystem::is_fifo(dir / "pipe"));
+  write_file_atomically("/dev/null", "nothing");
+  CHECK(std::filesystem::is_character_file("/dev/null"));
+  std::filesystem::create_symlink("/dev/full", dir / "full");
+  const std::string message = refusal([&] { write_file_atomically(dir / "full", "much"); });
+  CHECK(has(message, (dir / "full") + ": byte 0: could not be written (No space left on device)"));
+  CHECK(std::filesystem::is_symlink(dir / "full"));
+  CHECK(has(refusal([&] { write_file_atomically(dir.path, "x"); }), "this is a directory"));
+}
+
+TEST_CASE("log: opened without a word of its length, it is locked and unchanged until keep") {
+  Scratch dir;
+  put(dir / "log", "one\ntwo\n");
+  AppendLog log(dir / "log", AppendLog::Open::create);
+  CHECK(has(refusal([&] { AppendLog second(dir / "log", AppendLog::Open::existing); }),
+            "another process adds lines to it"));
+  CHECK(read_file(dir / "log") == "one\ntwo\n");
+  log.keep(4);
+  log.append("TWO");
+  CHECK(read_file(dir / "log") == "one\nTWO\n");
+}
+
 TEST_CASE("log: lines are added, and length counts their bytes") {
   Scratch dir;
   AppendLog log(dir / "log.jsonl", 0);
@@ -298,7 +347,7 @@ TEST_CASE("log: a missing log that the checkpoint knows of is refused, not creat
   Scratch dir;
   const std::string message = refusal([&] { AppendLog log(dir / "log", 9); });
   CHECK(has(message, (dir / "log") + ": file: can't be opened (No such file or directory), "
-                                     "expected a log of at least 9 bytes"));
+                                     "expected a writable log"));
   CHECK_FALSE(exists(dir / "log"));
 }
 

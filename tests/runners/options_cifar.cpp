@@ -391,13 +391,11 @@ const std::vector<Case>& cases() {
       {"--loader-threads", "2", nothing_differs},
       {"--checkpoint-minutes", "0", nothing_differs},  // how often: among the facts of resuming
       {"--threads", "2",
-       [](const Grown&, const Grown& g) {
-         CHECK(g.printed(text(", ", two_threads(), " threads\n")));
-       },
+       [](const Grown&, const Grown& g) { CHECK(g.printed(text(", ", two_threads(), " thread"))); },
        one_step},
       {"--device", "reference",
        [](const Grown& a, const Grown& g) {
-         CHECK(g.printed("swish, reference, "));
+         CHECK(g.printed("reference, 1 thread (--threads)\n"));
          // float32 sums in another order, over one step: the loss agrees to 1e-4 of itself
          CHECK(g.train[0].at("test_loss").get<double>() ==
                near(a.train[0].at("test_loss").get<double>()).epsilon(1e-4));

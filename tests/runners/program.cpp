@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
@@ -52,10 +53,15 @@ Ended launch(const Launch& what) {
   const std::string path =
       (std::filesystem::read_symlink("/proc/self/exe").parent_path() / what.program).string();
   const std::string crash = "FISSION_CRASH_AT=";
-  for (char** e = environ; *e; e++)
-    if (std::string(*e).rfind(crash, 0) != 0) environment.push_back(*e);
+  for (char** e = environ; *e; e++) {
+    const std::string one = *e, name = one.substr(0, one.find('=') + 1);
+    const bool told = std::any_of(what.environment.begin(), what.environment.end(),
+                                  [&](const std::string& s) { return s.rfind(name, 0) == 0; });
+    if (name != crash && !told) environment.push_back(one);
+  }
   environment.push_back("OMP_WAIT_POLICY=passive");  // on a busy machine threads that spin wait for
                                                      // each other's turns
+  environment.insert(environment.end(), what.environment.begin(), what.environment.end());
   if (!what.crash_at.empty()) environment.push_back(crash + what.crash_at);
   std::vector<char*> argv = pointers(arguments), envp = pointers(environment);
 
@@ -72,6 +78,7 @@ Ended launch(const Launch& what) {
       ::signal(SIGXFSZ, SIG_IGN);
       ::setrlimit(RLIMIT_FSIZE, &limit);
     }
+    if (what.before) what.before();
     if (!what.directory.empty() && ::chdir(what.directory.c_str()) != 0) ::_exit(126);
     ::execve(path.c_str(), argv.data(), envp.data());
     ::_exit(127);
@@ -80,17 +87,22 @@ Ended launch(const Launch& what) {
   err.close_end(1);
 
   Ended ended;
-  bool killed = false;
+  bool killed = false, wanted = what.kill_after > 0;
   double limit = what.kill_after > 0 ? what.kill_after : longest;
   while (out.ends[0] >= 0 || err.ends[0] >= 0) {
     const std::array<std::pair<Pipe*, std::string*>, 2> streams{
         {{&out, &ended.out}, {&err, &ended.err}}};
     pollfd open[2] = {{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}};  // −1 is passed over
-    double left = killed ? 1 : limit - seconds();
+    if (!killed && !what.kill_on.empty() && ended.out.find(what.kill_on) != std::string::npos)
+      wanted = true, limit = 0;
+    double left = limit - seconds();
     if (left <= 0) {
-      ::kill(child, SIGKILL);
+      ended.too_long = killed || !wanted;
+      ::kill(child, ended.too_long ? SIGKILL : what.kill_with);
+      for (int i = 1; i < what.kills && !ended.too_long; i++)
+        ::usleep(50000), ::kill(child, what.kill_with);
       killed = true;
-      ended.too_long = what.kill_after <= 0;
+      limit = seconds() + (ended.too_long ? 1 : longest);
       continue;
     }
     if (::poll(open, 2, int(left * 1000) + 1) < 0) continue;

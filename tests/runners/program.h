@@ -1,7 +1,9 @@
 // Runs the programs that were built beside the tests: arguments in; both outputs, and how it ended,
 // out.
 #pragma once
+#include <csignal>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,7 +24,11 @@ struct Launch {
   std::uint64_t largest_file =
       0;                       // bytes: a write beyond them fails, as on a full disk; 0: no limit
   std::string directory = "";  // to start in
-  double kill_after = 0;       // seconds until SIGKILL; 0: left alone
+  double kill_after = 0;       // seconds until it is sent a signal; 0: left alone
+  std::string kill_on = "";    // or: when this stands in what it wrote to stdout
+  int kill_with = SIGKILL, kills = 1;  // a twentieth of a second apart
+  Arguments environment = {};          // "NAME=value", besides the tests' own
+  std::function<void()> before = {};   // in the child, before the program: only what is safe there
 };
 
 struct Ended {

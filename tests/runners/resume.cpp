@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <random>
+#include <thread>
 
 #include "tensor/eigen.h"
 #include "tests/runners/growth.h"
@@ -150,6 +151,127 @@ TEST_CASE("resume: killed at random moments, a run ends with the bits of one lef
   }
   MESSAGE(kills, " kills at random moments");
   check_like_alone(folder / "run", launch("cifar", two_rounds(folder / "run", "zero")));
+}
+
+TEST_CASE(
+    "resume: a signal at any moment, and the run saves and ends with 128 + its number; it ends "
+    "with "
+    "the bits of one left alone") {
+  const unsigned seed = std::random_device()();
+  CAPTURE(seed);
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> moment(0.01, alone().ended.seconds);
+  const int signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU};
+  Folder folder;
+  const Arguments command =
+      merged({{"--checkpoint-minutes", "60"}}, two_rounds(folder / "run", "zero"));
+  Index saved = 0, times = instrumented() ? 4 : 12;
+  for (Index i = 0; i < times; i++) {
+    Launch l{"cifar", command};
+    l.kill_after = moment(random), l.kill_with = signals[i % 6];
+    const Ended e = launch(l);
+    CAPTURE(e.err);
+    CHECK(e.signal == 0);
+    if (e.status == 0) break;
+    CHECK(e.status == 128 + l.kill_with);
+    CHECK(std::count(e.err.begin(), e.err.end(), '\n') == 1);
+    saved += e.err.find(": saved in ") != std::string::npos;
+  }
+  MESSAGE(saved, " times saved at random moments");
+  check_like_alone(folder / "run", launch("cifar", command));
+}
+
+TEST_CASE(
+    "resume: a signal at each place where no step is taken is answered there, with the state "
+    "before it, and nothing is computed twice that a line of the log knows of") {
+  for (const char* solver : {"rq-sgd", "lanczos"}) {
+    if (std::string(solver) == "lanczos" && !have_eigen()) continue;
+    CAPTURE(std::string(solver));
+    Folder folder;
+    auto command = [&](const std::string& name) {
+      return tiny_growth(folder / name, {"--solver", solver, "--epochs", "2", "--tune-epochs", "2",
+                                         "--checkpoint-minutes", "60"});
+    };
+    const Ended whole = launch("cifar", command("whole"));
+    require_done(whole);
+    const Index lines = Index(log_of(folder / "whole").size());
+    std::set<std::string> places;
+    for (Index line = 1; line <= lines; line++) {  // the signal comes right behind it
+      const std::string name = text("after-", line);
+      const Ended e =
+          launch(Launch{"cifar", command(name), text("after-log:", line, ":", SIGTERM)});
+      CAPTURE(line);
+      CAPTURE(e.err);
+      CHECK(e.status == 128 + SIGTERM);
+      CHECK(e.err.find("cifar: SIGTERM: saved in ") == 0);
+      TensorFile file = read_safetensors(folder / name + "/checkpoint.safetensors");
+      places.insert(file.metadata_at("stage") + " " + file.metadata_at("round") + " " +
+                    file.metadata_at("epoch") + " " + file.metadata_at("step"));
+      const Ended again = launch("cifar", command(name));
+      require_done(again);
+      CHECK(differing(contents(folder / name), contents(folder / "whole")) == "");
+      CHECK(table_of(again.out) == table_of(whole.out));
+    }
+    CHECK(places.count("train 0 2 0") == 1);     // the seed's last evaluation
+    CHECK(places.count("rayleigh 1 2 0") == 1);  // the split's, and the residuals'
+    CHECK(places.count("train 1 2 0") == 1);
+    CHECK(places.count("train 0 1 1") == 1);  // a step was taken first
+  }
+}
+
+TEST_CASE("resume: a signal during an epoch's evaluation keeps the epoch's steps") {
+  Folder folder;
+  // the third checkpoint is that of the last of three steps
+  const Arguments command = two_rounds(folder / "run", "zero");
+  const Ended e = launch(Launch{"cifar", command, text("after-rename:4:", SIGINT)});
+  CHECK(e.status == 128 + SIGINT);
+  CHECK(e.err.find("round 0, train, epoch 1, step 3;") != std::string::npos);
+  check_like_alone(folder / "run", launch("cifar", command));
+}
+
+TEST_CASE("resume: the second signal ends at once, and nothing is broken") {
+  Folder folder;
+  const Arguments command = two_rounds(folder / "run", "zero");
+  // a step of the plain loops takes longer than the second signal takes to come
+  Launch l{"cifar", command + Arguments{"--device", "reference"}};
+  l.kill_on = "network: ", l.kill_with = SIGTERM, l.kills = 2;
+  const Ended e = launch(l);
+  CHECK(e.status == 128 + SIGTERM);
+  CHECK(e.err == "cifar: SIGTERM: the second signal, ended at once\n");
+  check_like_alone(folder / "run", launch("cifar", command));
+}
+
+TEST_CASE("resume: of runs started together in one folder one has it, the others are refused") {
+  for (bool same : {false, true}) {
+    CAPTURE(same);
+    for (int again = 0; again < (instrumented() ? 2 : 5); again++) {
+      Folder folder;
+      std::vector<Ended> ended(3);
+      std::vector<std::thread> all;
+      for (std::size_t i = 0; i < ended.size(); i++)
+        all.emplace_back([&, i] {
+          ended[i] =
+              launch("cifar", tiny_growth(folder / "run", {"--seed", same ? "7" : text(7 + i)}));
+        });
+      for (std::thread& t : all) t.join();
+      Index winners = 0;
+      std::string seed;
+      for (std::size_t i = 0; i < ended.size(); i++) {
+        CAPTURE(ended[i].err);
+        winners += ended[i].status == 0;
+        if (ended[i].status == 0) seed = same ? "7" : text(7 + i);
+        else {
+          CHECK(ended[i].status == 2);
+          CHECK(std::count(ended[i].err.begin(), ended[i].err.end(), '\n') == 1);
+        }
+      }
+      CHECK(winners >= 1);
+      if (!same) CHECK(winners == 1);
+      // the folder is the winner's, whole, as if it had been alone
+      require_done(launch("cifar", tiny_growth(folder / "alone", {"--seed", seed})));
+      CHECK(differing(contents(folder / "run"), contents(folder / "alone")) == "");
+    }
+  }
 }
 
 TEST_CASE("resume: between due checkpoints a killed run goes on from its last stage") {

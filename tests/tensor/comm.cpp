@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 
-#include "tensor/threads.h"
 #include "tests/two_processes.h"
 
 using namespace fission;
@@ -37,10 +36,4 @@ TEST_CASE("comm: what processes disagree on is told with both texts") {
   CHECK_THROWS_WITH_AS(
       other.require_same("the options", "lr 10", "a hint"),
       "the options of process 1: lr 2; expected what process 0 has: lr 10 (a hint)", UserError);
-}
-
-TEST_CASE("threads: the processes of one machine share its processors, and none goes without") {
-  CHECK(threads_a_process(1) >= 1);
-  CHECK(threads_a_process(2) <= threads_a_process(1));
-  CHECK(threads_a_process(1000000) == 1);
 }

@@ -14,18 +14,18 @@ H := \#
 ifeq (0,$(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)))
 MAKEFLAGS += -j$(shell nproc)
 endif
-ifneq (,$(filter-out 1 thread,$(SANITIZE)))
-$(error SANITIZE=$(SANITIZE): 1 (address and undefined behaviour) or thread are known)
+ifneq (,$(filter-out 1 thread fuzzer,$(SANITIZE)))
+$(error SANITIZE=$(SANITIZE): 1 (address and undefined behaviour), thread and fuzzer (make fuzz) are known)
 endif
 BUILD := build$(if $(SANITIZE),/$(SANITIZE:1=sanitize))
 ARCH  ?= $(if $(filter x86_64,$(shell uname -m)),haswell,none)
 MARCH := $(if $(filter-out none,$(ARCH)),-march=$(ARCH:-march=%=%))
 # -ffast-math is never given: it lets the compiler assume that no NaN exists, and a NaN loss must be seen.
 CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
-SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter 1,$(SANITIZE)),address$(,)undefined,thread) -fno-sanitize-recover=all)
+SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter thread,$(SANITIZE)),thread,$(if $(filter fuzzer,$(SANITIZE)),fuzzer-no-link$(,))address$(,)undefined) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants format format-check
+LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants fuzz format format-check
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -48,7 +48,7 @@ FOUND := $(if $(call differ,$(GIVEN),$(PROBED_WITH)),,$(PROBED_FOUND))
 probe = $(if $(filter $(1),$(FOUND)),yes,$(shell printf '%b' \
   '$(foreach h,$(2),$Hinclude <$h>\n)int main() { $(3) }\n' | $(CXX) -std=c++17 $(CPPFLAGS) -x c++ - -x none \
   -o $(BUILD)/probe.out $(LDFLAGS) $(4) 2>/dev/null && echo yes))
-HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && __GNUC__ >= 9$(,) "");,$(MARCH))
+HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && (__clang_major__ >= 10 || __GNUC__ >= 9)$(,) "");,$(MARCH))
 HAVE_CLI11    := $(call probe,CLI11,CLI/CLI.hpp,,-E)
 HAVE_JSON     := $(call probe,JSON,nlohmann/json.hpp,,-E)
 HAVE_DOCTEST  := $(call probe,DOCTEST,doctest/doctest.h,,-E)
@@ -122,7 +122,7 @@ LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp $(i
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
 TOOLS    := $(BUILD)/imagenet-tree
 DOUBLE   := $(wildcard tests/cuda/double/*.cpp)
-TESTS    := $(filter-out tests/tools/%,$(wildcard tests/*.cpp tests/*/*.cpp))
+TESTS    := $(filter-out tests/tools/% tests/fuzz/%,$(wildcard tests/*.cpp tests/*/*.cpp))
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
             $(if $(HAVE_OPENMP),-fopenmp,-Wno-unknown-pragmas) $(if $(HAVE_ONEDNN),$(ONEDNN_FLAGS) -DFISSION_HAVE_CPU=1) \
@@ -203,8 +203,11 @@ $(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd | $(if $(H
 $(TOOLS): $(BUILD)/obj/tests/tools/imagenet_tree.o $(BUILD)/obj/tests/image_tree.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
+$(BUILD)/readers: $(BUILD)/obj/tests/fuzz/readers.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
+	@echo "→ $@"
+	@$(LINK) -fsanitize=fuzzer $(filter %.o,$^) $(LIBS) -o $@
 $(BUILD)/compile.cmd $(BUILD)/link.cmd $(BUILD)/nvcc.cmd $(BUILD)/seam.cmd: ;
--include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp tests/tools/*.cpp)))
+-include $(patsubst %.o,%.d,$(call objects,$(LIBRARY) $(TESTS) $(wildcard runners/*.cpp tests/tools/*.cpp tests/fuzz/*.cpp)))
 
 $(BUILD)/obj/data/sample_jpeg.o: COMPILE += -fno-sanitize=shift# stb_image_write shifts negative numbers, as every compiler allows
 
@@ -261,6 +264,8 @@ seams: ## check that device libraries stay behind tensor/, and that includes poi
 	sees split tensor autograd nn; sees runners tensor autograd nn split data; exit $$status
 
 # ---- What people run. Each sets the machine up, builds, and then runs.
+# The folder of a data set reaches the commands by the environment: any name will do, "/my data" too.
+export DATA
 # The + hands make's job slots on: make sees a literal $(MAKE) in a recipe only.
 READY = +@$(MAKE) --no-print-directory deps && $(MAKE) --no-print-directory
 test: ## build and run every test (SANITIZE=1 and SANITIZE=thread too)
@@ -290,13 +295,13 @@ gpu-check: ## on a machine with a GPU: is all of it right there, and how fast? o
 cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
 cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
 cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the published binary files
-	@if [ -z "$(DATA)" ]; then echo "make $@ DATA=DIR: DIR holds $(WANTS)"; \
+	@if [ -z "$$DATA" ]; then echo "make $@ DATA=DIR: DIR holds $(WANTS)"; \
 	  echo "  (the \"binary version\" on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked)"; exit 2; fi
 	$(READY) $(BUILD)/cifar
-	$(BUILD)/cifar --dataset $@ --data $(DATA) --out runs/$@ $(FLAGS)
+	$(BUILD)/cifar --dataset $@ --data "$$DATA" --out runs/$@ $(FLAGS)
 imagenet: ## reproduce the paper's ImageNet tables: DATA=DIR [MODEL=v1|v2] [NP=processes]; without DATA: what to fetch, what it takes
 	$(READY) $(if $(NP),MPI=1) $(BUILD)/imagenet
-	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$(DATA)") $(FLAGS)
+	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$$DATA") $(FLAGS)
 imagenet-smoke: ## the same on a small tree of drawn pictures, interrupted and resumed on the way
 	$(READY) $(BUILD)/imagenet $(BUILD)/imagenet-tree
 	BUILD=$(BUILD) bash tests/imagenet.sh
@@ -313,10 +318,12 @@ format-check: ## is all code formatted?
 mutants: ## change each line that carries an equation, one at a time: do the tests notice?
 	$(READY) all $(BUILD)/tests
 	BUILD=$(BUILD) bash tests/mutants.sh
+fuzz: ## every reader of files on bytes that libFuzzer makes: [SECONDS=60] each [READERS="idx gzip"] [SEED=1]; needs clang
+	@LIMIT=$(or $(SECONDS),60) READERS="$(READERS)" SEED=$(or $(SEED),1) BUILD=$(BUILD)/fuzz bash tests/fuzz/run.sh
 study: ## does growing pay? hours of paired runs, then tables and plots; resumable: DATA=DIR [DATASET=cifar100] [RECIPE=short] [SEEDS="1 2"]
-	@[ -n "$(DATA)" ] || { echo "make $@ DATA=DIR: DIR holds the binary files of DATASET (cifar100, or cifar10), as for make cifar100"; exit 2; }
+	@[ -n "$$DATA" ] || { echo "make $@ DATA=DIR: DIR holds the binary files of DATASET (cifar100, or cifar10), as for make cifar100"; exit 2; }
 	$(READY) $(BUILD)/cifar $(BUILD)/prune
-	BUILD=$(BUILD) DATA="$(DATA)" FLAGS="$(FLAGS)" bash runners/study.sh
+	BUILD=$(BUILD) FLAGS="$(FLAGS)" bash runners/study.sh
 clean: ## remove what was built
 	rm -rf $(BUILD)
 help: ## this

@@ -5,8 +5,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "tensor/check.h"
+#include "tensor/text_file.h"
 
 namespace fission {
 namespace data {
@@ -80,7 +82,9 @@ void append(Dataset& d, const CifarFormat& format, const std::string& path, Inde
 }
 
 std::vector<std::string> read_names(const std::string& path, Index expected) {
-  std::ifstream file(path);
+  std::ostringstream contents;
+  contents << std::ifstream(path).rdbuf();
+  std::istringstream file(utf8_text(path, contents.str()));
   std::vector<std::string> names;
   for (std::string line; std::getline(file, line);) {
     while (!line.empty() && std::strchr(" \t\r", line.back())) line.pop_back();

@@ -1,5 +1,6 @@
 #include "data/dataset.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "data/cifar.h"
@@ -72,6 +73,17 @@ std::string fingerprint(const Dataset& d) {
                                   hash_bytes(d.pictures.data(), d.pictures.size()));
   return text(d.count, " pictures of ", d.name, ", ", d.height, "x", d.width, "x", d.channels,
               ", hash ", hash_text(hash));
+}
+
+std::vector<std::string> oddities(const Dataset& d, Split split) {
+  std::vector<std::string> lines;
+  auto alike = [](const auto& all) {
+    return std::all_of(all.begin(), all.end(), [&](auto x) { return x == all[0]; });
+  };
+  const std::string which = text(d.name, ": all ", d.count, " ", name_of(split), " images are ");
+  if (alike(d.pictures)) lines.push_back(text(which, "of one colour, ", int(d.pictures[0])));
+  if (d.count > 1 && alike(d.labels)) lines.push_back(text(which, "of class ", d.labels[0]));
+  return lines;
 }
 
 Dataset load_dataset(const std::string& name, const std::string& directory, Split split,

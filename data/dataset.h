@@ -40,6 +40,8 @@ Dataset load_dataset(const std::string& name, const std::string& directory, Spli
 
 Normalisation normalisation_of(const std::string& name);  // known without the files, of "imagenet"
                                                           // too; UserError: no such data set
+// What is allowed and hardly meant: images all of one colour, labels all of one class. A line each
+std::vector<std::string> oddities(const Dataset& d, Split split);
 std::string fingerprint(
     const Dataset& d);  // name, shape and a hash of all pictures and labels: processes compare it
 

@@ -24,23 +24,44 @@ std::string hex(Index magic) {
   return s;
 }
 
-// "train-images-idx3-ubyte", or with .gz behind; which of the two is gzip is seen when it is read
-std::string path_of(const std::string& directory, const std::string& name) {
+// "train-images-idx3-ubyte", or "train-images.idx3-ubyte", as many copies have it; in a folder of
+// its name, as archives unpack; each with .gz behind, too. Which of them is gzip is seen when it is
+// read.
+std::string path_of(const std::string& directory, const std::string& stem,
+                    const std::string& kind) {
   std::error_code ignored;
-  std::string plain = (fs::path(directory) / name).string();
-  for (const std::string& path : {plain, plain + ".gz"})
-    if (fs::exists(path, ignored)) return path;
-  user_error("[idx] ", plain, ": no such file, nor ", name,
-             ".gz; expected the folder that holds the data set's four idx files");
+  const fs::path folder = directory;
+  const std::string dash = stem + "-" + kind, dot = stem + "." + kind;
+  for (const std::string& name : {dash, dot})
+    for (const fs::path& path : {folder / name, folder / (name + ".gz"), folder / name / name})
+      if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) return path.string();
+  user_error("[idx] ", (folder / dash).string(), ": no such file, nor ", dash, ".gz or ", dot,
+             "; expected the folder that holds the data set's four idx files");
 }
 
 }  // namespace
 
-IdxFile read_idx(const std::string& path, int rank) {
+IdxFile read_idx(const std::string& path, int rank,
+                 const std::function<void(const std::vector<Index>&)>& check) {
   IdxFile file;
-  file.bytes = read_file_maybe_gzip(path);
-  Index size = Index(file.bytes.size()), header = 4 + 4 * rank,
-        magic = 0x0800 + rank;  // 08: unsigned bytes
+  const Index header = 4 + 4 * rank, magic = 0x0800 + rank;  // 08: unsigned bytes
+  std::vector<Index> dims;
+  double bytes = 1;  // as a double: 32-bit sizes may multiply beyond 64 bits
+  file.bytes = read_file_maybe_gzip(
+      path, [&](const std::vector<std::uint8_t>& first, std::uint64_t could_hold) -> std::uint64_t {
+        if (Index(first.size()) < header || big_endian(first.data()) != magic) return first.size();
+        for (int i = 0; i < rank; i++) {
+          dims.push_back(big_endian(first.data() + 4 + 4 * i));
+          bytes *= double(dims.back());
+        }
+        if (check) check(dims);
+        if (could_hold<UINT64_MAX&& double(header) + bytes> double(could_hold))
+          user_error("[idx] ", path, ": sizes ", Shape(dims), " from byte 4; expected no more than",
+                     " the ", could_hold, " bytes that a gzip file of this size can hold");
+        // one more: does the file end there?
+        return bytes < 1e18 ? std::uint64_t(header) + std::uint64_t(bytes) + 1 : UINT64_MAX;
+      });
+  const Index size = Index(file.bytes.size());
   if (size == 0)
     user_error("[idx] ", path, ": empty; expected an idx file with magic ", hex(magic),
                ": fetch it again");
@@ -52,19 +73,15 @@ IdxFile read_idx(const std::string& path, int rank) {
   if (size < header)
     user_error("[idx] ", path, ": ends at byte ", size, ", inside its header; expected ", header,
                " bytes of header: fetch it again");
-  std::vector<Index> dims;
-  double bytes = 1;  // as a double: 32-bit sizes may multiply beyond 64 bits
-  for (int i = 0; i < rank; i++) {
-    dims.push_back(big_endian(file.bytes.data() + 4 + 4 * i));
-    bytes *= double(dims.back());
-  }
-  Shape shape(dims);
+  const Shape shape(dims);
   if (dims[0] == 0)
     user_error("[idx] ", path, ": sizes ", shape,
                " at byte 4: nothing in it; expected at least one entry");
+  const bool truncated = double(size - header) < bytes;
   if (bytes != double(size - header))
-    user_error("[idx] ", path, ": ", double(size - header) < bytes ? "truncated" : "too long",
-               ", ends at byte ", size, "; expected sizes ", shape, " from byte 4 to take ",
+    user_error("[idx] ", path, ": ", truncated ? "truncated, ends" : "too long, goes on",
+               " at byte ", truncated ? size : header + Index(bytes), "; expected sizes ", shape,
+               " from byte 4 to take ",
                header + bytes < 1e15 ? std::to_string(Index(header + bytes)) : "far more",
                " bytes: is the download complete?");
   file.dims = dims;
@@ -90,13 +107,16 @@ IdxFormat mnist() {
 
 Dataset load_idx(const IdxFormat& format, const std::string& directory, Split split, Index first) {
   std::string stem = split == Split::train ? "train" : "t10k";
-  std::string pictures_path = path_of(directory, stem + "-images-idx3-ubyte"),
-              labels_path = path_of(directory, stem + "-labels-idx1-ubyte");
-  IdxFile pictures = read_idx(pictures_path, 3), labels = read_idx(labels_path, 1);
+  std::string pictures_path = path_of(directory, stem + "-images", "idx3-ubyte"),
+              labels_path = path_of(directory, stem + "-labels", "idx1-ubyte");
+  IdxFile pictures = read_idx(pictures_path, 3, [&](const std::vector<Index>& dims) {
+    if (dims[1] != side || dims[2] != side)
+      user_error("[idx] ", pictures_path, ": pictures of ", dims[1], "x", dims[2],
+                 " (sizes at byte 8); expected ", side, "x", side, ", as ", format.name,
+                 " has them");
+  });
+  IdxFile labels = read_idx(labels_path, 1);
   Index there = pictures.dims[0];
-  if (pictures.dims[1] != side || pictures.dims[2] != side)
-    user_error("[idx] ", pictures_path, ": pictures of ", pictures.dims[1], "x", pictures.dims[2],
-               " (sizes at byte 8); expected ", side, "x", side, ", as ", format.name, " has them");
   if (labels.dims[0] != there)
     user_error("[idx] ", labels_path, ": ", labels.dims[0], " labels (size at byte 4); expected ",
                there, ", one for each picture of ", pictures_path, ": are they of the same split?");

@@ -4,6 +4,8 @@
 // Refused: another magic, sizes that do not fit the file, labels out of range, unequal numbers of
 // pictures and labels.
 #pragma once
+#include <functional>
+
 #include "data/dataset.h"
 
 namespace fission {
@@ -13,7 +15,9 @@ struct IdxFile {
   std::vector<Index> dims;  // (count,H,W) or (count)
   std::vector<std::uint8_t> bytes;
 };
-IdxFile read_idx(const std::string& path, int rank);  // unsigned bytes of that many dimensions
+// Unsigned bytes of that many dimensions; `check` sees the sizes before the rest is read.
+IdxFile read_idx(const std::string& path, int rank,
+                 const std::function<void(const std::vector<Index>&)>& check = nullptr);
 
 struct IdxFormat {
   std::string name;

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "tensor/check.h"
+#include "tensor/text_file.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -25,14 +26,23 @@ namespace fs = std::filesystem;
 struct Entries {
   std::vector<std::string> files, folders;  // names, sorted
 };
-// Hidden ones, which systems and people leave behind, are not looked at.
+// What systems leave behind, and hidden ones, are not looked at.
+bool left_behind(std::string name) {
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
+  for (const char* known :
+       {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx",
+        "@eadir", "$recycle.bin", "lost+found", "system volume information"})
+    if (name == known) return true;
+  return name[0] == '.';
+}
 Entries entries_of(const std::string& folder) {
   Entries e;
   std::error_code ignored;  // of a link that leads nowhere: whoever reads it hears
   try {
     for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
       std::string name = entry.path().filename().string();
-      if (name[0] != '.') (entry.is_directory(ignored) ? e.folders : e.files).push_back(name);
+      if (!left_behind(name)) (entry.is_directory(ignored) ? e.folders : e.files).push_back(name);
     }
   } catch (const fs::filesystem_error& error) {
     user_error("[pictures] ", folder, ": ", error.code().message(), "; expected a readable folder");
@@ -72,10 +82,12 @@ struct Names {  // of one folder's pictures, packed
 
 std::vector<std::string> lines_of(const std::string& path) {
   std::ifstream file(path);
-  if (!file)
+  std::ostringstream contents;
+  if (!file || (file.peek() != EOF && !(contents << file.rdbuf())))
     user_error("[pictures] ", path, ": ", std::strerror(errno), "; expected a readable text file");
+  std::istringstream text(utf8_text(path, contents.str()));
   std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);) {
+  for (std::string line; std::getline(text, line);) {
     while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
     lines.push_back(line);
   }
@@ -117,6 +129,25 @@ std::map<std::string, std::string> read_mapping(const std::string& path) {
   return synset_of;
 }
 
+// The classes that labels speak of, where there is no train/ to name them: the synsets among them,
+// or of their numbers; else, for indices, as many as the highest asks for
+std::vector<std::string> classes_in(const std::vector<std::string>& lines,
+                                    const std::map<std::string, std::string>& synset_of) {
+  std::set<std::string> synsets;
+  Index highest = -1;
+  for (const std::string& line : lines) {
+    const auto known =
+        is_number(line) ? synset_of.find(std::to_string(std::stol(line))) : synset_of.end();
+    if (known != synset_of.end()) synsets.insert(known->second);
+    else if (!line.empty() && !is_number(line)) synsets.insert(line);
+    else if (is_number(line)) highest = std::max(highest, Index(std::stol(line)));
+  }
+  if (!synsets.empty()) return {synsets.begin(), synsets.end()};
+  // no more than there are labels for, or the devkit's 1000
+  return std::vector<std::string>(
+      std::size_t(std::min(highest + 1, std::max<Index>(Index(lines.size()), 1000))), "");
+}
+
 const char* const devkit_hint = "(is it the devkit's numbering? that needs its mapping)";
 
 // Where val/ is a part, the devkit's numbers, from 1 on in an order of their own, may all pass as
@@ -152,12 +183,9 @@ ImageFolder::ImageFolder(const ImageFolderOptions& options) {
   const std::string train = (base / "train").string();
   Entries here = entries_of(root_);
   flat_ = options.split == Split::test && here.folders.empty();
-  if (flat_ && !fs::is_directory(train, ignored))
-    user_error(
-        "[pictures] ", train,
-        ": no such folder; expected train/'s class folders, which say what val/'s labels mean");
+  const bool alone = flat_ && !fs::is_directory(train, ignored);  // the labels name the classes
   classes_ = fs::is_directory(train, ignored) ? entries_of(train).folders : here.folders;
-  if (classes_.empty())
+  if (classes_.empty() && !alone)
     user_error("[pictures] ", train, ": no class folders; expected train/SYNSET/*.JPEG");
 
   if (flat_) {
@@ -245,10 +273,13 @@ void ImageFolder::read_labels(const ImageFolderOptions& options) {
                ", one a line for each picture of ", root_);
   // one kind in the whole file, so that classes named 1, 2, 3 are not taken for indices here and
   // there
+  const bool alone = classes_.empty();
+  if (alone) classes_ = classes_in(lines, synset_of);
   const bool indices = std::none_of(lines.begin(), lines.end(), [&](const std::string& line) {
     return index_of(classes_, line) >= 0;
   });
-  if (!mapped && indices) refuse_devkit(file, lines, classes_.size());
+  // alone, indices speak of one class more than the devkit's numbers do
+  if (!mapped && indices) refuse_devkit(file, lines, classes_.size() - alone);
   for (std::size_t i = 0; i < lines.size(); i++) {
     auto refuse = [&](const std::string& expected) {
       user_error("[pictures] ", file, ": line ", i + 1, ": '", lines[i], "'; expected ", expected);

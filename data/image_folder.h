@@ -1,6 +1,7 @@
 // ImageNet as it is unpacked: train/SYNSET/picture files; val/ likewise, or flat beside a text file
 // of labels. A class's index is its place among train/'s folder names in sorted order; the devkit's
-// own numbering is taken only with its mapping file. What a file holds is told by its content
+// own numbering is taken only with its mapping file. Where a flat val/ has no train/ beside it, its
+// labels name the classes: all that they speak of. What a file holds is told by its content
 // (data/decode.h). Refused, one UserError line each with the file: a class folder without pictures,
 // a file outside all classes, a folder within a class, an empty file, labels that do not fit.
 #pragma once

@@ -74,22 +74,26 @@ void load_into(const TensorFile& file, const std::string& name,
   set(file.expect(name, want, shape).as_doubles());
 }
 
-// Each axis is mixed into the next one. Widths that the file can't fill are refused before any
-// memory is asked for.
-void expect_room(const TensorFile& file, const std::vector<Index>& widths) {
-  double least = 0, held = 0;
-  for (std::size_t i = 1; i < widths.size(); i++)
-    least += double(widths[i - 1]) * double(widths[i]);
-  for (const auto& t : file.tensors) held += double(t.second.numel());
-  if (least > held)
-    user_error(file.path, ": metadata 'widths': '", file.metadata_at("widths"), "' make more than ",
-               least, " weights, expected no more than the file's ", held, " numbers");
+// All that the file holds: no network of more is made.
+Index numbers_in(const TensorFile& file) {
+  Index held = 0;
+  for (const auto& t : file.tensors) held += t.second.numel();
+  return held;
+}
+
+bool ends_with(const std::string& s, const std::string& end) {
+  return s.size() >= end.size() && s.compare(s.size() - end.size(), end.size(), end) == 0;
+}
+
+void check_finite(const TensorFile& file, const std::string& name,
+                  const std::vector<double>& values) {
+  if (!std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); }))
+    user_error(file.path, ": tensor '", name, "' holds NaN or infinity, expected finite numbers");
 }
 
 void load_stored(const TensorFile& file, const std::string& name, const Stored& s, Tensor place) {
   load_into(file, name, pytorch_shape(s), place.dtype(), [&](const std::vector<double>& values) {
-    if (!std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); }))
-      user_error(file.path, ": tensor '", name, "' holds NaN or infinity, expected finite numbers");
+    check_finite(file, name, values);
     place.copy_from(make_real(place.backend(), s.shape, from_pytorch(s, values), place.dtype()));
   });
 }
@@ -139,32 +143,60 @@ NetworkConfig read_config(const TensorFile& file) {
     c.widths = parse_widths(c.model, file.metadata_at("widths"));
     c.activation = parse_activation(file.metadata_at("activation"));
   } catch (const UserError& e) {
-    user_error(file.path, ": metadata: ", e.what());
+    std::string what = e.what();
+    if (what.rfind("--widths", 0) == 0) what.replace(0, 8, "'widths'");  // no option was given
+    user_error(file.path, ": metadata: ", what);
   }
   c.classes = positive(file, "classes", 1000000), c.size = positive(file, "size", 4096);
   c.channels = positive(file, "channels", 4096), c.stem_stride = positive(file, "stem_stride", 2);
   return c;
 }
 
+std::unique_ptr<Network> make_network_in(const TensorFile& file, const NetworkConfig& config,
+                                         Backend& backend, DType dtype) {
+  NetworkConfig narrow = config;  // a network of the kind, which takes next to no memory
+  narrow.widths.assign(config.widths.size(), 1);
+  const Index wanted = make_network(narrow, open_backend("reference"), DType::f32, 0)
+                           ->parameter_count(config.widths),
+              held = numbers_in(file);
+  // Of somewhat more the first tensor that does not fit is named.
+  if (wanted > 2 * held + (1 << 20))
+    user_error(file.path, ": a ", config.model, " of such widths, ", config.classes,
+               " classes and ", config.channels, " colours has ", wanted,
+               " parameters, expected no more than the file's ", held, " numbers");
+  return make_network(config, backend, dtype, 0);
+}
+
 void load_parameters(const TensorFile& file, Network& network, const std::string& prefix) {
   for (const Stored& s : network.stored()) load_stored(file, prefix + s.name, s, s.value);
+  for (const ConvBlock& b : network.blocks()) {
+    const std::string name = prefix + network.stored()[std::size_t(b.running_var)].name;
+    for (double x : file.at(name).as_doubles())
+      if (x < 0)
+        user_error(file.path, ": tensor '", name, "' holds ", x,
+                   ", expected variances, which are 0 or more");
+  }
 }
 
 std::unique_ptr<Network> load_network(const TensorFile& file, Backend& backend, DType dtype,
                                       const std::vector<std::string>& owned) {
-  NetworkConfig config = read_config(file);
-  expect_room(file, config.widths);
-  auto network = make_network(config, backend, dtype, 0);
+  const NetworkConfig config = read_config(file);
+  auto network = make_network_in(file, config, backend, dtype);
   load_parameters(file, *network);
   std::set<std::string> known;
   for (const Stored& s : network->stored()) known.insert(s.name);
   for (const auto& entry : file.tensors) {
     bool mine = known.count(entry.first) != 0;
     for (const std::string& o : owned) mine = mine || entry.first.rfind(o + "/", 0) == 0;
+    mine = mine || ends_with(entry.first, ".num_batches_tracked");  // PyTorch counts, nobody asks
     if (!mine)
       user_error(file.path, ": tensor '", entry.first, "' is no part of a ", config.model,
                  " with widths ", file.metadata_at("widths"));
   }
+  if (file.metadata.count("macs") &&
+      file.metadata_at("macs") != std::to_string(std::int64_t(network->macs())))
+    user_error(file.path, ": metadata 'macs': '", file.metadata_at("macs"), "', expected ",
+               std::int64_t(network->macs()), ", as these widths make");
   return network;
 }
 
@@ -190,6 +222,7 @@ void load_tensor(const TensorFile& file, const std::string& name, Tensor& tensor
   std::vector<std::int64_t> shape;
   for (int i = 0; i < tensor.shape().rank(); i++) shape.push_back(tensor.dim(i));
   load_into(file, name, shape, tensor.dtype(), [&](const std::vector<double>& v) {
+    check_finite(file, name, v);
     if (tensor.dtype() == DType::i32)
       tensor.copy_from(Tensor::from(tensor.backend(), tensor.shape(),
                                     std::vector<std::int32_t>(v.begin(), v.end())));

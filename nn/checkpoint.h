@@ -15,12 +15,15 @@ namespace fission {
 // Parameters and statistics, under their names after `prefix`, and the configuration as metadata.
 void store_network(TensorFile& file, const Network& network);
 NetworkConfig read_config(const TensorFile& file);
-// Tensors that `owned` knows by their first path component ("sgd/…", "rq/…") are left alone; any
-// other surplus is an error.
+// Tensors that `owned` knows by their first path component ("sgd/…", "rq/…"), and PyTorch's
+// num_batches_tracked, are left alone; any other surplus is an error.
 std::unique_ptr<Network> load_network(const TensorFile& file, Backend& backend,
                                       DType dtype = DType::f32,
                                       const std::vector<std::string>& owned = {"sgd", "rq",
                                                                                "meter"});
+// Makes it, if the file's tensors hold about as many numbers; nothing is loaded yet.
+std::unique_ptr<Network> make_network_in(const TensorFile& file, const NetworkConfig& config,
+                                         Backend& backend, DType dtype = DType::f32);
 void load_parameters(const TensorFile& file, Network& network,
                      const std::string& prefix = "");  // values of a network of these widths
 

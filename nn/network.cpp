@@ -1,6 +1,7 @@
 #include "nn/network.h"
 
 #include <cmath>
+#include <cstdint>
 
 #include "tensor/random.h"
 
@@ -125,6 +126,9 @@ void Network::allocate() {
   }
   for (Stored& s : stored_)
     if (!s.parameter) s.offset = statistics, statistics += s.shape.numel();
+  if (parameters + statistics > INT32_MAX)  // as rows' offsets are kept
+    user_error("a ", config_.model, " of these widths has ", parameters + statistics,
+               " numbers, expected at most ", INT32_MAX);
   parameters_ = ops::zeros(backend_, {parameters}, dtype_);
   exchanged_ = ops::zeros(backend_, {parameters + statistics}, dtype_);
   gradients_ = exchanged_.slice(0, {parameters}),

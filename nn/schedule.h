@@ -1,6 +1,7 @@
 // Learning-rate schedules: a function of the step alone, so that nothing of them is ever stored.
 // step:   lr × 0.1 for each milestone passed (fractions of all epochs, rounded down to an epoch;
-// CIFAR: 50 % and 75 %)
+// CIFAR: 50 % and 75 %). None is in the first epoch, and two are never one epoch: of a single
+// epoch there is none, of two there is one.
 // cosine: lr ½(1 + cos(π t/T)) per step, to 0 (ImageNet). Either after a linear warm-up from 0.
 #pragma once
 #include <cmath>
@@ -27,8 +28,12 @@ struct Schedule {
     if (kind == cosine)
       return 0.5 * lr * (1 + std::cos(3.14159265358979323846 * t / double(epochs)));
     double now = lr;
-    for (double m : milestones)
-      if (epoch >= Index(m * double(epochs))) now *= factor;
+    Index last = 0;  // the milestone before
+    for (double m : milestones) {
+      const Index begin = Index(m * double(epochs));
+      if (begin > last && epoch >= begin) now *= factor;
+      last = begin;
+    }
     return now;
   }
 };

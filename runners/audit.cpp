@@ -4,6 +4,8 @@
 #include "data/image_folder.h"
 #include "runners/common/audit_network.h"
 #include "runners/common/audit_reference.h"
+#include "runners/common/given_network.h"
+#include "runners/common/history.h"
 #include "runners/common/program.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +15,7 @@ int main(int argc, char** argv) {
       "status 0 only if all hold, 1 if not.",
       "audit"};
   std::string checkpoint, reference, dataset, directory, file_of_findings;
+  GivenNetwork given;
   AuditSettings s;
   bool json = false, no_augment = false;
   DeviceOptions device;
@@ -28,46 +31,52 @@ int main(int argc, char** argv) {
   app.add_option("--data", directory,
                  "folder of its files; default: where the system's package puts it");
   option("--few", s.few, "pictures where float64 and loss differences are wanted")
-      ->check(CLI::Range(1, 65536));
+      ->check(in_range(1, 65536));
   option("--batches", s.batches, "batches that the solvers and the exact oracle see")
-      ->check(CLI::Range(1, 1000000));
-  option("--batch", s.batch, "pictures in each")->check(CLI::Range(1, 65536));
+      ->check(in_range(1, 1000000));
+  option("--batch", s.batch, "pictures in each")->check(in_range(1, 65536));
   option("--passes", s.passes, "over these batches: RQ-SGD's epochs, Lanczos's products")
-      ->check(CLI::Range(1, 1000));
+      ->check(in_range(1, 1000));
   option("--rq-batch", s.rq_batch, "pictures a step of RQ-SGD; the paper: 64")
-      ->check(CLI::Range(1, 65536));
+      ->check(in_range(1, 65536));
   option("--neurons", s.neurons, "how many are really split, each in a layer of its own")
-      ->check(CLI::Range(1, 1000));
-  option("--grow", s.grow, "budget of the selection, as cifar's")->check(CLI::Range(0.0, 1.0));
-  option("--epsilon", s.epsilon, "of the split that is made")->check(CLI::Range(0.0, 1.0));
+      ->check(in_range(1, 1000));
+  option("--grow", s.grow, "budget of the selection, as cifar's")->check(in_range(0.0, 1.0));
+  option("--epsilon", s.epsilon, "of the split that is made")->check(in_range(0.0, 1.0));
   CLI::Option* relu_beta = option("--relu-beta", s.curvature.relu_beta,
                                   "sharpness of the softplus surrogate of ReLU's curvature; with "
                                   "--reference the authors' for its network, unless it is given")
-                               ->check(CLI::Range(0.0, 1000.0));
+                               ->check(in_range(0.0, 1000.0));
   option("--work", s.work,
          "multiplications that the exact oracle may take; layers beyond are left out and named")
-      ->check(CLI::Range(0.0, 1e18));
-  option("--memory", s.memory, "bytes of its matrices")->check(CLI::Range(0.0, 1e15));
+      ->check(in_range(0.0, 1e18));
+  option("--memory", s.memory, "bytes of its matrices")->check(in_range(0.0, 1e15));
   option("--seed", s.seed, "of random directions and the augmentation key");
   app.add_flag("--no-augment", no_augment, "pictures as they are");
   app.add_flag("--json", json, "one JSON object a line instead of prose");
   app.add_option("--findings", file_of_findings,
                  "write what --json says into this file too; report shows round-R-audit.jsonl of a "
                  "run's folder; default: none");
+  given.add_to(app);
   device.add_to(app);
   int failed = 0;
   int status = run_program(app, argc, argv, [&] {
     s.augment = !no_augment;
     Findings findings(json, file_of_findings);
-    Backend& backend = device.open(json);
+    Backend& backend = device.open(alone(), true);
     if (!reference.empty()) {
       audit_reference(
           findings, reference, backend,
           relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt);
     } else {
       if (checkpoint.empty()) user_error("a checkpoint or --reference FILE is required");
-      TensorFile file = read_safetensors(checkpoint);
+      given.dataset = dataset;
+      TensorFile file = given.read(checkpoint);
       NetworkConfig c = read_config(file);
+      check_metadata(file, *load_network(file, backend));
+      if (dataset.empty() && !file.metadata.count("dataset"))
+        user_error(checkpoint, ": metadata 'dataset' is missing, expected the data set it was",
+                   " trained on: --dataset says it");
       if (dataset.empty()) dataset = file.metadata_at("dataset");
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.size = c.size;
@@ -81,8 +90,9 @@ int main(int argc, char** argv) {
                    " pictures of ", c.classes, " classes; ", dataset, " has ", pictures.height, "x",
                    pictures.width, "x", pictures.channels, " of ", pictures.classes);
       if (!json)
-        std::printf("%s: %s, %s, on %ld training pictures of %s\n", checkpoint.c_str(),
-                    c.model.c_str(), name_of(c.activation), long(pictures.count), dataset.c_str());
+        std::printf("%s\n%s: %s, %s, on %ld training pictures of %s\n", device.threads_line.c_str(),
+                    checkpoint.c_str(), c.model.c_str(), name_of(c.activation),
+                    long(pictures.count), dataset.c_str());
       NetworkAudit(findings, file, pictures, backend, s).all();
     }
     findings.finish();

@@ -29,6 +29,8 @@ Json in_child(const std::string& job, const std::string& width, const BenchOptio
     std::string line;
     try {
       line = json_text(measure(job, width, o));
+    } catch (const std::bad_alloc& e) {
+      line = json_text(Json{{"error", no_memory(e)}});
     } catch (const std::exception& e) {
       line = json_text(Json{{"error", e.what()}});
     }
@@ -67,14 +69,14 @@ int main(int argc, char** argv) {
   BenchOptions o;
   app.add_option("--batch", o.batch, "pictures a step")
       ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
+      ->check(in_range(1, 65536));
   app.add_option("--size", o.size,
                  "side of the pictures; over 64 the first convolution has stride 2")
       ->capture_default_str()
-      ->check(CLI::Range(16, 1024));
+      ->check(in_range(16, 1024));
   app.add_option("--classes", o.classes, "of the classifier")
       ->capture_default_str()
-      ->check(CLI::Range(2, 100000));
+      ->check(in_range(2, 100000));
   app.add_option("--model", o.model, "mobilenet_v1 or mobilenet_v2")->capture_default_str();
   app.add_option("--widths", o.widths,
                  "comma-separated: seed, imagenet-seed, a factor, or one with +N: N more channels "
@@ -85,10 +87,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--repeat", o.repeat, "steps of which the median is taken")
       ->capture_default_str()
-      ->check(CLI::Range(1, 10000));
+      ->check(in_range(1, 10000));
   app.add_flag("--json", o.json, "one JSON object a line");
   o.device.add_to(app);
-  return run_program(app, argc, argv, [&] {
+  auto body = [&] {
     double gmacs = 0, gbs = 0;
     std::vector<std::vector<std::string>> rows{
         {"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes",
@@ -149,5 +151,6 @@ int main(int argc, char** argv) {
           "steps at least, 25 of pictures over 64x64; waiting: the network for the loader)\n%s",
           o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat),
           table(rows).c_str());
-  });
+  };
+  return run_program(app, argc, argv, body, processes);
 }

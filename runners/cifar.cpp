@@ -12,19 +12,25 @@ int main(int argc, char** argv) {
       "cifar"};
   GrowthOptions options;
   options.add_to(app);
-  return run_program(app, argc, argv, [&] {
+  auto body = [&] {
     options.apply_recipe();
     options.settle();
-    Backend& backend = options.device.open();
+    Backend& backend = options.device.open(processes());
 
     data::Dataset train =
         data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
     data::PictureSets pictures = data::picture_sets(train, test);
     options.fit(pictures);
-
-    Run run(options.run, options.how, options.config(), pictures, backend);
+    Run run(options.run, options.how, options.with_data(options.config(), pictures), pictures,
+            backend);
     State state = run.begin();
+    options.warn(pictures);
+    for (const auto& [set, split] :
+         {std::pair{&train, data::Split::train}, {&test, data::Split::test}})
+      for (const std::string& line : data::oddities(*set, split))
+        if (processes().first()) std::fprintf(stderr, "warning: %s\n", line.c_str());
+
     if (!options.recipe_says.empty())
       std::printf("recipe %s:%s\n", options.recipe.c_str(), options.recipe_says.c_str());
     std::printf(
@@ -37,5 +43,6 @@ int main(int argc, char** argv) {
 
     run.grow(state);
     std::printf("\n%s", growth_table(state.history).c_str());
-  });
+  };
+  return run_program(app, argc, argv, body, processes);
 }

@@ -13,6 +13,8 @@
 #include "nn/checkpoint.h"
 #include "nn/files.h"
 #include "nn/training.h"
+#include "runners/common/given_network.h"
+#include "runners/common/history.h"
 #include "runners/common/program.h"
 #include "runners/common/report.h"
 
@@ -76,7 +78,9 @@ class Predictions {
 
 int main(int argc, char** argv) {
   CLI::App app{"Reports loss, top-1 and top-5 of a checkpoint on a data set.", "eval"};
-  std::string checkpoint, dataset, directory, val_labels, split = "test", images, predictions;
+  std::string checkpoint, dataset, directory, val_labels, devkit_mapping, split = "test", images,
+                                                                          predictions;
+  GivenNetwork given;
   Index batch = 128;
   bool json = false;
   DeviceOptions device;
@@ -88,6 +92,10 @@ int main(int argc, char** argv) {
   app.add_option("--val-labels", val_labels,
                  "ImageNet: a file of val/'s labels, as imagenet's; default: val/ has class "
                  "folders, or one of the usual names");
+  app.add_option("--devkit-mapping", devkit_mapping,
+                 "ImageNet: the labels of --val-labels are the devkit's own numbers: its table, as "
+                 "imagenet's; default: they are not")
+      ->needs("--val-labels");
   app.add_option("--split", split, "test or train")
       ->capture_default_str()
       ->check(CLI::IsMember({"test", "train"}));
@@ -102,13 +110,20 @@ int main(int argc, char** argv) {
       ->needs("--predictions");
   app.add_option("--batch", batch, "pictures at a time")
       ->capture_default_str()
-      ->check(CLI::Range(1, 65536));
+      ->check(in_range(1, 65536));
   app.add_flag("--json", json, "one JSON object instead of prose");
+  given.add_to(app);
   device.add_to(app);
   return run_program(app, argc, argv, [&] {
-    Backend& backend = device.open(json);
-    TensorFile file = read_safetensors(checkpoint);
+    Backend& backend = device.open(alone(), true);
+    given.dataset = dataset;
+    TensorFile file = given.read(checkpoint);
     auto network = load_network(file, backend);
+    check_metadata(file, *network);
+    if (dataset.empty() && !file.metadata.count("dataset"))
+      user_error(checkpoint,
+                 ": metadata 'dataset' is missing, expected the data set to evaluate on:",
+                 " --dataset says it");
     if (dataset.empty()) dataset = file.metadata_at("dataset");
     const NetworkConfig& c = network->config();
     const data::Split part = split == "test" ? data::Split::test : data::Split::train;
@@ -129,7 +144,7 @@ int main(int argc, char** argv) {
     } else if (dataset == "imagenet") {
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.split = part, folder.size = c.size,
-      folder.val_labels = val_labels;
+      folder.val_labels = val_labels, folder.devkit_mapping = devkit_mapping;
       auto decoded = std::make_shared<data::FolderPictures>(folder);
       pictures = data::description(*decoded), source = decoded;
       name_of_image = [decoded](Index i) { return decoded->folder().path(i); };
@@ -154,6 +169,9 @@ int main(int argc, char** argv) {
     Score s;
     if (label) s = evaluate(*network, loader, input);
     else s.count = source->shape()[0];
+    if (!std::isfinite(s.loss))
+      user_error(checkpoint, ": the loss on ", dataset, " (", split, ") is ", s.loss,
+                 ", expected a finite one: its weights are too large for float32");
     if (!predictions.empty()) {
       Predictions each(name_of_image,
                        label ? [&](Index i) { return class_name(label(i)); } : Names(), class_name,
@@ -176,10 +194,11 @@ int main(int argc, char** argv) {
     if (!predictions.empty()) said["predictions"] = predictions;
     if (json) std::printf("%s\n", json_text(said).c_str());
     else if (label)
-      std::printf("%s on %s (%s, %ld pictures): loss %.4f, top-1 %s, top-5 %s; %s MACs a picture\n",
-                  checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), s.loss,
-                  percent(s.top1).c_str(), percent(s.top5).c_str(),
-                  in_millions(network->macs()).c_str());
+      std::printf(
+          "%s on %s (%s, %ld pictures): loss %.4f, top-1 %s, top-5 %s; %s MACs a picture; %s\n",
+          checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), s.loss,
+          percent(s.top1).c_str(), percent(s.top5).c_str(), in_millions(network->macs()).c_str(),
+          device.threads_line.c_str());
     else
       std::printf("%s on %ld images of %s: what it takes them for is in %s\n", checkpoint.c_str(),
                   long(s.count), images.c_str(), predictions.c_str());

@@ -9,6 +9,8 @@
 #include "nn/checkpoint.h"
 #include "nn/files.h"
 #include "nn/onnx.h"
+#include "runners/common/given_network.h"
+#include "runners/common/history.h"
 #include "runners/common/program.h"
 #include "runners/common/report.h"
 
@@ -39,6 +41,7 @@ int main(int argc, char** argv) {
       "Writes a checkpoint's network as an ONNX file, opset " + std::to_string(onnx_opset) + ".",
       "export"};
   std::string checkpoint, out, batch = "dynamic", dataset;
+  GivenNetwork given;
   bool raw = false, json = false;
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
   app.add_option(
@@ -54,11 +57,14 @@ int main(int argc, char** argv) {
       "--dataset", dataset,
       "whose mean and std normalise; default: the one that the checkpoint was trained on");
   app.add_flag("--json", json, "one JSON object instead of prose");
+  given.add_to(app);
   return run_program(app, argc, argv, [&] {
     OnnxSettings settings;
     settings.batch = parse_batch(batch);
-    TensorFile file = read_safetensors(checkpoint);
+    given.dataset = dataset;
+    TensorFile file = given.read(checkpoint);
     auto network = load_network(file, open_backend("auto"));
+    check_metadata(file, *network);
     const NetworkConfig& c = network->config();
     if (out.empty()) out = std::filesystem::path(checkpoint).replace_extension(".onnx").string();
     std::error_code ignored;

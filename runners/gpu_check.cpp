@@ -152,7 +152,7 @@ int main(int argc, char** argv) {
   o.device.add_to(app);
   int failed = 0;
   int status = run_program(app, argc, argv, [&] {
-    Backend& device = o.device.open(true);
+    Backend& device = o.device.open(alone(), true);
     Tee tee(o.report);
     Findings findings(false);
     const std::string where = " --device " + in_quotes(o.device.device) + " --threads " +

@@ -15,6 +15,7 @@ std::vector<RoundRecord> carry_out(const GrowthOptions& options,
                                    const data::PictureSets& pictures, Backend& backend) {
   Run run(options.run, options.how, config, pictures, backend);
   State state = run.begin();
+  if (options.how.rounds > 0) options.warn(pictures);
   std::printf("\n%s: widths %s, %s MACs a picture, %ld parameters\n", options.run.directory.c_str(),
               joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
               long(state.network->parameter_count()));
@@ -37,16 +38,17 @@ int main(int argc, char** argv) {
       "imagenet"};
   ImagenetOptions options;
   options.add_to(app);
-  return run_program(app, argc, argv, [&] {
+  auto body = [&] {
     options.settle(app);
     options.check_processes(processes());
     GrowthOptions& growth = options.growth;
-    Backend& backend = growth.device.open();
+    Backend& backend = growth.device.open(processes(), true);
     if (growth.data.empty()) {
       std::printf("%s", imagenet_guide(options, backend).c_str());
       user_error("--data: no folder given; expected one with train/ and val/, as above");
     }
     if (options.check_data) return check_pictures(options);
+    std::printf("%s\n", growth.device.threads_line.c_str());
 
     data::PictureSets pictures = open_pictures(options);
     growth.fit(pictures);
@@ -76,5 +78,6 @@ int main(int argc, char** argv) {
     std::error_code none;  // the folder of a run that is done may be one that can't be written to
     if (processes().first() && !(std::filesystem::exists(file, none) && read_file(file) == table))
       write_file_atomically(file, table);
-  });
+  };
+  return run_program(app, argc, argv, body, processes);
 }

@@ -1,5 +1,6 @@
 // Prints what a checkpoint holds: network, widths, MACs, parameters, where its run stands, and the
 // history of its growth.
+#include "runners/common/given_network.h"
 #include "runners/common/program.h"
 #include "runners/common/run.h"
 
@@ -8,6 +9,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Prints a checkpoint: network, widths per layer, MACs, parameters, history.",
                "inspect"};
   std::string checkpoint, energy = "exact";
+  GivenNetwork given;
   bool json = false;
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
   app.add_flag("--json", json, "one JSON object instead of prose");
@@ -15,15 +17,14 @@ int main(int argc, char** argv) {
          "--energy", energy,
          "price under this model: exact, paper, parameters, picojoules, table:FILE (as cifar's)")
       ->capture_default_str();
+  given.add_to(app);
   return run_program(app, argc, argv, [&] {
-    TensorFile file = read_safetensors(checkpoint);
+    TensorFile file = given.read(checkpoint);
     auto network = load_network(file, open_backend("reference"));
     const NetworkConfig& c = network->config();
     EnergyModel model = parse_energy(energy);
     std::vector<double> e = marginal_energies(*network, model);
-    std::vector<RoundRecord> history;
-    if (file.metadata.count("history"))
-      history = history_from_json(file.metadata_at("history"), checkpoint);
+    const std::vector<RoundRecord> history = check_metadata(file, *network);
     if (json) {
       nlohmann::ordered_json j{{"checkpoint", checkpoint},
                                {"model", c.model},

@@ -98,11 +98,11 @@ int main(int argc, char** argv) {
   app.add_option("--target-macs", settings.target_macs,
                  "end just under so many MACs a picture; default: none, it must be given")
       ->required()
-      ->check(CLI::Range(1.0, 1e15))
+      ->check(in_range(1))
       ->group("Pruning");
   app.add_option("--gamma-threshold", settings.threshold,
                  "morphnet: a channel with a smaller scale of batch norm is dead")
-      ->check(CLI::Range(0.0, 1e15))
+      ->check(in_range(0))
       ->group("Pruning");
   app.add_option("--weights", weights,
                  "kept (channels that stay keep theirs) or fresh (all are drawn anew and trained "
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
       "the run's folder, default: runs/, the data set's name, prune and the method; the same "
       "command goes on with the run it finds there");
 
-  return run_program(app, argc, argv, [&] {
+  auto body = [&] {
     options.start = checkpoint, options.how.rounds = 0;
     if (options.run.directory.empty())
       options.run.directory = "runs/" + options.dataset + "-prune-" + method;
@@ -134,7 +134,7 @@ int main(int argc, char** argv) {
       user_error(checkpoint, ": trained on ", file.metadata_at("dataset"), ", expected ",
                  pictures.name, ", as --dataset says");
 
-    Backend& backend = options.device.open();
+    Backend& backend = options.device.open(processes());
     auto network = load_network(file, backend);
     PruningPlan plan;
     try {
@@ -143,7 +143,7 @@ int main(int argc, char** argv) {
       user_error(checkpoint, ": ", e.what());
     }
     options.run.network.widths = plan.widths;
-    nlohmann::ordered_json config = options.training_config();
+    nlohmann::ordered_json config = options.with_data(options.training_config(), pictures);
     config.erase("start");
     config.update({{"checkpoint", checkpoint},
                    {"checkpoint-hash", hash_of(*network)},  // the same network, not only its name
@@ -154,14 +154,15 @@ int main(int argc, char** argv) {
 
     Run run(options.run, options.how, config, pictures, backend);
     State state = run.begin();
+    options.warn(pictures);
     auto pruned = pruned_network(*network, plan, weights == "kept", options.how.seed);
     std::printf(
-        "%s: %ld training and %ld test pictures; %s, %d threads\n%s: %s MACs a picture, %ld "
+        "%s: %ld training and %ld test pictures\n%s: %s MACs a picture, %ld "
         "parameters; by %s: %s MACs, %ld parameters, weights %s; run: %s\n%s",
-        train.name.c_str(), long(train.count), long(test.count), backend.name().c_str(),
-        compute_threads(), checkpoint.c_str(), in_millions(network->macs()).c_str(),
-        long(network->parameter_count()), method.c_str(), in_millions(pruned->macs()).c_str(),
-        long(pruned->parameter_count()), weights.c_str(), options.run.directory.c_str(),
+        train.name.c_str(), long(train.count), long(test.count), checkpoint.c_str(),
+        in_millions(network->macs()).c_str(), long(network->parameter_count()), method.c_str(),
+        in_millions(pruned->macs()).c_str(), long(pruned->parameter_count()), weights.c_str(),
+        options.run.directory.c_str(),
         plan_table(*network, plan, method == "l1" ? "L1 norm" : "scale").c_str());
     if (state.history.empty()) {  // a new run
       state.network = std::move(pruned);
@@ -169,10 +170,11 @@ int main(int argc, char** argv) {
       state.history.push_back(record_pruning(*network, *state.network, plan, method, run));
     }
     network.reset();
-    grow(state, options.how, run);
+    run.grow(state);
     const RoundRecord& r = state.history.front();
     std::printf("\n%s\ntop-1 after pruning %s, after fine-tuning %s\n",
                 growth_table(state.history).c_str(), percent(r.split.top1).c_str(),
                 percent(r.tuned.top1).c_str());
-  });
+  };
+  return run_program(app, argc, argv, body, processes);
 }

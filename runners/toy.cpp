@@ -85,10 +85,10 @@ int main(int argc, char** argv) {
   Index splits = 3;
   double epsilon = 1e-3;
   std::uint64_t seed = 2;
-  app.add_option("--splits", splits, "how many")->capture_default_str()->check(CLI::Range(0, 20));
+  app.add_option("--splits", splits, "how many")->capture_default_str()->check(in_range(0, 20));
   app.add_option("--epsilon", epsilon, "the copies' distance from the neuron")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(in_range(0.0, 1.0));
   app.add_option("--seed", seed, "of the first weights")->capture_default_str();
   return run_program(app, argc, argv, [&] {
     Backend& reference = open_backend("reference");  // plain loops

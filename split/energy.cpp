@@ -55,17 +55,17 @@ namespace {
 // Section 6 of METHOD.md, MobileNetV2, r the side of a layer's output: stem (27 + 1) r²; expansion
 // r² c_in + r_next²; output r² (c_in + width of the next expansion, or of the head); head r² c_in +
 // classes. No skip convolution, no 3×3.
-std::vector<double> authors_count_v2(const Network& network) {
+std::vector<double> authors_count_v2(const Network& network, const std::vector<Index>& widths) {
   const auto& axes = network.axes();
   std::vector<double> e;
   auto squared_side = [&](std::size_t l) { return double(network.producer(axes[l]).positions); };
   for (std::size_t l = 0; l < axes.size(); l++) {
     double before = squared_side(l) *
-                    (l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width));
+                    (l == 0 ? 9.0 * double(network.config().channels) : double(widths[l - 1]));
     bool stem = l == 0, head = l + 1 == axes.size(), output = l % 2 == 1;
     e.push_back(before + (stem     ? squared_side(0)
                           : head   ? double(network.config().classes)
-                          : output ? squared_side(l) * double(axes[l + 1].width)
+                          : output ? squared_side(l) * double(widths[l + 1])
                                    : squared_side(l + 1)));
   }
   return e;
@@ -74,14 +74,12 @@ std::vector<double> authors_count_v2(const Network& network) {
 // r_{ℓ+1}²; the last has `classes` in place of r_{ℓ+1}². r_ℓ: the side of layer ℓ's output. It
 // charges the depthwise filter BEFORE the layer, and 1 a position for the next block: no network's
 // whole cost has these differences.
-std::vector<double> authors_count(const Network& network) {
+std::vector<double> authors_count_v1(const Network& network, const std::vector<Index>& widths) {
   const auto& axes = network.axes();
-  if (network.config().model == "mobilenet_v2") return authors_count_v2(network);
   std::vector<double> e;
   auto squared_side = [&](std::size_t l) { return double(network.producer(axes[l]).positions); };
   for (std::size_t l = 0; l < axes.size(); l++) {
-    double before =
-        l == 0 ? 9.0 * double(network.config().channels) : double(axes[l - 1].width) + 9;
+    double before = l == 0 ? 9.0 * double(network.config().channels) : double(widths[l - 1]) + 9;
     double after = l + 1 < axes.size() ? squared_side(l + 1) : double(network.config().classes);
     e.push_back(squared_side(l) * before + after);
   }
@@ -89,9 +87,14 @@ std::vector<double> authors_count(const Network& network) {
 }
 }  // namespace
 
+std::vector<double> authors_count(const Network& network, const std::vector<Index>& widths) {
+  return network.config().model == "mobilenet_v2" ? authors_count_v2(network, widths)
+                                                  : authors_count_v1(network, widths);
+}
+
 // e of E12
 std::vector<double> marginal_energies(const Network& network, const EnergyModel& model) {
-  if (!model.cost) return authors_count(network);
+  if (!model.cost) return authors_count(network, network.widths());
   std::vector<double> e;
   std::vector<Index> widths = network.widths();
   double now = model.cost(network, widths);

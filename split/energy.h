@@ -28,7 +28,8 @@ EnergyScale parse_energy_scale(const std::string& name);  // UserError
 double scaled(double e, EnergyScale scale);
 std::string scaled_unit(const EnergyModel& model, EnergyScale scale);  // "√MACs"
 
-// e for each axis
+// e for each axis. The authors' count is of any widths of this kind of network.
+std::vector<double> authors_count(const Network& network, const std::vector<Index>& widths);
 std::vector<double> marginal_energies(const Network& network, const EnergyModel& model);
 std::vector<double> scaled_energies(const Network& network, const EnergyModel& model,
                                     EnergyScale scale);  // UserError

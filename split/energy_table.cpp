@@ -10,6 +10,7 @@
 #include "nn/files.h"
 #include "tensor/check.h"
 #include "tensor/hash.h"
+#include "tensor/text_file.h"
 
 namespace fission {
 namespace {
@@ -87,7 +88,7 @@ EnergyTable read_energy_table(const std::string& path) {
   const std::string all = read_file(path);
   table.path = path, table.fingerprint = hash_text(hash_bytes(all.data(), all.size()));
   std::map<Key, std::map<std::array<Index, 2>, double>> cells;
-  std::istringstream lines(all);
+  std::istringstream lines(utf8_text(path, all));
   std::string line;
   Index number = 0;
   bool header = false;

@@ -9,11 +9,17 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-void check_finite(double loss, const State& state) {
+// hint: what may have made it so
+void check_finite(double loss, const State& state, const char* hint) {
   if (!std::isfinite(loss))
     user_error("the loss is not finite in round ", state.round, ", epoch ", state.epoch + 1,
-               ", step ", state.step,
-               ": stopped; the last checkpoint, if there is one, is good (a lower --lr may help)");
+               ", step ", state.step, ": stopped; the last checkpoint, if there is one, is good (",
+               hint, ")");
+}
+const char* hint_of(const State& s) {
+  return s.stage == Stage::rayleigh ? "the network before has weights too large for RQ-SGD"
+         : s.round == 0             ? "a lower --lr may help"
+                                    : "a lower --tune-lr may help";
 }
 
 constexpr Index finite_every =
@@ -47,7 +53,7 @@ void run_epoch(State& state, Workshop& work, BatchSource& source, Index group, S
     }
     state.step++;
     if (state.step % finite_every == 0 || state.step == source.steps())
-      check_finite(state.meter->read(work.comm()).loss, state);
+      check_finite(state.meter->read(work.comm()).loss, state, hint_of(state));
     work.after_step(state);
   }
 }
@@ -99,7 +105,7 @@ void train(State& state, const GrowSettings& how, Workshop& work) {
     });
     Score seen = state.meter->read(work.comm());
     Score test = evaluate(*state.network, work.test(), work.input(), 0, work.comm());
-    check_finite(test.loss, state);
+    check_finite(test.loss, state, hint_of(state));
     work.log(Json{{"round", state.round},
                   {"stage", stage_name(state)},
                   {"epoch", state.epoch + 1},
@@ -160,6 +166,12 @@ SplittingIndex descend(State& state, const GrowSettings& how, Workshop& work) {
     next_epoch(state);
   }
   SplittingIndex index = descent.result();
+  for (const auto& layer : index.lambda)
+    for (double l : layer)
+      if (!std::isfinite(l))
+        user_error("a splitting index is not finite in round ", state.round,
+                   ": stopped; the last checkpoint, if there is one, is good (a lower --rq-lr may",
+                   " help)");
   if (index.residual.empty())
     state_residuals(index, *state.network, how.rayleigh.probe, work.check(), work.input(),
                     work.comm());
@@ -245,7 +257,8 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
                   std::abs(r.measured - part * change) <= 0.25 * std::abs(r.measured) + part * 1e-6;
   }
   r.split = evaluate(after, work.test(), work.input(), 0, work.comm());
-  check_finite(r.split.loss + r.measured, state);
+  check_finite(r.split.loss + r.measured + r.predicted, state,
+               "the split's own doing: a smaller --epsilon may help");
   r.widths = after.widths(), r.macs = after.macs(), r.parameters = double(after.parameter_count()),
   r.neurons_split = chosen.count();
   double by_lambda = 0;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tensor/backend.h"
+#include "tensor/launch.h"
 #if defined(FISSION_HAVE_MPI)
 #include <mpi.h>
 #endif
@@ -29,14 +30,23 @@ class Alone : public Comm {
   void abort(int status) override { std::_Exit(status); }
 };
 
-// As how many processes mpirun (Open MPI; MPICH and Intel's) or srun say that they started this
-// program; 1: neither did.
-int launched() {
-  int most = 1;
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
-    if (const char* value = std::getenv(name)) most = std::max(most, std::atoi(value));
-  return most;
+// The largest of these numbers in the environment
+int number_in(const char* const (&names)[3], int least) {
+  for (const char* name : names)
+    if (const char* value = std::getenv(name)) least = std::max(least, std::atoi(value));
+  return least;
 }
+
+}  // namespace
+
+int launched() {
+  return number_in({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}, 1);
+}
+int launch_rank() {
+  return launched() > 1 ? number_in({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"}, 0) : 0;
+}
+
+namespace {
 
 #if defined(FISSION_HAVE_MPI)
 // MPI's calls return no errors: by its default they end all processes with a message.

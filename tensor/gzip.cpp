@@ -16,23 +16,33 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-Bytes read_file(const std::string& path) {
+bool is_gzip(const Bytes& b) { return b.size() >= 2 && b[0] == 0x1f && b[1] == 0x8b; }
+
+constexpr std::size_t first_bytes = 1 << 16;  // after which it is asked how many are wanted
+
+// The file as it lies; of one that is no gzip at most as many bytes as are wanted
+Bytes read_file(const std::string& path, const MostBytes& most) {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
   if (!file)
     user_error("[file] ", path, ": can't be opened: ", std::strerror(errno),
                "; expected a readable file");
   Bytes bytes;
+  std::uint64_t wanted = UINT64_MAX;
   for (std::size_t got = 0;;) {  // by what is read, not by a size asked beforehand: a pipe has none
-    bytes.resize(std::max<std::size_t>(2 * got, 1 << 16));
-    std::size_t n = std::fread(bytes.data() + got, 1, bytes.size() - got, file.get());
-    got += n;
+    const std::size_t room = std::max<std::size_t>(2 * got, first_bytes);
+    bytes.resize(std::size_t(std::min<std::uint64_t>(room, wanted)));
+    const std::size_t n =
+        got < bytes.size() ? std::fread(bytes.data() + got, 1, bytes.size() - got, file.get()) : 0;
     if (std::ferror(file.get()))
       user_error("[file] ", path, ": can't be read at byte ", got, ": ", std::strerror(errno));
-    if (n == 0) return bytes.resize(got), bytes;
+    const bool first = got == 0;
+    got += n;
+    bytes.resize(got);
+    if (first && most && !is_gzip(bytes))
+      wanted = std::max<std::uint64_t>(got, most(bytes, UINT64_MAX));
+    if (n == 0) return bytes;
   }
 }
-
-bool is_gzip(const Bytes& b) { return b.size() >= 2 && b[0] == 0x1f && b[1] == 0x8b; }
 
 #if defined(FISSION_HAVE_ZLIB)
 struct Inflater {
@@ -44,13 +54,26 @@ struct Inflater {
   ~Inflater() { inflateEnd(&stream); }
 };
 
-Bytes unpack(const std::string& path, Bytes& packed) {
+Bytes unpack(const std::string& path, Bytes& packed, const MostBytes& most) {
   Inflater inflater;
   z_stream& z = inflater.stream;
-  Bytes out(std::max<std::size_t>(4 * packed.size(), 1 << 12));
+  Bytes out(first_bytes);
   std::size_t in_at = 0, out_at = 0;
+  std::uint64_t wanted = UINT64_MAX;
+  bool asked = !most;
+  auto ask = [&] {
+    if (asked) return;
+    asked = true;
+    out.resize(out_at);
+    wanted = std::max<std::uint64_t>(out_at, most(out, std::uint64_t(packed.size()) * 1032));
+  };
   for (;;) {
-    if (out_at == out.size()) out.resize(2 * out.size());
+    if (out_at == out.size()) {
+      ask();
+      if (out_at >= wanted) return out;
+      out.resize(std::size_t(
+          std::min<std::uint64_t>(wanted, std::max<std::uint64_t>(2 * out_at, 4 * packed.size()))));
+    }
     constexpr std::size_t most = 1u << 30;  // zlib counts in 32 bits
     uInt in_now = uInt(std::min(packed.size() - in_at, most)),
          out_now = uInt(std::min(out.size() - out_at, most));
@@ -59,7 +82,7 @@ Bytes unpack(const std::string& path, Bytes& packed) {
     int status = inflate(&z, Z_NO_FLUSH);
     in_at += in_now - z.avail_in, out_at += out_now - z.avail_out;
     if (status == Z_STREAM_END) {
-      if (in_at == packed.size()) return out.resize(out_at), out;
+      if (in_at == packed.size()) return out.resize(out_at), ask(), out;
       if (packed[in_at] != 0x1f)
         user_error("[gzip] ", path, ": ", packed.size() - in_at,
                    " bytes follow the gzip stream, from byte ", in_at,
@@ -79,7 +102,7 @@ Bytes unpack(const std::string& path, Bytes& packed) {
   }
 }
 #else
-Bytes unpack(const std::string& path, Bytes&) {
+Bytes unpack(const std::string& path, Bytes&, const MostBytes&) {
   user_error("[gzip] ", path,
              ": is gzip, and this program was built without zlib; expected an unpacked file: run "
              "`gunzip` on it, ",
@@ -89,9 +112,9 @@ Bytes unpack(const std::string& path, Bytes&) {
 
 }  // namespace
 
-std::vector<std::uint8_t> read_file_maybe_gzip(const std::string& path) {
-  Bytes bytes = read_file(path);
-  return is_gzip(bytes) ? unpack(path, bytes) : bytes;
+std::vector<std::uint8_t> read_file_maybe_gzip(const std::string& path, const MostBytes& most) {
+  Bytes bytes = read_file(path, most);
+  return is_gzip(bytes) ? unpack(path, bytes, most) : bytes;
 }
 
 bool have_gzip() {

@@ -114,6 +114,7 @@ int number_in(const char* variable) {
   return n > 0 ? int(std::min(n, 1L << 20)) : 0;
 }
 
+#ifdef _OPENMP
 // libgomp ends the program where the system refuses a thread. So as many are asked for before: are
 // they given all at once?
 void try_threads(int n) {
@@ -142,6 +143,7 @@ void try_threads(int n) {
     user_error("--threads ", n, ": the system gives this program ", had, " of them (", refused,
                "); expected fewer, or a higher limit (ulimit -u, ulimit -v)");
 }
+#endif
 
 }  // namespace
 

@@ -260,7 +260,8 @@ void NetworkAudit::one_neuron() {
         "nothing to split");
   double step = std::max(1.0, double(chosen.size()) / double(settings_.neurons));
   for (double at = 0; at < double(chosen.size()); at += step) {
-    auto [axis, neuron] = chosen[std::size_t(at)];
+    const auto axis = chosen[std::size_t(at)].first;
+    const auto neuron = chosen[std::size_t(at)].second;
     double lambda = index.lambda[std::size_t(axis)][neuron];
     auto ratio = [&](double epsilon) {
       Masks split = nobody(n);

@@ -177,12 +177,19 @@ Json decoding(Backend& backend, const BenchOptions& o) {
   return j;
 }
 
+Index parse_more(const std::string& digits) {
+  if (digits.empty() || digits.size() > 5 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    user_error("--widths '+", digits, "': expected a number of channels more, from 0 to 99999");
+  return std::stoll(digits);
+}
+
 std::vector<Index> widths_of(
     const std::string& model,
     std::string text) {  // "0.5+5": five more channels everywhere, the widths that splitting makes
   Index more = 0;
   if (auto plus = text.find('+'); plus != std::string::npos)
-    more = std::stoll(text.substr(plus + 1)), text.resize(plus);
+    more = parse_more(text.substr(plus + 1)), text.resize(plus);
   auto w = parse_widths(model, text);
   for (Index& i : w) i += more;
   return w;
@@ -261,7 +268,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   if (o.batch * comm.size() != all.batch)
     user_error("--batch ", all.batch, ": expected a multiple of the ", comm.size(), " processes");
   Share share{comm, comm.size() > 1 ? all.batch : 0};
-  Backend& backend = o.device.open(o.json || o.told);
+  Backend& backend = o.device.open(processes(), o.json || o.told);
   if (job == "limits") return limits(backend);
   if (job == "decode") return decoding(backend, o);
   NetworkConfig config;

@@ -2,21 +2,13 @@
 
 #include <algorithm>
 
+#include "runners/common/given_network.h"
 #include "tensor/eigen.h"
 #include "tensor/threads.h"
 
 namespace fission {
 namespace {
-CLI::Validator at_least(double least) {
-  return CLI::Validator(
-      [least](std::string& s) {
-        double v = 0;
-        return CLI::detail::lexical_cast(s, v) && v >= least && v <= 1e15
-                   ? std::string()
-                   : text("'", s, "': expected a number from ", least, " to 1e15");
-      },
-      "", "");
-}
+CLI::Validator at_least(double least) { return in_range(least); }
 }  // namespace
 
 GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
@@ -61,8 +53,9 @@ void GrowthOptions::add_to(CLI::App& app) {
       ->excludes("--widths")
       ->excludes("--model")
       ->group("Network");
-  option("--activation", activation, "swish, relu; the paper: swish")
-      ->excludes("--start")
+  option("--activation", activation,
+         "swish, relu; of --start where its file does not say it (a state_dict of PyTorch); the "
+         "paper: swish")
       ->group("Network");
 
   option("--epochs", epochs, "of training the seed" + paper("160", "120"))
@@ -105,7 +98,7 @@ void GrowthOptions::add_to(CLI::App& app) {
          "(the others keep --lr); the paper: every")
       ->group("Training");
   option("--momentum-factor", momentum_factor, "of SGD; the paper: 0.9")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(in_range(0.0, 1.0))
       ->group("Training");
   app.add_flag(
          "--nesterov", nesterov,
@@ -134,7 +127,7 @@ void GrowthOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"none", "macs"}))
       ->group("Training");
   option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(in_range(0.0, 1.0))
       ->group("Training");
   option("--bn-batch", bn_batch,
          "pictures a batch-norm group, a divisor of --batch; what fills no group at an epoch's end "
@@ -150,7 +143,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--grow", how.grow,
          "budget of a round: this share of what splitting every neuron would cost; the paper: no "
          "one value")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(in_range(0.0, 1.0))
       ->group("Growth");
   app.add_option("--target-macs", how.target_macs,
                  "stay just under so many MACs a picture; several, comma-separated: one a round; "
@@ -195,13 +188,13 @@ void GrowthOptions::add_to(CLI::App& app) {
          "of a split neuron's outgoing weight that the first copy keeps, above 0 and below 1; the "
          "steps are "
          "unequal then too (E2w); the paper: 0.5")
-      ->check(CLI::Range(0.01, 0.99))
+      ->check(in_range(0.01, 0.99))
       ->group("Growth");
   option("--share-spread", how.surgery.spread,
          "each consumer's share is drawn from --share plus or minus this: the function stays, but "
          "the copies are "
          "used differently and part; the paper: 0")
-      ->check(CLI::Range(0.0, 4.0))
+      ->check(in_range(0, 4))
       ->group("Growth");
   app.add_flag(
          "--keep-norms", how.surgery.keep_norms,
@@ -275,7 +268,7 @@ void GrowthOptions::add_to(CLI::App& app) {
       ->group("Run");
   option("--loader-threads", run.loader_threads,
          "that prepare batches ahead; 0: as many as --threads 0")
-      ->check(CLI::Range(0, 256))
+      ->check(in_range(0, 256))
       ->group("Run");
   device.add_to(app);
 }
@@ -406,15 +399,25 @@ void GrowthOptions::settle() {
   if (tune_lr >= 0) how.tune.schedule.lr = tune_lr * scale;
   run.network.widths = parse_widths(run.network.model, widths);
   run.network.activation = parse_activation(activation);
-  if (!start.empty())
-    run.start = start, run.network = read_config(read_safetensors(start)),
+  if (!start.empty()) {
+    run.start = start, run.start_file = read_start();
+    run.network = read_config(run.start_file);
     activation = name_of(run.network.activation);
+  }
   run.augment = !no_augment;
   const int allowed = threads_allowed(processes()).number;  // all processes ask, and together
   if (run.loader_threads == 0) run.loader_threads = allowed;
   if (run.directory.empty()) run.directory = "runs/" + dataset;
   while (run.directory.size() > 1 && run.directory.back() == '/')
     run.directory.pop_back();  // others' names begin with it
+}
+
+TensorFile GrowthOptions::read_start() const {
+  GivenNetwork given;
+  const CLI::Option* option = app_->get_option_no_throw("--activation");  // prune has none
+  given.dataset = dataset, given.activation = option && option->count() ? activation : "";
+  given.size = kind == Pictures::imagenet ? run.network.size : 0;
+  return given.read(start);
 }
 
 void GrowthOptions::fit(const data::PictureSets& pictures) {
@@ -425,6 +428,48 @@ void GrowthOptions::fit(const data::PictureSets& pictures) {
                n.classes, " classes; expected ", p[1], "x", p[2], "x", p[3], " and ",
                pictures.classes, ", as ", pictures.name, " has");
   n.classes = pictures.classes, n.size = p[1], n.channels = p[3];
+}
+
+void GrowthOptions::warn(const data::PictureSets& pictures) const {
+  if (!processes().first()) return;
+  auto warn_if = [](bool so, const auto&... what) {
+    if (so) std::fprintf(stderr, "warning: %s\n", one_line(text(what...)).c_str());
+  };
+  const Schedule &train = how.train.schedule, &tune = how.tune.schedule;
+  const Index seed = start.empty() ? train.epochs : 0, tuned = how.rounds > 0 ? tune.epochs : 0,
+              images = pictures.train->shape()[0];
+  warn_if(start.empty() && train.epochs == 0, "--epochs 0: the seed network is not trained");
+  warn_if(how.rounds > 0 && tune.epochs == 0, "--tune-epochs 0: no network is fine-tuned");
+  warn_if(seed > 0 && train.lr == 0, "--lr 0: training the seed changes no weight");
+  warn_if(tuned > 0 && tune.lr == 0, tune_lr == 0 ? "--tune-lr" : "--lr",
+          " 0: fine-tuning changes no weight");
+  warn_if(how.rounds > 0 && how.solver == Solver::rq_sgd && how.rayleigh.lr == 0,
+          "--rq-lr 0: RQ-SGD leaves every direction as it was drawn");
+  warn_if(seed > 0 && train.warmup_epochs >= double(seed), "--warmup ", train.warmup_epochs,
+          " is not over in --epochs ", seed, ": the learning rate never comes to --lr");
+  warn_if(tuned > 0 && tune.warmup_epochs >= double(tuned),
+          tune_warmup < 0 ? "--warmup " : "--tune-warmup ", tune.warmup_epochs,
+          " is not over in --tune-epochs ", tuned, ": the learning rate never comes to ",
+          tune_lr < 0 ? "--lr" : "--tune-lr");
+  warn_if(momentum_factor == 1, "--momentum-factor 1: no step is ever forgotten");
+  warn_if(smoothing == 1, "--smoothing 1: every label says the same, nothing can be learned");
+  warn_if(how.rounds > 0 && how.surgery.epsilon == 0,
+          "--epsilon 0: the copies of a neuron are alike, and stay alike");
+  warn_if(how.rounds > 0 && run.network.activation == Activation::relu &&
+              how.rayleigh.probe.curvature.relu_beta == 0,
+          "--relu-beta 0: ReLU has no curvature then, and no neuron is worth splitting");
+  warn_if(run.batch > images, "--batch ", run.batch, ": the data set has ", images,
+          " training images, a step takes them all");
+  warn_if(how.rounds > 0 && run.rq_batch > images, "--rq-batch ", run.rq_batch,
+          ": the data set has ", images, " training images, a step takes them all");
+  warn_if(pictures.classes == 1, pictures.name, ": all images are of one class");
+}
+
+nlohmann::ordered_json GrowthOptions::with_data(nlohmann::ordered_json config,
+                                                const data::PictureSets& pictures) const {
+  config["data"] = {{"train", pictures.train->fingerprint()},
+                    {"test", pictures.test->fingerprint()}};
+  return config;
 }
 
 nlohmann::ordered_json GrowthOptions::training_config() const {

@@ -36,11 +36,18 @@ struct GrowthOptions {
   DeviceOptions device;
 
   void add_to(CLI::App& app);
-  std::string recipe_says;  // what apply_recipe() set
-  void apply_recipe();      // gives the options of --recipe that were not given; before settle()
-  void settle();            // checks names, fills `how` and `run`; UserError
+  std::string recipe_says;        // what apply_recipe() set
+  void apply_recipe();            // gives the options of --recipe that were not given; first
+  TensorFile read_start() const;  // of --start
+  void settle();                  // checks names, fills `how` and `run`; UserError
   void fit(const data::PictureSets& pictures);  // the network's classes, size and channels;
                                                 // UserError if --start's has others
+  // What is allowed and hardly meant (a learning rate of 0, one class in the data): a line each, on
+  // stderr
+  void warn(const data::PictureSets& pictures) const;
+  // And whose images it is trained on: a growth does not go on with others.
+  nlohmann::ordered_json with_data(nlohmann::ordered_json config,
+                                   const data::PictureSets& pictures) const;
   nlohmann::ordered_json config() const;  // everything that the result depends on, by option name
   nlohmann::ordered_json training_config()
       const;  // the part of it that a network's training alone depends on

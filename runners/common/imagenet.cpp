@@ -93,7 +93,7 @@ void ImagenetOptions::add_to(CLI::App& app) {
          "side of the pictures that the network sees; evaluation: resized to 256/224 of it, the "
          "centre cut out; the paper: 224")
       ->capture_default_str()
-      ->check(CLI::Range(
+      ->check(in_range(
           33,
           1024));  // from 33 on 2x2 positions are left for the last batch norm, of one picture too
   app.add_flag("--check-data", check_data,
@@ -102,7 +102,7 @@ void ImagenetOptions::add_to(CLI::App& app) {
   option("--most-broken", most_broken,
          "share of training's files that may turn out broken and be skipped")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(in_range(0.0, 1.0));
   app.add_option("--model", model, "v1 or v2: MobileNetV1 or MobileNetV2; the paper: both")
       ->capture_default_str()
       ->group("Network");
@@ -130,13 +130,14 @@ void ImagenetOptions::add_to(CLI::App& app) {
 
 void ImagenetOptions::settle(const CLI::App& app) {
   growth.apply_recipe();
+  growth.run.network.size = size;
   if (!growth.start.empty())
     for (const Recipe& r : recipes)
-      if (read_config(read_safetensors(growth.start)).model == r.model) model = r.name;
+      if (read_config(growth.read_start()).model == r.model) model = r.name;
   const Recipe& r = recipe();
   GrowSettings& how = growth.how;
   auto given = [&](const char* option) { return app.count(option) > 0; };
-  growth.run.network.model = r.model, growth.run.network.size = size;
+  growth.run.network.model = r.model;
   if (!given("--rounds")) how.rounds = r.rounds;
   if (!given("--rq-epochs")) how.rayleigh.epochs = r.rq_epochs;
   if (!given("--epsilon")) how.surgery.epsilon = r.epsilon;

@@ -8,19 +8,30 @@
 #include <iostream>
 
 #include "runners/common/ends.h"
+#include "runners/common/numbers.h"
 #include "tensor/backend.h"
 #include "tensor/comm.h"
+#include "tensor/launch.h"
 #include "tensor/threads.h"
 
 namespace fission {
 
 constexpr int status_user_error = 2, status_broken = 1;
 
-// Parses, runs body, and turns what it throws into the two kinds of error text (tensor/check.h). Of
-// several processes the first alone writes to stdout; an error that all came to is its to tell, and
-// one that a process came to alone ends all of them.
+// What a program that wants more memory than there is ends with, wherever it was
+inline std::string no_memory(const std::exception& e) {
+  return text("[memory] the system's memory: there is no more (", e.what(),
+              "); expected a smaller batch (or network, or file), or more memory");
+}
+
+// Parses, runs body, and turns what it throws into the two kinds of error text (tensor/check.h).
+// start: `processes` where several may share the work; else MPI is not started, and of several that
+// were launched the first alone does anything. Of several processes the first alone writes to
+// stdout; an error that all came to is its to tell, and one that a process came to alone ends all
+// of them.
 template <class Body>
-int run_program(CLI::App& app, int argc, char** argv, Body body) {
+int run_program(CLI::App& app, int argc, char** argv, Body body, Comm& (*start)() = alone) {
+  if (start == alone && launch_rank() > 0) return 0;
   open_missing_streams();
   take_signals(app.get_name());
   set_compute_threads(1);  // until the program says more
@@ -44,7 +55,7 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
                 status_user_error);
   };
   try {
-    comm = &processes();
+    comm = &start();
     if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout))
       return fail("/dev/null can't be opened", status_broken);
     if (comm->rank() > 0) take_signals("");
@@ -65,6 +76,10 @@ int run_program(CLI::App& app, int argc, char** argv, Body body) {
     return fail(e.what(), 128 + e.signal);
   } catch (const UserError& e) {
     return fail(e.what(), status_user_error);
+  } catch (const std::bad_alloc& e) {
+    return fail(no_memory(e), status_user_error);
+  } catch (const std::length_error& e) {  // of a container: more than there can be
+    return fail(no_memory(e), status_user_error);
   } catch (const std::exception& e) {
     return fail(std::string("internal error: ") + e.what(), status_broken);
   }
@@ -95,6 +110,7 @@ struct DeviceOptions {
   std::string device = "auto";
   int threads = 0;
   DeviceSettings settings;  // of a GPU; a device that is none has no use for them
+  std::string threads_line;
   void add_to(CLI::App& app) {
     app.add_option("--device", device,
                    "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")
@@ -104,7 +120,7 @@ struct DeviceOptions {
                    "quota, SLURM_CPUS_PER_TASK, OMP_NUM_THREADS and OMP_THREAD_LIMIT all allow, "
                    "shared by the processes of a machine. The same number gives the same bits")
         ->capture_default_str()
-        ->check(CLI::Range(0, 4096));
+        ->check(in_range(0, 4096));
     app.add_option("--conv", settings.convolution,
                    "depthwise convolutions by own kernels, by the library; auto: own, or with "
                    "--autotune the faster")
@@ -127,20 +143,21 @@ struct DeviceOptions {
         ->transform(memory_size())
         ->group("GPU");
   }
-  // Sets the threads up; the first line that a program prints is of them, unless it prints JSON.
-  Backend& open(bool silent = false) const {
-    const ThreadCount allowed = threads_allowed(processes());
+  // Sets the threads up. The first line that a program prints is of them, unless it prints JSON;
+  // silent: it prints threads_line itself, once its files are read.
+  Backend& open(Comm& comm = alone(), bool silent = false) {
+    const ThreadCount allowed = threads_allowed(comm);
     const int wanted = threads > 0 ? threads : allowed.number, had = set_compute_threads(wanted);
     DeviceSettings mine = settings;
-    mine.process = processes().place();
+    mine.process = comm.place();
     Backend& backend = open_backend(device, mine);
     const std::string from = had < wanted  ? text("OpenMP gives no more of ", wanted)
                              : threads > 0 ? "--threads"
                                            : allowed.from;
-    if (!silent)
-      std::printf("%s, %d thread%s (%s)\n", backend.name().c_str(), had, had == 1 ? "" : "s",
-                  from.c_str());
-    if (had > allowed.number && processes().first())
+    threads_line =
+        text(backend.name(), ", ", had, had == 1 ? " thread (" : " threads (", from, ")");
+    if (!silent) std::printf("%s\n", threads_line.c_str());
+    if (had > allowed.number && comm.first())
       std::fprintf(stderr, "--threads %d: slow, more than the %d of %s\n", had, allowed.number,
                    allowed.from.c_str());
     return backend;

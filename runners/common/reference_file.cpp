@@ -125,9 +125,10 @@ NetworkConfig ReferenceFile::config() const {
       std::sscanf(cfg->second.c_str(), " [ ( %d , %d", &width, &stride) == 2 &&
       (stride == 1 || stride == 2))
     c.stem_stride = stride;
+  if (metadata("activation") != "swish" && metadata("activation") != "relu")
+    user_error(file_.path, ": metadata 'activation': '", metadata("activation"),
+               "', expected swish or relu");
   c.activation = parse_activation(metadata("activation"));
-  if (c.activation == Activation::none)
-    user_error(file_.path, ": metadata 'activation': 'none', expected swish or relu");
   return c;
 }
 
@@ -138,7 +139,13 @@ double ReferenceFile::relu_beta()
 }
 
 std::unique_ptr<Network> ReferenceFile::network(const Machine& m) const {
-  auto network = make_network(config(), m.backend, m.type, 0);
+  auto network = make_network_in(file_, config(), m.backend, m.type);
+  const auto& shape = picture_shape();
+  const Index positions = network->blocks().back().positions, n = shape[shape.size() - 4];
+  if (n * positions < 2)
+    user_error(file_.path, ": tensor '", inputs(), "': one picture of ", shape.back(), "x",
+               shape.back(), " leaves one value a channel in the last layer, expected more",
+               " pictures or larger ones: batch norm takes a variance of two values or more");
   load_parameters(file_, *network, "param/");
   for (const Stored& s : network->stored()) read_.insert("param/" + s.name);
   return network;

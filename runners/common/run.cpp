@@ -7,6 +7,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "nn/json.h"
 #include "runners/common/ends.h"
 #include "runners/common/growth_options.h"
 #include "tensor/hash.h"
@@ -22,13 +23,6 @@ constexpr Index check_stage = 1000000,
 bool exists(const std::string& path) {
   struct stat s;
   return stat(path.c_str(), &s) == 0;
-}
-
-Json score_to_json(const Score& s) {
-  return {{"loss", s.loss}, {"top1", s.top1}, {"top5", s.top5}, {"count", s.count}};
-}
-Score score_from_json(const Json& j) {
-  return {j.at("loss"), j.at("top1"), j.at("top5"), j.at("count")};
 }
 
 // what no split changes: a checkpoint that says otherwise is another run's
@@ -75,15 +69,6 @@ std::uint64_t length_of_lines(const std::string& path, Index lines) {
   return end;
 }
 
-Index whole(const TensorFile& file, const std::string& key, const std::string& t) {
-  if (t.empty() || t.size() > 15 || t.find_first_not_of("0123456789") != std::string::npos)
-    user_error(file.path, ": metadata '", key, "': '", t, "', expected a whole number");
-  return std::stoll(t);
-}
-Index whole(const TensorFile& file, const std::string& key) {
-  return whole(file, key, file.metadata_at(key));
-}
-
 // Multiply-accumulates: whole numbers, which a double holds up to 9e15 and rounds beyond
 std::string exact(double macs) {
   char s[40];
@@ -115,16 +100,29 @@ void store_meter(TensorFile& file, Meter& meter, Comm& comm) {
       Tensor::from(b, {Index(2 * n)}, std::vector<std::int32_t>(hits.begin(), hits.end())));
   file.metadata["pictures_metered"] = joined({pictures.begin(), pictures.end()});
 }
-void load_meter(const TensorFile& file, Meter& meter, Comm& comm) {
+// seen: images of the epoch so far
+void load_meter(const TensorFile& file, Meter& meter, Index seen, Comm& comm) {
   std::vector<Index> pictures;
   std::istringstream list(file.metadata_at("pictures_metered"));
   for (std::string item; std::getline(list, item, ' ');)
-    pictures.push_back(whole(file, "pictures_metered", item));
+    pictures.push_back(whole(file, "pictures_metered", item, 0, 999999999999999));
   const Index n = Index(pictures.size());
+  if (n == 0) user_error(file.path, ": metadata 'pictures_metered': nothing, expected a number");
   Backend& b = meter.hits().backend();
   Tensor loss(b, {n}, meter.loss_sum().dtype()), hits(b, {2 * n}, DType::i32);
   load_tensor(file, "meter/loss", loss), load_tensor(file, "meter/hits", hits);
   const std::vector<double> l = loss.to_host(), h = hits.to_host();
+  Index all = 0;
+  for (Index i = 0; i < n; i++) {
+    all += std::min(pictures[i], seen + 1);
+    for (Index top : {2 * i, 2 * i + 1})
+      if (!(h[top] >= 0 && h[top] <= double(pictures[i])))
+        user_error(file.path, ": tensor 'meter/hits' holds ", h[top], ", expected hits among ",
+                   pictures[i], " images");
+  }
+  if (all != seen)
+    user_error(file.path, ": metadata 'pictures_metered': '", file.metadata_at("pictures_metered"),
+               "', expected ", seen, " in all, as metadata 'step' says");
   const bool each = n == comm.size();
   double sum = 0;
   std::vector<std::int32_t> top{0, 0};
@@ -137,42 +135,6 @@ void load_meter(const TensorFile& file, Meter& meter, Comm& comm) {
 }
 
 }  // namespace
-
-Json history_to_json(const std::vector<RoundRecord>& history) {
-  Json rounds = Json::array();
-  for (const RoundRecord& r : history)
-    rounds.push_back({{"round", r.round},
-                      {"neurons_split", r.neurons_split},
-                      {"widths", r.widths},
-                      {"macs", r.macs},
-                      {"parameters", r.parameters},
-                      {"split", score_to_json(r.split)},
-                      {"tuned", score_to_json(r.tuned)},
-                      {"quadratic", r.quadratic},
-                      {"training_macs", r.training_macs},
-                      {"predicted", r.predicted},
-                      {"measured", r.measured}});
-  return rounds;
-}
-
-std::vector<RoundRecord> history_from_json(const std::string& text, const std::string& path) {
-  try {
-    std::vector<RoundRecord> history;
-    for (const Json& j : Json::parse(text)) {
-      RoundRecord r;
-      r.round = j.at("round"), r.neurons_split = j.at("neurons_split"),
-      r.widths = j.at("widths").get<std::vector<Index>>();
-      r.macs = j.at("macs"), r.parameters = j.at("parameters"), r.predicted = j.at("predicted"),
-      r.measured = j.at("measured");
-      r.quadratic = j.at("quadratic"), r.training_macs = j.at("training_macs");
-      r.split = score_from_json(j.at("split")), r.tuned = score_from_json(j.at("tuned"));
-      history.push_back(r);
-    }
-    return history;
-  } catch (const Json::exception& e) {
-    user_error(path, ": metadata 'history': ", e.what(), ", expected the rounds of a growth");
-  }
-}
 
 Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
          const data::PictureSets& pictures, Backend& backend, Comm& comm)
@@ -190,13 +152,12 @@ Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
 
 void Run::check_config() const {
   if (exists(path("config.json"))) {
-    Json old;
-    try {
-      old = Json::parse(read_file(path("config.json")));
-    } catch (const Json::exception& e) {
-      user_error(path("config.json"), ": ", e.what(), ", expected the configuration of a run");
-    }
-    std::string differ = differences(old, config_, {" was ", ", now ", ""});
+    const std::string expected = "the configuration of a run";
+    const Json old = parse_json(read_file(path("config.json")), path("config.json"), expected);
+    if (!old.is_object()) user_error(path("config.json"), ": no object, expected ", expected);
+    Json now = config_;
+    if (!old.contains("data")) now.erase("data");  // of an older version, which kept none
+    std::string differ = differences(old, now, {" was ", ", now ", ""});
     if (!differ.empty())
       user_error(options_.directory, " holds another run: ", differ,
                  " (another --out begins a new one)");
@@ -224,6 +185,7 @@ void Run::check_processes() const {
   const Index group = how_.train.bn_batch, n = comm_.size();
   if (n == 1) return;
   Json all = config_;
+  all.erase("data");  // below
   all["out"] = options_.directory, all["device"] = backend_.name(),
   all["threads"] = compute_threads();
   if (auto d = comm_.disagreement(json_text(all)))
@@ -259,7 +221,7 @@ State Run::begin() {
   State state;
   state.network = options_.start.empty()
                       ? make_network(options_.network, backend_, DType::f32, how_.seed)
-                      : load_network(read_safetensors(options_.start), backend_);
+                      : load_network(options_.start_file, backend_);
   double least = state.network->macs();
   for (double target : how_.target_macs) {
     if (target < least)
@@ -283,7 +245,7 @@ State Run::begin() {
   }
   state.enter(Stage::train, how_);
   if (!options_.start.empty())
-    state.training_macs = macs_spent(read_safetensors(options_.start)),
+    state.training_macs = macs_spent(options_.start_file),
     state.epoch = how_.train.schedule.epochs;  // that network's training is over
   return state;
 }
@@ -413,8 +375,7 @@ void Run::after_step(State& s) {
       std::min<Index>(source.size(),
                       s.step * (s.stage == Stage::train ? options_.batch : options_.rq_batch)) -
       (s.step - 1) * (s.stage == Stage::train ? options_.batch : options_.rq_batch)));
-  Index epochs =
-      s.stage == Stage::rayleigh ? how_.rayleigh.epochs : how_.training_of(s.round).schedule.epochs;
+  Index epochs = epochs_of(s);
   double rate = progress_.rate();
   char line[200];
   std::snprintf(line, sizeof line,
@@ -579,11 +540,47 @@ void Run::write_checkpoint(const State& s) {
   last_checkpoint_ = std::chrono::steady_clock::now();
 }
 
+Index Run::epochs_of(const State& s) const {
+  return s.stage == Stage::rayleigh ? how_.rayleigh.epochs
+                                    : how_.training_of(s.round).schedule.epochs;
+}
+// of an epoch: images in whole batch-norm groups
+Index Run::images_of(const State& s) const {
+  if (s.stage == Stage::rayleigh) return rq_images();
+  const Index all = pictures_.train->shape()[0];
+  return all - all % std::max<Index>(1, how_.train.bn_batch);
+}
+Index Run::batch_of(const State& s) const {
+  return s.stage == Stage::train ? options_.batch : options_.rq_batch;
+}
+Index Run::images_before(const State& s) const {
+  return std::min(images_of(s), s.step * batch_of(s));
+}
+
+// A position that this growth never comes to is refused: it might go on for ever.
+void Run::read_position(const TensorFile& file, State& s) const {
+  const bool training = file.metadata_at("stage") == "train";  // or rayleigh: it was looked at
+  if (file.metadata_at("done") != "0" && file.metadata_at("done") != "1")
+    user_error(file.path, ": metadata 'done': '", file.metadata_at("done"), "', expected 0 or 1");
+  const bool done = file.metadata_at("done") == "1";
+  s.round = whole(file, "round", training || done ? 0 : 1, how_.rounds);
+  const bool recorded = done || s.round > 0 || !s.history.empty();  // a pruned network is at once
+  const Index rounds = training && recorded ? s.round + 1 : s.round;
+  if (Index(s.history.size()) != rounds)
+    user_error(file.path, ": metadata 'history': ", s.history.size(), " rounds, expected ", rounds,
+               " in round ", s.round, ", stage ", file.metadata_at("stage"));
+  s.enter(training ? Stage::train : Stage::rayleigh, how_);
+  s.done = done;
+  const Index epochs = epochs_of(s), steps = (images_of(s) + batch_of(s) - 1) / batch_of(s);
+  s.epoch = whole(file, "epoch", 0, done ? epochs : std::max<Index>(0, epochs - 1));
+  s.step = whole(file, "step", 0, s.epoch == epochs ? 0 : steps);
+}
+
 State Run::read_checkpoint() {
   TensorFile file = read_safetensors(path("checkpoint.safetensors"));
   State s;
   s.network = load_network(file, backend_);
-  s.history = history_from_json(file.metadata_at("history"), file.path);
+  s.history = check_metadata(file, *s.network);
   const std::vector<Index>& seed_widths =
       s.history.empty() ? s.network->config().widths : s.history.front().widths;
   std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"),
@@ -592,23 +589,23 @@ State Run::read_checkpoint() {
                                   std::to_string(how_.seed));
   if (found != expected)
     user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
-  s.round = whole(file, "round");
-  const std::string& stage = file.metadata_at("stage");
-  if (stage != "train" && stage != "rayleigh")
-    user_error(file.path, ": metadata 'stage': '", stage, "', expected train or rayleigh");
-  s.enter(stage == "train" ? Stage::train : Stage::rayleigh, how_);
-  s.epoch = whole(file, "epoch"), s.step = whole(file, "step"),
-  s.done = file.metadata_at("done") == "1";
-  load_meter(file, *s.meter, comm_);
+  read_position(file, s);
+  load_meter(file, *s.meter, images_before(s), comm_);
   if (s.stage == Stage::rayleigh && how_.carry_momentum)
     s.optimizer = std::make_unique<Sgd>(*s.network, how_.training_of(s.round).sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
-    s.descent->in_mean = whole(file, "rq_steps_in_mean");
+    const Index summed = how_.solver == Solver::lanczos ? images_before(s) : s.step;
+    s.descent->in_mean =
+        s.done ? whole(file, "rq_steps_in_mean") : whole(file, "rq_steps_in_mean", summed, summed);
     for (auto& entry : s.descent->state()) {
       if (entry.second.shape() == s.network->parameters().shape())
         load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else load_tensor(file, "rq/" + entry.first, entry.second);
+      if (entry.first == "squares")
+        for (double x : entry.second.to_host())
+          if (x < 0)
+            user_error(file.path, ": tensor 'rq/squares/…' holds ", x, ", expected 0 or more");
     }
   }
   log_lines_ = whole(file, "log_lines");

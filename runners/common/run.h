@@ -14,6 +14,7 @@
 #include "data/loader.h"
 #include "nn/checkpoint.h"
 #include "nn/files.h"
+#include "runners/common/history.h"
 #include "runners/common/report.h"
 #include "split/grow.h"
 
@@ -23,14 +24,12 @@ struct RunOptions {
   std::string directory;
   NetworkConfig network;  // classes, size, channels: from the data
   std::string start;      // a trained network's file: no training of a seed
+  TensorFile start_file;  // what it holds
   Index batch = 128, rq_batch = 64, rq_images = 0, check_pictures = 2048;
   bool augment = true;
   int loader_threads = 1;
   double checkpoint_minutes = 5;
 };
-
-nlohmann::ordered_json history_to_json(const std::vector<RoundRecord>& history);
-std::vector<RoundRecord> history_from_json(const std::string& text, const std::string& path);
 
 class Run : public Workshop {
  public:
@@ -72,6 +71,11 @@ class Run : public Workshop {
   BatchSource& loader(data::SourcePtr pictures, const data::LoaderOptions& options);
   void write_checkpoint(const State& state);
   State read_checkpoint();
+  void read_position(const TensorFile& file, State& state) const;
+  Index epochs_of(const State& state) const;
+  Index images_of(const State& state) const;
+  Index batch_of(const State& state) const;
+  Index images_before(const State& state) const;  // of the epoch, before its next step
   double pictures_left(const State& state) const;
 
   RunOptions options_;

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "nn/files.h"
+#include "nn/json.h"
 
 namespace fission {
 namespace {
@@ -21,15 +22,9 @@ std::vector<std::string> split_at(const std::string& s, char at) {
 }
 
 Json parsed(const std::string& text_of_it, const std::string& place, const char* expected) {
-  try {
-    Json j = Json::parse(text_of_it, [&](int depth, Json::parse_event_t, Json&) {
-      if (depth > 16) user_error(place, ": nested too deeply, expected ", expected);
-      return true;
-    });
-    if (j.is_object()) return j;
-  } catch (const Json::exception&) {
-  }
-  user_error(place, ": expected ", expected);
+  Json j = parse_json(text_of_it, place, expected);
+  if (!j.is_object()) user_error(place, ": no object, expected ", expected);
+  return j;
 }
 
 // Each line of a file of JSON objects, with where it stands

@@ -145,6 +145,43 @@ TEST_CASE("idx: a gzip with a wrong checksum, wrong length or damaged block is r
               "expected its end"});
 }
 
+TEST_CASE("idx: a gzip is unpacked no further than its header says, and than its size allows") {
+  if (!have_gzip()) return;
+  Three folder;
+  const std::string path = folder / train_pictures;
+  folder.write(train_pictures, gzip(pictures_file(3) + Bytes(1 << 20)));
+  check_line(folder.refused(), {path, "too long, goes on at byte 2368", "take 2368 bytes"});
+  std::uint64_t asked = 0, could = 0;
+  const Bytes packed = gzip(Bytes(1 << 22, 7));
+  folder.write("bomb", packed);
+  const Bytes taken =
+      read_file_maybe_gzip(folder / "bomb", [&](const Bytes& first, std::uint64_t c) {
+        asked = first.size(), could = c;
+        return std::uint64_t(100000);
+      });
+  CHECK(taken.size() == 100000);
+  CHECK(asked == 65536);
+  CHECK(could == packed.size() * 1032);
+  // 4 294 967 295 images in a few bytes
+  folder.write(train_pictures, gzip(big_endian(0x803) + big_endian(~0u) + big_endian(28) +
+                                    big_endian(28) + Bytes(100)));
+  check_line(folder.refused(), {path, "4294967295", "expected no more than", "gzip"});
+}
+
+TEST_CASE("idx: the names with a dot are found, and folders of the other names are passed over") {
+  Three folder;
+  for (const std::string& name : {train_pictures, train_labels}) {
+    std::string dotted = name;
+    dotted[12] = '.';
+    std::filesystem::rename(folder / name, folder / dotted);
+    std::filesystem::create_directory(folder / name);
+  }
+  CHECK(folder.load().count == 3);
+  std::filesystem::rename(folder / "train-labels.idx1-ubyte",
+                          folder / (train_labels + "/" + train_labels));
+  CHECK(folder.load().count == 3);
+}
+
 TEST_CASE("idx: a wrong magic is refused, and interchanged files are guessed") {
   Three folder;
   std::string path = folder.write(train_pictures, labels_file({1, 2, 3}));
@@ -164,7 +201,7 @@ TEST_CASE("idx: sizes that do not fit the file are refused with both numbers") {
   check_line(folder.refused(), {path, "truncated, ends at byte 2000",
                                 "expected sizes (3,28,28) from byte 4 to take 2368 bytes"});
   folder.write(train_pictures, whole + Bytes{0});
-  check_line(folder.refused(), {path, "too long, ends at byte 2369", "take 2368 bytes"});
+  check_line(folder.refused(), {path, "too long, goes on at byte 2368", "take 2368 bytes"});
   folder.write(train_pictures, first(whole, 9));
   check_line(folder.refused(), {path, "ends at byte 9, inside its header", "expected 16 bytes"});
   folder.write(train_pictures, {0, 0});
@@ -175,8 +212,10 @@ TEST_CASE("idx: sizes that do not fit the file are refused with both numbers") {
   check_line(folder.refused(), {path, "(0,28,28)", "expected at least one"});
   folder.write(train_pictures, big_endian(0x803) + big_endian(~0u) + big_endian(~0u) +
                                    big_endian(~0u));  // product beyond 64 bits
-  check_line(folder.refused(), {path, "truncated, ends at byte 16",
-                                "(4294967295,4294967295,4294967295)", "far more bytes"});
+  check_line(folder.refused(), {path, "pictures of 4294967295x4294967295", "expected 28x28"});
+  check_line(
+      refusal([&] { read_idx(path, 3); }),
+      {path, "truncated, ends at byte 16", "(4294967295,4294967295,4294967295)", "far more bytes"});
 }
 
 TEST_CASE("idx: pictures of another size are refused") {
@@ -206,7 +245,7 @@ TEST_CASE("idx: a missing file is refused by both its names") {
   check_line(refusal([&] { load_dataset("fashion-mnist", folder.str(), Split::test); }),
              {folder / "t10k-images-idx3-ubyte"});
   std::filesystem::create_directory(folder / train_labels);
-  check_line(folder.refused(), {folder / train_labels, "can't be"});
+  check_line(folder.refused(), {folder / train_labels, "no such file"});
 }
 
 TEST_CASE("idx: mnist's digits are never mirrored") {

@@ -125,6 +125,51 @@ TEST_CASE("image_folder: labels that do not fit are refused") {
              {"missing", "No such file", "expected a readable text file"});
 }
 
+TEST_CASE("image_folder: labels with a byte order mark are read, UTF-16 is refused by its name") {
+  Tree t;
+  const std::vector<std::int32_t> expected{0, 1, 2};
+  CHECK(labels_of(t.val(t.write("l", line("\xEF\xBB\xBFn01\r\nn02\r\nn03\r\n")))) == expected);
+  CHECK(labels_of(t.val(t.write("l", line("\xEF\xBB\xBF"
+                                          "1\n2\n3\n")),
+                        t.write("m", line("\xEF\xBB\xBFn01 1\nn02 2\nn03 3\n")))) == expected);
+  for (const char* mark : {"\xFF\xFEn", "\xFE\xFFn"})
+    check_line(refusal([&] { t.val(t.write("l", line(mark))); }), {"/l", "UTF-16", "UTF-8"});
+  check_line(refusal([&] { t.val(t.write("l", line("n01\nn\xE4\nn03\n"))); }),
+             {"/l", "byte 5", "no UTF-8"});
+}
+
+TEST_CASE("image_folder: what systems leave behind is passed over") {
+  Tree t;
+  const Index before = t.train().count();
+  for (const char* name : {"Thumbs.db", "desktop.ini", ".DS_Store", "ehthumbs.db"}) {
+    t.write(text("train/n01/", name), jpeg("grey"));
+    t.write(text("train/", name), jpeg("grey"));
+    t.write(text("val/", name), {});
+  }
+  std::filesystem::create_directories(t / "train/n02/__MACOSX");
+  std::filesystem::create_directories(t / "val/__MACOSX");
+  CHECK(t.train().count() == before);
+  CHECK(t.val(t.write("l", line("n01\nn02\nn03\n"))).count() == 3);
+}
+
+TEST_CASE("image_folder: a flat val/ without train/ has the classes that its labels speak of") {
+  Tree t;
+  const std::string synsets = t.write("s", line("n02\nn03\nn01\n")),
+                    numbers = t.write("n", line("2\n3\n1\n")),
+                    indices = t.write("i", line("1\n2\n0\n")),
+                    mapping = t.write("m", line("n01 1\nn02 2\nn03 3\nn09 4\n"));
+  const std::vector<std::int32_t> expected{1, 2, 0};
+  std::filesystem::remove_all(t / "train");
+  CHECK(labels_of(t.val(synsets)) == expected);
+  CHECK(labels_of(t.val(numbers, mapping)) == expected);
+  CHECK(labels_of(t.val(indices)) == expected);
+  CHECK(t.val(numbers, mapping).class_names() == std::vector<std::string>{"n01", "n02", "n03"});
+  CHECK(t.val(indices).class_names().size() == 3);
+  check_line(refusal([&] { t.val(numbers); }), {"devkit", "mapping"});
+  check_line(refusal([&] { t.val(t.write("l", line("0\n1\n999999999\n"))); }),
+             {"line 3", "expected 0 to"});
+}
+
 TEST_CASE("image_folder: a tree that is not as it should be is refused in a line") {
   Tree t;
   auto with = [&](const std::string& name, Split split = Split::train) {

@@ -169,6 +169,37 @@ TEST_CASE("checkpoint: metadata that makes no network is refused") {
     check_names(refusal_of(file), {"some.ckpt", value});
   }
 }
+TEST_CASE("checkpoint: a negative variance is refused, the tensor named") {
+  TensorFile file = stored(Small(f32_machine()));
+  const char* name = "layers.3.sp_conv.bn.running_var";
+  StoredTensor& t = file.tensors.at(name);
+  std::vector<float> values(std::size_t(t.numel()), 1.0f);
+  values.back() = -1e-3f;
+  t = StoredTensor::of(t.shape, values);
+  check_names(refusal_of(file), {"some.ckpt", name, "-0.001", "expected variances"});
+}
+TEST_CASE(
+    "checkpoint: PyTorch's num_batches_tracked is left alone, another network's MACs are not") {
+  TensorFile file = stored(Small(f32_machine()));
+  file.tensors["layers.3.sp_conv.bn.num_batches_tracked"] =
+      StoredTensor::of({}, std::vector<std::int64_t>{9});
+  CHECK(refusal_of(file) == "");
+  file.metadata["macs"] = "1";
+  check_names(refusal_of(file), {"some.ckpt", "'macs'", "'1'", "as these widths make"});
+}
+TEST_CASE("checkpoint: a network of far more numbers than the file holds is not made") {
+  for (const auto& widths : small_models) {
+    TensorFile file = stored(Small(f32_machine(), Activation::swish, widths));
+    file.metadata["classes"] = "1000000";
+    check_names(refusal_of(file), {"some.ckpt", "1000000 classes", "expected no more than"});
+  }
+  // skips reach over an axis: products of neighbours alone do not tell
+  TensorFile file = stored(Small(f32_machine(), Activation::swish, small_v2));
+  std::string wide = "1";
+  for (int i = 1; i < 35; i++) wide += i % 2 ? ",60000" : ",1";
+  file.metadata["widths"] = wide;
+  check_names(refusal_of(file), {"some.ckpt", "expected no more than"});
+}
 TEST_CASE("checkpoint: a missing tensor is named") {
   TensorFile file = stored(Small(f32_machine()));
   file.tensors.erase(weight);

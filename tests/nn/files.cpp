@@ -164,7 +164,7 @@ TEST_CASE("files: a directory is not replaced by a file, and no temporary file i
   Scratch dir;
   make_directories(dir / "d");
   const std::string message = refusal([&] { write_file_atomically(dir / "d", "x"); });
-  CHECK(has(message, "could not be renamed to its name (Is a directory)"));
+  CHECK(has(message, "d: file: this is a directory, expected a file's name"));
   CHECK_FALSE(exists(dir / "d.tmp"));
 }
 

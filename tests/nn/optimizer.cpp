@@ -41,6 +41,23 @@ TEST_CASE("schedule: 10 epochs change the rate at 5 and 7") {
   CHECK(c[0].first == 5);
   CHECK(c[1].first == 7);
 }
+TEST_CASE("schedule: no milestone is in the first epoch, and two are never one epoch") {
+  auto epochs_changed = [](Index epochs) {
+    Schedule s;
+    s.epochs = epochs;
+    std::vector<Index> at;
+    for (const auto& c : changes(s)) {
+      CHECK(c.second == near(s.lr * std::pow(0.1, double(at.size() + 1))).epsilon(1e-12));
+      at.push_back(c.first);
+    }
+    return at;
+  };
+  CHECK(epochs_changed(1) == std::vector<Index>{});
+  CHECK(epochs_changed(2) == std::vector<Index>{1});
+  CHECK(epochs_changed(3) == std::vector<Index>{1, 2});
+  for (Index epochs = 4; epochs < 200; epochs++)
+    CHECK(epochs_changed(epochs) == std::vector<Index>{epochs / 2, epochs * 3 / 4});
+}
 TEST_CASE("schedule: within an epoch a step schedule stays") {
   Schedule s;
   CHECK(s.at(79, 390, 391) == s.lr);

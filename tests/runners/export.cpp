@@ -195,7 +195,8 @@ TEST_CASE("options: every option of export has its effect") {
   Exported other = exported(trained(), {"--raw", "--dataset", "mnist"});
   CHECK(other.json.at("dataset") == "mnist");
   CHECK(other.model.initialisers.at("mean").values[0] == near(0.1).epsilon(1e-7));
-  check_all_covered("export", {"--out", "--batch", "--raw", "--dataset", "--json"});
+  check_all_covered("export", {"--out", "--batch", "--raw", "--dataset", "--json", "--model",
+                               "--widths", "--activation", "--size"} /* in nonsense.cpp */);
   check_defaults_shown("export");
 }
 

@@ -244,9 +244,8 @@ TEST_CASE("imagenet: --start grows a trained network on; its model and size are 
   CHECK(config.at("epsilon") == 0.1);
   *(std::find(a.begin(), a.end(), "--size") + 1) = "64";
   a.back() = folder / "other";
-  check_refused(
-      launch("imagenet", a),
-      {"round-0.safetensors: a network for 48x48x3 pictures of 6 classes; expected 64x64x3 and 6"});
+  check_refused(launch("imagenet", a),
+                {"round-0.safetensors: metadata 'size': '48', but --size is '64'"});
 }
 
 TEST_CASE(

@@ -28,6 +28,7 @@ inline Arguments tiny(const std::string& out, const Arguments& more = {}) {
                  {"--widths", four_wide},
                  {"--epochs", "1"},
                  {"--tune-epochs", "1"},
+                 {"--warmup", "0"},
                  {"--rounds", "1"},
                  {"--rq-epochs", "1"},
                  {"--batch", "16"},

@@ -89,7 +89,7 @@ TEST_CASE("imagenet: --size is the side of the pictures and of the network's inp
   Folder folder;
   Ended e = launch("imagenet", tiny(folder / "run", {"--size", "64", "--rounds", "0"}));
   require_done(e);
-  CHECK(e.out.find("48 training and 24 validation pictures of 6 classes, 64x64; ") !=
+  CHECK(e.out.find("48 training and 24 validation pictures of 6 classes, 64x64\n") !=
         std::string::npos);
   CHECK(read_safetensors(folder / "run/round-0.safetensors").metadata_at("size") == "64");
   CHECK(read_safetensors(folder / "run/round-0.safetensors").metadata_at("stem_stride") == "2");

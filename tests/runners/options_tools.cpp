@@ -262,9 +262,10 @@ TEST_CASE("options: every option of eval has its effect") {
   CHECK(json_of(launch("eval", two)).at("top1") == base.at("top1"));
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--threads", "5000"}),
                 {"--threads"});
-  check_all_covered("eval",
-                    {"--dataset", "--data", "--val-labels" /* among imagenet's facts */, "--split",
-                     "--predictions", "--images", "--batch", "--json", "--device", "--threads"});
+  // the labels' options are among imagenet's facts, the network's among those of state_dicts
+  check_all_covered("eval", {"--dataset", "--data", "--val-labels", "--devkit-mapping", "--split",
+                             "--predictions", "--images", "--batch", "--json", "--device",
+                             "--threads", "--model", "--widths", "--activation", "--size"});
   check_defaults_shown("eval");
 }
 
@@ -329,7 +330,8 @@ TEST_CASE("options: every option of inspect has its effect") {
   CHECK(prose.out.find(" pJ (Horowitz 2014, 45 nm") != std::string::npos);
   CHECK(prose.out.find("pJ that one more channel adds") != std::string::npos);
   check_refused(launch("inspect", {path, "--energy", "joule"}), {"'joule'"});
-  check_all_covered("inspect", {"--json", "--energy"});
+  check_all_covered("inspect", {"--json", "--energy", "--model", "--widths", "--activation",
+                                "--size"} /* these: among the facts of state_dicts */);
   check_defaults_shown("inspect");
 }
 

@@ -78,6 +78,10 @@ Ended launch(const Launch& what) {
       ::signal(SIGXFSZ, SIG_IGN);
       ::setrlimit(RLIMIT_FSIZE, &limit);
     }
+    if (what.most_memory) {
+      const rlimit limit{what.most_memory, what.most_memory};
+      ::setrlimit(RLIMIT_AS, &limit);
+    }
     if (what.before) what.before();
     if (!what.directory.empty() && ::chdir(what.directory.c_str()) != 0) ::_exit(126);
     ::execve(path.c_str(), argv.data(), envp.data());

@@ -22,10 +22,11 @@ struct Launch {
   std::string crash_at =
       "";  // FISSION_CRASH_AT (nn/files.h); never handed on from the tests' own environment
   std::uint64_t largest_file =
-      0;                       // bytes: a write beyond them fails, as on a full disk; 0: no limit
-  std::string directory = "";  // to start in
-  double kill_after = 0;       // seconds until it is sent a signal; 0: left alone
-  std::string kill_on = "";    // or: when this stands in what it wrote to stdout
+      0;  // bytes: a write beyond them fails, as on a full disk; 0: no limit
+  std::uint64_t most_memory = 0;       // bytes of address space; 0: no limit
+  std::string directory = "";          // to start in
+  double kill_after = 0;               // seconds until it is sent a signal; 0: left alone
+  std::string kill_on = "";            // or: when this stands in what it wrote to stdout
   int kill_with = SIGKILL, kills = 1;  // a twentieth of a second apart
   Arguments environment = {};          // "NAME=value", besides the tests' own
   std::function<void()> before = {};   // in the child, before the program: only what is safe there

@@ -167,6 +167,21 @@ TEST_CASE(
   CHECK_THROWS_WITH_AS(parse_energy("table:/no/such/file"), doctest::Contains("/no/such/file"),
                        UserError);
 }
+TEST_CASE(
+    "energy: a table with a byte order mark is read, UTF-16 and other encodings are refused") {
+  const std::string row = "dense,1,1,8,4,10,1\n", mark = "\xEF\xBB\xBF";
+  CHECK(parse_energy(Table(mark + head + row).option()).unit ==
+        parse_energy(Table(head + row).option()).unit);
+  refused("\xFF\xFE#", "byte 0: the file is UTF-16, expected text in UTF-8");
+  refused("\xFE\xFF#", "UTF-16");
+  refused("# unit: \xB5J; source: a\n", "byte 8: no UTF-8");
+  refused("# unit: ms; source: a\xED\xA0\x80\n", "byte 21: no UTF-8");
+  refused(head + row + "# \xC0\xAF\n", "no UTF-8");
+  refused("# unit: ms; source: a\xE2\x82", "byte 21: no UTF-8");
+  CHECK(parse_energy(
+            Table("# unit: µJ; source: a €\n" + head.substr(head.find('\n') + 1) + row).option())
+            .unit == "µJ");
+}
 TEST_CASE("energy: a table that says another file's costs has another fingerprint") {
   Table a(head + "dense,1,1,8,4,10,1\n"), b(head + "dense,1,1,8,4,10,2\n");
   CHECK(parse_energy(a.option()).fingerprint.size() == 16);

@@ -181,10 +181,8 @@ $(BUILD)/fission_cuda_double.so: $(DOUBLE_OBJECTS) $(BUILD)/link.cmd
 	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
 cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
 no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe says which; CUDA_HOME=DIR CUDNN_HOME=DIR)'; exit 2
-ifeq (1,$(SANITIZE))
 # The tests' own code is not what is tried: it is compiled for speed of compilation.
-$(BUILD)/obj/tests/%.o: COMPILE += -fno-sanitize=undefined -O0
-endif
+$(BUILD)/obj/tests/%.o: COMPILE += $(if $(filter 1,$(SANITIZE)),-fno-sanitize=undefined -O0,$(if $(SANITIZE),,-O1))
 -include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(DOUBLE_OBJECTS)))
 
 all: $(PROGRAMS) $(if $(HAVE_DOCTEST),$(if $(TESTS),$(BUILD)/tests)) ## every program, and the tests

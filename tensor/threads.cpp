@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tensor/check.h"
+#include "tensor/crowd.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -23,19 +24,6 @@
 
 namespace fission {
 namespace {
-
-#if defined(_OPENMP) && defined(__GLIBC__)
-// A thread of GNU's OpenMP that waits spins for milliseconds by default, and takes the processor
-// from the one that it waits for as soon as anything else runs on the machine: two runs side by
-// side took thirty times as long. The library reads its settings when it is loaded, before main and
-// all constructors; only what stands in .preinit_array is run before that (and from glibc 2.34 on
-// may call setenv). What the user set, holds.
-void spin_for_a_moment() {
-  if (!std::getenv("OMP_WAIT_POLICY") && !std::getenv("GOMP_SPINCOUNT"))
-    ::setenv("GOMP_SPINCOUNT", "3000", 0);  // some 70 µs
-}
-__attribute__((section(".preinit_array"), used)) void (*const before_openmp)() = spin_for_a_moment;
-#endif
 
 // Processors of the affinity mask that are this process's. Where all have the same mask, nobody
 // bound them apart, and they share it.
@@ -160,6 +148,7 @@ int set_compute_threads(int n) {
     // oneDNN's barriers wait for as many as OpenMP announces, for ever
     omp_set_num_threads(delivered);
   }
+  watch_for_a_crowd(delivered);
   return delivered;
 }
 int compute_threads() { return omp_get_max_threads(); }

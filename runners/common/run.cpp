@@ -572,7 +572,7 @@ void Run::read_position(const TensorFile& file, State& s) const {
   s.enter(training ? Stage::train : Stage::rayleigh, how_);
   s.done = done;
   const Index epochs = epochs_of(s), steps = (images_of(s) + batch_of(s) - 1) / batch_of(s);
-  s.epoch = whole(file, "epoch", 0, done ? epochs : std::max<Index>(0, epochs - 1));
+  s.epoch = whole(file, "epoch", 0, epochs);  // all of them: what comes after is not done yet
   s.step = whole(file, "step", 0, s.epoch == epochs ? 0 : steps);
 }
 
@@ -595,9 +595,10 @@ State Run::read_checkpoint() {
     s.optimizer = std::make_unique<Sgd>(*s.network, how_.training_of(s.round).sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
   if (s.descent) {
+    // Between epochs it is the last one's, and the result's once all are over.
     const Index summed = how_.solver == Solver::lanczos ? images_before(s) : s.step;
-    s.descent->in_mean =
-        s.done ? whole(file, "rq_steps_in_mean") : whole(file, "rq_steps_in_mean", summed, summed);
+    s.descent->in_mean = s.step > 0 ? whole(file, "rq_steps_in_mean", summed, summed)
+                                    : whole(file, "rq_steps_in_mean", s.epoch > 0);
     for (auto& entry : s.descent->state()) {
       if (entry.second.shape() == s.network->parameters().shape())
         load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
@@ -613,7 +614,10 @@ State Run::read_checkpoint() {
   comm_.require_same("the checkpoint", place(s),
                      "--out: a place that all processes see");  // and the first writes nothing
                                                                 // before all have read
-  if (log_ && !s.done) log_->keep(length_of_lines(path("log.jsonl"), log_lines_));
+  if (comm_.first()) {
+    const std::uint64_t length = length_of_lines(path("log.jsonl"), log_lines_);
+    if (log_ && !s.done) log_->keep(length);
+  }
   std::printf("going on from %s: %s\n", file.path.c_str(), place(s).c_str());
   return s;
 }

@@ -342,3 +342,23 @@ TEST_CASE("folders: a run that is done prints its table where nothing can be wri
   check_refused(launch(l), {"log.jsonl: file: can't be opened (Permission denied)"});
   modes(0644, 0755);
 }
+
+TEST_CASE("threads: two runs at once take a few times as long as one, not sixty times") {
+  if (instrumented() || std::thread::hardware_concurrency() < 2) return;
+  // by as many threads as there are processors, and long enough to be seen
+  auto seconds = [&](int n) {
+    Folder folder;
+    std::vector<std::thread> all;
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < n; i++)
+      all.emplace_back([&, i] {
+        require_done(launch("cifar", tiny_growth(folder / std::to_string(i),
+                                                 {"--rounds", "0", "--epochs", "60", "--threads",
+                                                  text(std::thread::hardware_concurrency())})));
+      });
+    for (std::thread& t : all) t.join();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  const double one = std::min(seconds(1), seconds(1));
+  CHECK(seconds(2) < 15 * one + 1);
+}

@@ -115,13 +115,13 @@ TEST_CASE("warnings: what is allowed and hardly meant is said in a line each") {
            {{"--rq-batch", "49"}, "--rq-batch 49: the data set has 48 training images"}}) {
     CAPTURE(c.said);
     Folder folder;
-    // the run itself is ended at its first line of log, or earlier: the warnings stand before
-    Ended e = launch(Launch{"cifar", tiny_growth(folder / "run", c.options), "before-write:1"});
+    // the run is ended when it writes its first network, or earlier: the warnings stand before
+    Ended e = launch(Launch{"cifar", tiny_growth(folder / "run", c.options), "before-write:2"});
     INFO("stderr: ", e.err);
     CHECK(e.err.find("warning: " + c.said) != std::string::npos);
   }
   Folder folder;
-  Ended silent = launch(Launch{"cifar", tiny_growth(folder / "run"), "before-write:1"});
+  Ended silent = launch(Launch{"cifar", tiny_growth(folder / "run"), "before-write:2"});
   CHECK(silent.err == "");
 }
 
@@ -133,7 +133,7 @@ TEST_CASE("warnings: images of one colour, and labels of one class") {
     folder.write(stem + "-labels.idx1-ubyte", big_endian(0x801) + big_endian(48) + Bytes(48, 3));
   }
   Ended e = launch(
-      Launch{"cifar", tiny_growth(folder / "run", {"--data", folder.str()}), "before-write:1"});
+      Launch{"cifar", tiny_growth(folder / "run", {"--data", folder.str()}), "before-write:2"});
   for (const char* part : {"warning: fashion-mnist: all 48 train images are of one colour, 0\n",
                            "warning: fashion-mnist: all 48 train images are of class 3\n",
                            "warning: fashion-mnist: all 48 test images are of one colour, 0\n"}) {

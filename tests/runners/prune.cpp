@@ -163,9 +163,9 @@ TEST_CASE("prune: each training option that it shares with cifar stands in confi
        {Arguments{"--loader-threads", "2"}, Arguments{"--checkpoint-minutes", "0"}})
     CHECK(differing(pruned(option).files, base.files) == "");
   CHECK(pruned({"--device", "reference", "--first", "16", "--epochs", "1"})
-            .ended.out.find("test pictures; reference, ") != std::string::npos);
+            .ended.out.rfind("reference, ", 0) == 0);
   CHECK(pruned({"--threads", "2", "--first", "16", "--epochs", "1"})
-            .ended.out.find(text(", ", two_threads(), " threads\n")) != std::string::npos);
+            .ended.out.find(text(", ", two_threads(), " thread")) != std::string::npos);
 }
 
 TEST_CASE("prune: a pruned network can be evaluated, and be grown again") {

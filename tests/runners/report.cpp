@@ -230,9 +230,11 @@ TEST_CASE("report: what is broken is refused by its file and place, and leaves n
   };
   const std::vector<Case> cases{
       {"config.json", "-", {"run: no config.json there, expected the folder of a run"}},
-      {"config.json", "[]", {"config.json: expected a JSON object"}},
-      {"config.json", "{\"seed\":", {"config.json: expected a JSON object"}},
-      {"config.json", std::string(100000, '['), {"config.json: nested too deeply"}},
+      {"config.json", "[]", {"config.json: no object, expected a JSON object"}},
+      {"config.json", "{\"seed\":", {"config.json: ", "expected a JSON object"}},
+      {"config.json",
+       std::string(100000, '['),
+       {"config.json: lists within each other, more than 32 deep"}},
       {"log.jsonl", "-", {"log.jsonl"}},
       {"log.jsonl",
        log.substr(0, log.size() - 5),

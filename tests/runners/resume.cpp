@@ -230,15 +230,21 @@ TEST_CASE("resume: a signal during an epoch's evaluation keeps the epoch's steps
 }
 
 TEST_CASE("resume: the second signal ends at once, and nothing is broken") {
-  Folder folder;
-  const Arguments command = two_rounds(folder / "run", "zero");
-  // a step of the plain loops takes longer than the second signal takes to come
-  Launch l{"cifar", command + Arguments{"--device", "reference"}};
-  l.kill_on = "network: ", l.kill_with = SIGTERM, l.kills = 2;
-  const Ended e = launch(l);
-  CHECK(e.status == 128 + SIGTERM);
-  CHECK(e.err == "cifar: SIGTERM: the second signal, ended at once\n");
-  check_like_alone(folder / "run", launch("cifar", command));
+  // A step of the plain loops mostly takes longer than the second signal takes to come. Where it
+  // does not, the first one's checkpoint is there, and it is tried again.
+  bool second = false;
+  for (int attempt = 0; attempt < 20 && !second; attempt++) {
+    Folder folder;
+    const Arguments command = two_rounds(folder / "run", "zero");
+    Launch l{"cifar", command + Arguments{"--device", "reference"}};
+    l.kill_on = "epoch 1 of", l.kill_with = SIGTERM, l.kills = 2;
+    const Ended e = launch(l);
+    CHECK(e.status == 128 + SIGTERM);
+    second = e.err == "cifar: SIGTERM: the second signal, ended at once\n";
+    if (!second) CHECK(e.err.find("SIGTERM: saved in ") != std::string::npos);
+    else check_like_alone(folder / "run", launch("cifar", command));
+  }
+  CHECK(second);
 }
 
 TEST_CASE("resume: of runs started together in one folder one has it, the others are refused") {

@@ -153,9 +153,10 @@ TEST_CASE("threads: the processes of one machine share its processors, and none 
   CHECK(m.allowed(many).number == 1);
   if (most == 1) return;
   CHECK(m.allowed(two).from == "the processors that this process may use, shared by 2 processes");
+  const bool several = m.allowed(bound).number > 1;
   bound.fewest = 1;  // on another machine, which has less
   CHECK(m.allowed(bound).number == 1);
-  CHECK(m.allowed(bound).from == "what process 1 may use");
+  if (several) CHECK(m.allowed(bound).from == "what process 1 may use");
 }
 
 TEST_CASE("threads: the team that was made is the team that computes") {

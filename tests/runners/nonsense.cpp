@@ -168,7 +168,7 @@ TEST_CASE("resume: positions that no run comes to are refused with file, key and
   REQUIRE(read_safetensors(descent.checkpoint).metadata_at("stage") == "rayleigh");
   for (const char* round : {"0", "2", "100", "99999999999999", "-1", "1.5", ""})
     descent.check_refused_with("round", round);
-  for (const char* epoch : {"2", "3", "1000000", "99999999999999999999"})
+  for (const char* epoch : {"3", "1000000", "99999999999999999999"})
     descent.check_refused_with("epoch", epoch);
   for (const char* step : {"4", "1000000"}) descent.check_refused_with("step", step);
   for (const char* steps : {"0", "4", "99999999"})

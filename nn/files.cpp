@@ -124,6 +124,8 @@ void write_file_atomically(const std::string& name, std::uint64_t bytes,
                            const std::function<void(const WriteChunk&)>& body) {
   struct stat status;
   const bool there = ::stat(name.c_str(), &status) == 0;
+  if (!there && errno == ELOOP)
+    user_error(name, ": file: ", reason(ELOOP), ", expected a name that leads to a file");
   if (there && S_ISDIR(status.st_mode))
     user_error(name, ": file: this is a directory, expected a file's name");
   if (there && !S_ISREG(status.st_mode)) return write_through(name, body);

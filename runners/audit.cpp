@@ -51,7 +51,7 @@ int main(int argc, char** argv) {
          "multiplications that the exact oracle may take; layers beyond are left out and named")
       ->check(in_range(0.0, 1e18));
   option("--memory", s.memory, "bytes of its matrices")->check(in_range(0.0, 1e15));
-  option("--seed", s.seed, "of random directions and the augmentation key");
+  option("--seed", s.seed, "of random directions and the augmentation key")->check(in_range(0));
   app.add_flag("--no-augment", no_augment, "pictures as they are");
   app.add_flag("--json", json, "one JSON object a line instead of prose");
   app.add_option("--findings", file_of_findings,

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "runners/common/bench_jobs.h"
@@ -21,9 +23,11 @@ using Json = nlohmann::ordered_json;
 // in a process of its own; what it prints is one line of JSON, or its error
 Json in_child(const std::string& job, const std::string& width, const BenchOptions& o) {
   int ends[2];
-  FISSION_CHECK(pipe(ends) == 0, "[bench] pipe failed");
-  pid_t child = fork();
-  FISSION_CHECK(child >= 0, "[bench] fork failed");
+  const bool piped = pipe(ends) == 0;
+  const pid_t child = piped ? fork() : -1;
+  if (child < 0)
+    user_error("[bench] the system gives no other process (", std::strerror(errno),
+               "), expected one for each job (ulimit -u, ulimit -n)");
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // none goes on when the program is ended
     std::string line;
@@ -45,8 +49,14 @@ Json in_child(const std::string& job, const std::string& width, const BenchOptio
   close(ends[0]);
   int status = 0;
   waitpid(child, &status, 0);
-  FISSION_CHECK(status == 0 && !text.empty(), "[bench] the job ", job, " ", width,
-                " died with wait status ", status);
+  if (WIFEXITED(status) && text.empty())
+    user_error("[bench] the job ", job, " ", width, " was ended with status ", WEXITSTATUS(status),
+               " by a library or the system, expected its result");
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+    user_error("[bench] the job ", job, " ", width,
+               " was killed, expected as much memory as it takes: a smaller --batch?");
+  FISSION_CHECK(status == 0, "[bench] the job ", job, " ", width, " died with wait status ",
+                status);
   Json j = Json::parse(text);
   if (j.contains("error")) user_error(j.at("error").get<std::string>());
   return j;

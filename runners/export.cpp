@@ -91,6 +91,8 @@ int main(int argc, char** argv) {
     // the words about it go where the bytes do not
     const bool piped = out == "-" || out == "/dev/stdout";
     std::FILE* words = piped ? stderr : stdout;
+    if (piped && stdout_missing())
+      user_error("--out ", out, ": stdout is closed, expected a reader");
     if (piped) std::fwrite(bytes.data(), 1, bytes.size(), stdout);
     else write_file_atomically(out, bytes);
 

@@ -89,7 +89,7 @@ int main(int argc, char** argv) {
   app.add_option("--epsilon", epsilon, "the copies' distance from the neuron")
       ->capture_default_str()
       ->check(in_range(0.0, 1.0));
-  app.add_option("--seed", seed, "of the first weights")->capture_default_str();
+  app.add_option("--seed", seed, "of the first weights")->capture_default_str()->check(in_range(0));
   return run_program(app, argc, argv, [&] {
     Backend& reference = open_backend("reference");  // plain loops
     std::vector<double> x;

@@ -23,6 +23,7 @@ constexpr Known known[] = {{SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"},   {SIGUSR1,
                            {SIGUSR2, "SIGUSR2"}, {SIGXCPU, "SIGXCPU"}, {SIGHUP, "SIGHUP"}};
 
 std::atomic<int> asked{0}, deferred{0};
+bool no_stdout = false;
 char name[32];  // of the program; empty: another process speaks
 pid_t owner;    // children that are no program of their own end in silence
 
@@ -48,7 +49,10 @@ void on_signal(int number) {  // calls only what a handler may
 
 }  // namespace
 
+bool stdout_missing() { return no_stdout; }
+
 void open_missing_streams() {
+  no_stdout = ::fcntl(STDOUT_FILENO, F_GETFD) < 0 && errno == EBADF;
   for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})  // the least that is free is given
     if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
         ::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) != fd)

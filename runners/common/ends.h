@@ -9,6 +9,7 @@ namespace fission {
 // /dev/null for each of the descriptors 0 to 2 that is closed: the next file that is opened would
 // take its number, and what is printed would go into that file.
 void open_missing_streams();
+bool stdout_missing();  // was it closed? what is printed is lost then
 // Takes SIGTERM, SIGINT, SIGUSR1 and their like, as process 1 of a container too. The program ends
 // at once with one line (none if it has no name) and status 128 + the signal's number, unless a
 // Deferred lives.

@@ -170,6 +170,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--multiple", how.multiple,
          "new widths are multiples of 1, 4 or 8: rounded down, and what that frees buys whole "
          "steps; the paper: 1")
+      ->check(at_least(1))
       ->check(CLI::IsMember({1, 4, 8}))
       ->group("Growth");
   option("--epsilon", how.surgery.epsilon,

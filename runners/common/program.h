@@ -58,7 +58,7 @@ int run_program(CLI::App& app, int argc, char** argv, Body body, Comm& (*start)(
     comm = &start();
     if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout))
       return fail("/dev/null can't be opened", status_broken);
-    if (comm->rank() > 0) take_signals("");
+    if (comm->size() > 1) take_signals("");  // an abort ends the others so, and its reason is told
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     app.exit(help);
@@ -158,8 +158,8 @@ struct DeviceOptions {
         text(backend.name(), ", ", had, had == 1 ? " thread (" : " threads (", from, ")");
     if (!silent) std::printf("%s\n", threads_line.c_str());
     if (had > allowed.number && comm.first())
-      std::fprintf(stderr, "--threads %d: slow, more than the %d of %s\n", had, allowed.number,
-                   allowed.from.c_str());
+      std::fprintf(stderr, "warning: --threads %d: slow, more than the %d of %s\n", had,
+                   allowed.number, allowed.from.c_str());
     return backend;
   }
 };

@@ -140,7 +140,8 @@ TEST_CASE("threads: more than there are processors work, and are warned of") {
              tiny_growth(folder / "run", {"--threads", std::to_string(most + 1), "--rounds", "0"}));
   require_done(e);
   CHECK(is_one_line(e.err));
-  CHECK(e.err.find(text("--threads ", most + 1, ": slow, more than the ", most, " of ")) == 0);
+  CHECK(e.err.find(text("warning: --threads ", most + 1, ": slow, more than the ", most, " of ")) ==
+        0);
 }
 
 TEST_CASE("threads: those that the system refuses are refused in one line") {
@@ -291,6 +292,11 @@ TEST_CASE("export: --out - is stdout, and what stands in the file's place stays 
   require_done(launch("export", {checkpoint, "--out", folder / "link"}));
   CHECK(std::filesystem::is_symlink(folder / "link"));
   CHECK(read_file(folder / "file.onnx") == bytes);
+  std::filesystem::create_symlink("ring", folder / "ring");
+  check_refused(launch("export", {checkpoint, "--out", folder / "ring"}), {"ring: file: "});
+  CHECK(std::filesystem::is_symlink(folder / "ring"));
+  l.before = [] { ::close(STDOUT_FILENO); };
+  check_refused(launch(l), {"--out -: stdout is closed"});
   require_done(launch("export", {checkpoint, "--out", "/dev/null"}));
   CHECK(std::filesystem::is_character_file("/dev/null"));
   check_refused(launch("export", {checkpoint, "--out", "/dev/full"}), {"/dev/full: byte 0"});

@@ -91,7 +91,11 @@ TEST_CASE(
                                                        {"audit", "--memory", "nan"},
                                                        {"bench", "--widths", "0.5+"},
                                                        {"bench", "--widths", "0.5+-3"},
-                                                       {"bench", "--widths", "nan"}})
+                                                       {"bench", "--widths", "nan"},
+                                                       {"cifar", "--multiple", ""},
+                                                       {"toy", "--seed", ""},
+                                                       {"toy", "--seed", "-5"},
+                                                       {"audit", "--seed", "-5"}})
     check_refused(launch(wrong[0], Arguments(wrong.begin() + 1, wrong.end())), {wrong[1]});
 }
 

@@ -48,7 +48,8 @@ FOUND := $(if $(call differ,$(GIVEN),$(PROBED_WITH)),,$(PROBED_FOUND))
 probe = $(if $(filter $(1),$(FOUND)),yes,$(shell printf '%b' \
   '$(foreach h,$(2),$Hinclude <$h>\n)int main() { $(3) }\n' | $(CXX) -std=c++17 $(CPPFLAGS) -x c++ - -x none \
   -o $(BUILD)/probe.out $(LDFLAGS) $(4) 2>/dev/null && echo yes))
-HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && (__GNUC__ >= 9 || __GNUC__ == 4)$(,) "");,$(MARCH)) # clang calls itself 4
+# clang calls itself g++ 4
+HAVE_COMPILER := $(call probe,COMPILER,,static_assert(__cplusplus >= 201703L && (__GNUC__ >= 9 || __GNUC__ == 4)$(,) "");,$(MARCH))
 HAVE_CLI11    := $(call probe,CLI11,CLI/CLI.hpp,,-E)
 HAVE_JSON     := $(call probe,JSON,nlohmann/json.hpp,,-E)
 HAVE_DOCTEST  := $(call probe,DOCTEST,doctest/doctest.h,,-E)

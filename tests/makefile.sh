@@ -115,9 +115,9 @@ fact '... with all job slots' 1 '' grep -i 'warning' last
 fact '... and ends with the page' 0 '^build/report build/demo-short$' make demo-short
 rm runners/cifar.cpp runners/report.cpp
 cp runners/hello.cpp runners/imagenet.cpp
-fact 'imagenet hands DATA, MODEL and FLAGS on' 0 '^build/imagenet --model v2 --data "/d" --x$' make imagenet DATA=/d MODEL=v2 FLAGS=--x
+fact 'imagenet hands DATA, MODEL and FLAGS on' 0 '^build/imagenet --model v2 --data "\$DATA" --x$' make imagenet DATA=/d MODEL=v2 FLAGS=--x
 fact 'imagenet without DATA asks the program what to fetch' 0 '^build/imagenet *$' make imagenet
-fact 'imagenet names no model beside --start' 0 '^build/imagenet +--data "/d" --start s$' make imagenet DATA=/d FLAGS='--start s'
+fact 'imagenet names no model beside --start' 0 '^build/imagenet +--data "\$DATA" --start s$' make imagenet DATA=/d FLAGS='--start s'
 rm runners/imagenet.cpp
 fact 'clean removes it all' 0 'rm -rf build' make clean
 

@@ -55,7 +55,8 @@ IdxFile read_idx(const std::string& path, int rank,
           bytes *= double(dims.back());
         }
         if (check) check(dims);
-        if (could_hold<UINT64_MAX&& double(header) + bytes> double(could_hold))
+        const bool packed = could_hold != UINT64_MAX;
+        if (packed && double(header) + bytes > double(could_hold))
           user_error("[idx] ", path, ": sizes ", Shape(dims), " from byte 4; expected no more than",
                      " the ", could_hold, " bytes that a gzip file of this size can hold");
         // one more: does the file end there?

@@ -564,8 +564,10 @@ void Run::read_position(const TensorFile& file, State& s) const {
     user_error(file.path, ": metadata 'done': '", file.metadata_at("done"), "', expected 0 or 1");
   const bool done = file.metadata_at("done") == "1";
   s.round = whole(file, "round", training || done ? 0 : 1, how_.rounds);
-  const bool recorded = done || s.round > 0 || !s.history.empty();  // a pruned network is at once
-  const Index rounds = training && recorded ? s.round + 1 : s.round;
+  // A round is recorded when it is split, a pruned network at once, the seed when it is trained. A
+  // growth that found nothing to split is done in Stage::rayleigh, and stands in the round before.
+  const bool recorded = done || (training && (s.round > 0 || !s.history.empty()));
+  const Index rounds = s.round + recorded;
   if (Index(s.history.size()) != rounds)
     user_error(file.path, ": metadata 'history': ", s.history.size(), " rounds, expected ", rounds,
                " in round ", s.round, ", stage ", file.metadata_at("stage"));

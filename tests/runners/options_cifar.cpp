@@ -504,6 +504,12 @@ TEST_CASE("options: a budget that buys nobody ends the growth in order, and says
   CHECK(g.printed("round 1: nothing to split: group 0: the budget of "));
   CHECK(g.printed(" MACs buys none: the first neuron costs "));
   CHECK(g.files.count("round-0.safetensors") == 1);
+  Folder folder;  // and the same command again finds it done
+  const Arguments command = tiny_growth(folder / "run", {"--grow", "0.001", "--rounds", "3"});
+  require_done(launch("cifar", command));
+  const Contents before = contents(folder / "run");
+  require_done(launch("cifar", command));
+  CHECK(contents(folder / "run") == before);
 }
 
 TEST_CASE(

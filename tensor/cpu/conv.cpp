@@ -150,10 +150,10 @@ void ConvPlans::run(ConvKind kind, View x, View w, View y, const Conv2dGeometry&
   }
 }
 
-// To fewer than 16 channels our own products leave lanes empty, and oneDNN's convolution is the
-// faster way, unless the sums are long.
+// To fewer than 16 channels oneDNN's convolution is the faster way, unless the sums are long: our
+// own products start a tile for each few sums, and with AVX-512 leave lanes empty.
 static bool as_product(const Conv2dGeometry& g, Index from, Index to) {
-  return wide && g == Conv2dGeometry{1, 1, 0} && (to >= 16 || from >= 64);
+  return g == Conv2dGeometry{1, 1, 0} && (to >= 16 || from >= 64);
 }
 
 static void check_not_empty(const char* name, View x, View w, View y) {
@@ -193,22 +193,15 @@ static float* gather_pixels(View x, const Shape& y, Index stride, Scratch& scrat
   return read;
 }
 
-// A pointwise filter's gradient has its own product with AVX-512. Without, its pixels are gathered
-// for oneDNN where it leaves some out: oneDNN 2.6 adds the threads' parts up wrongly there (fewer
-// than 8 channels, more threads than one).
 void CpuBackend::conv2d_backward_filter(View x, View dy, const Conv2dGeometry& g, View dw) {
   check_not_empty("conv2d_backward_filter", x, dw, dy);
-  if (g.kernel > 1 || g.padding > 0 || (g.stride == 1 && !wide))
-    return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
+  if (g.kernel > 1 || g.padding > 0) return plans_->run(ConvKind::backward_filter, x, dw, dy, g);
   Scratch::Frame frame(scratch_);
   const Index in = x.shape[3], out = dy.shape[3];
-  const View read{g.stride == 1 ? x.data : gather_pixels(x, dy.shape, g.stride, scratch_),
-                  DType::f32,
-                  {dy.shape[0], dy.shape[1], dy.shape[2], in}};
-  if (wide)
-    pointwise_backward_filter(read.as<float>(), dy.as<float>(), dw.as<float>(), dy.numel() / out,
-                              in, out, scratch_);
-  else plans_->run(ConvKind::backward_filter, read, dw, dy, {1, 1, 0});
+  const float* read =
+      g.stride == 1 ? x.as<float>() : gather_pixels(x, dy.shape, g.stride, scratch_);
+  pointwise_backward_filter(read, dy.as<float>(), dw.as<float>(), dy.numel() / out, in, out,
+                            scratch_);
 }
 
 }  // namespace fission::cpu

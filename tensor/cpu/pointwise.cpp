@@ -1,7 +1,7 @@
 // A pointwise convolution is a product of matrices, y = x Wᵀ, and so are its gradients, dx = dy W
-// and dW = dyᵀ x. Made here, not by oneDNN, for
-// speed: what is read and written next is asked for while sums are taken, and dyᵀ is multiplied as
-// it lies.
+// and dW = dyᵀ x. Made here, not by oneDNN, for speed: what is read and written next is prefetched
+// while sums are taken, and dyᵀ is multiplied as it lies. L: floats of a vector, 16 with AVX-512,
+// else 8.
 //
 // All three are tiles of R×V vectors, which stay in the registers while k runs: out(r, v) += a(r,
 // k) b(k, v), a's element for all lanes.
@@ -17,15 +17,15 @@
 namespace fission::cpu {
 namespace {
 
-constexpr Index L = 2 * lanes;   // floats of a vector
-constexpr int most_vectors = 4;  // of a tile, V
-constexpr int most_rows(Index vectors) {
-  return vectors == 1 ? 12 : 6;
-}  // R: R·V sums, V vectors and one more fit the 32 registers
-constexpr Index chunk = 128;  // pixels that dW's tiles sum over: V vectors of each are 32 KiB
+constexpr int widest_lanes = 16;  // L at most
+// V of a tile, and R: R·V sums, V vectors and one more fit the registers (32 with AVX-512, else 16)
+template <int L>
+constexpr int most_vectors = L == 16 ? 4 : 2;
+constexpr int most_rows(Index vectors) { return vectors == 1 ? 12 : 6; }
+constexpr Index chunk = 128;  // pixels that dW's tiles sum over: V vectors of each are 8 or 32 KiB
 constexpr Index band = 48;    // pixels whose y is computed for all channels before the next ones'
 constexpr Index section =
-    192;  // channels of x, at most, that y's tiles sum over: V vectors of each are 48 KiB
+    192;  // channels of x, at most, that y's tiles sum over: V vectors of each are 12 or 48 KiB
 
 // (rows, channels), one after the other
 struct Matrix {
@@ -72,7 +72,7 @@ struct Place {
 };
 
 // out (R, V·L) = or += a b
-template <int R, int V>
+template <int L, int R, int V>
 inline __attribute__((always_inline)) void tile(Factors f, const Place& to, Ahead to_read,
                                                 Ahead to_write = {}) {
   typename Vector<L>::Type s[R][V] = {};
@@ -124,10 +124,12 @@ struct Weights {
 
 // Where a vector of N channels begins: the last one ends with the last channel, and some of its own
 // are the one before's too.
+template <int L>
 Index first_of(Index vector, Index channels) {
   return std::max<Index>(0, std::min(vector * L, channels - L));
 }
 
+template <int L>
 void pack(const Weights& w, Index count, Range vectors, Index channels, float* out) {
   const Index pitch = (vectors.last - vectors.first) * L;
   if (channels < L) {
@@ -137,10 +139,10 @@ void pack(const Weights& w, Index count, Range vectors, Index channels, float* o
   } else if (w.column == 1) {
     for (Index k = 0; k < count; k++)
       for (Index v = vectors.first; v < vectors.last; v++, out += L)
-        lanes_at<L>(out) = lanes_at<L>(w.data + k * w.row + first_of(v, channels));
+        lanes_at<L>(out) = lanes_at<L>(w.data + k * w.row + first_of<L>(v, channels));
   } else {
     for (Index v = vectors.first; v < vectors.last; v++, out += L) {
-      const float* from = w.data + first_of(v, channels) * w.column;
+      const float* from = w.data + first_of<L>(v, channels) * w.column;
       for (Index k = 0; k < count; k++)
         for (Index l = 0; l < L; l++) out[k * pitch + l] = from[k + l * w.column];
     }
@@ -150,6 +152,7 @@ void pack(const Weights& w, Index count, Range vectors, Index channels, float* o
 // y of these pixels, in some of the panels; packed: W, a panel after the other. Where there are
 // several panels, each has two vectors or
 // more: the channels that the last vector has twice are within one.
+template <int L>
 void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, Range mine,
               Index channels, float* y) {
   const Index vectors = (channels + L - 1) / L;
@@ -158,11 +161,11 @@ void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, 
     for (Index panel = mine.first; panel < mine.last; panel++) {
       const Range v = part_of(vectors, panels, panel);
       const Index width = v.last - v.first, first = v.first * L,
-                  back = (v.last - 1) * L - first_of(v.last - 1, channels);
+                  back = (v.last - 1) * L - first_of<L>(v.last - 1, channels);
       const Index blocks = (n + most_rows(width) - 1) / most_rows(width),
                   sections = (x.channels + section - 1) / section;
       const Index tiles = (mine.last - mine.first) * sections * blocks;
-      with_count<most_vectors>(width, [&](auto vs) {
+      with_count<most_vectors<L>>(width, [&](auto vs) {
         for (Index part = 0; part < sections; part++)
           for (Index block = 0; block < blocks; block++) {
             const Range rows = part_of(n, blocks, block), k = part_of(x.channels, sections, part);
@@ -176,9 +179,9 @@ void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, 
                             width * L,
                             k.last - k.first};
             const Place to{y + (p + rows.first) * channels + first, channels, back,
-                           std::min(L, channels), part > 0};
+                           std::min<Index>(L, channels), part > 0};
             with_count<most_rows(vs)>(rows.last - rows.first,
-                                      [&](auto r) { tile<r, vs>(f, to, to_read, to_write); });
+                                      [&](auto r) { tile<L, r, vs>(f, to, to_read, to_write); });
           }
       });
     }
@@ -187,21 +190,22 @@ void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, 
 
 void product(const Matrix& x, Index pixels, const Weights& w, Index channels, float* y,
              Scratch& scratch) {
-  const Index vectors = (channels + L - 1) / L,
-              panels = (vectors + most_vectors - 1) / most_vectors;
   const Share share(pixels * x.channels * channels / 16, pixels / band);
-  float* packed = scratch.take<float>(x.channels * vectors * L);
+  float* packed = scratch.take<float>(x.channels * (channels + widest_lanes - 1));
 #pragma omp parallel num_threads(share.workers)
-  run_wide([&](auto) {
+  widest([&](auto floats) {
+    constexpr int L = floats;
+    const Index vectors = (channels + L - 1) / L,
+                panels = (vectors + most_vectors<L> - 1) / most_vectors<L>;
     const Range mine = my_range(panels);
     for (Index panel = mine.first; panel < mine.last; panel++) {
       const Range v = part_of(vectors, panels, panel);
-      pack(w, x.channels, v, channels, packed + v.first * L * x.channels);
+      pack<L>(w, x.channels, v, channels, packed + v.first * L * x.channels);
     }
 #pragma omp barrier
     for (Index k = omp_get_thread_num(); k < share.workers; k += omp_get_num_threads())
-      multiply(x, part_of(pixels, share.parts, k % share.parts), packed, panels,
-               part_of(panels, share.columns, k / share.parts), channels, y);
+      multiply<L>(x, part_of(pixels, share.parts, k % share.parts), packed, panels,
+                  part_of(panels, share.columns, k / share.parts), channels, y);
   });
 }
 
@@ -210,7 +214,7 @@ void product(const Matrix& x, Index pixels, const Weights& w, Index channels, fl
 // V vectors of each row of b, one after the other. What the last one has beyond b's channels is the
 // next row's, and comes to sums that nobody reads; of the rows from `whole` on, b ends too soon for
 // that.
-template <int V>
+template <int L, int V>
 inline __attribute__((always_inline)) void pack(Matrix b, Index rows, Index channels, Index whole,
                                                 float* out) {
   Index p = 0;
@@ -222,20 +226,22 @@ inline __attribute__((always_inline)) void pack(Matrix b, Index rows, Index chan
 
 // sums (A, pitch), in the columns of these vectors of b: Σ a(pixel, ·) b(pixel, ·) over these of
 // all the pixels
+template <int L>
 void add_products(const Matrix& a, const Matrix& b, Range pixels, Index all, Range vectors,
                   float* packed, float* sums, Index pitch) {
-  const Index n = vectors.last - vectors.first, panels = (n + most_vectors - 1) / most_vectors;
+  const Index n = vectors.last - vectors.first,
+              panels = (n + most_vectors<L> - 1) / most_vectors<L>;
   for (Index p = pixels.first; p < pixels.last; p += chunk) {
     const Index end = std::min(p + chunk, pixels.last), next = std::min(chunk, pixels.last - end);
     for (Index panel = 0; panel < panels; panel++) {
       const Range mine = part_of(n, panels, panel);
       const Index first = (vectors.first + mine.first) * L;
-      with_count<most_vectors>(mine.last - mine.first, [&](auto v) {
+      with_count<most_vectors<L>>(mine.last - mine.first, [&](auto v) {
         Matrix panel_of{b.at(p, first), b.channels};
         const Index beyond = all * b.channels - first - v * L,
                     whole = beyond < 0 ? 0 : beyond / b.channels + 1;
         if (panels > 1 || end > whole) {  // one panel is as near where it lies
-          pack<v>(panel_of, end - p, b.channels - first, whole - p, packed);
+          pack<L, v>(panel_of, end - p, b.channels - first, whole - p, packed);
           panel_of = {packed, v * L};
         }
         const Index blocks = (a.channels + most_rows(v) - 1) / most_rows(v);
@@ -253,8 +259,8 @@ void add_products(const Matrix& a, const Matrix& b, Range pixels, Index all, Ran
           const Factors f{a.at(p, rows.first), 1,      a.channels, panel_of.data,
                           panel_of.channels,   end - p};
           with_count<most_rows(v)>(rows.last - rows.first, [&](auto r) {
-            tile<r, v>(f, {sums + rows.first * pitch + first, pitch, 0, L, p > pixels.first},
-                       ahead);
+            tile<L, r, v>(f, {sums + rows.first * pitch + first, pitch, 0, L, p > pixels.first},
+                          ahead);
           });
         }
       });
@@ -278,20 +284,22 @@ void pointwise_backward_filter(const float* x, const float* dy, float* dw, Index
   const bool along_in = in >= out;  // vectors along the longer side
   const Matrix a = along_in ? Matrix{dy, out} : Matrix{x, in},
                b = along_in ? Matrix{x, in} : Matrix{dy, out};
-  const Index vectors = (b.channels + L - 1) / L, pitch = vectors * L;
+  const Index L = wide ? widest_lanes : lanes, vectors = (b.channels + L - 1) / L,
+              pitch = vectors * L;
   const Share share(
       pixels * in * out / 16,
       pixels * (in + out) / (4 * in * out));  // as long as the parts' sums are few beside x and dy
-  const Index size = a.channels * pitch, packed_floats = chunk * most_vectors * L;
+  const Index size = a.channels * pitch,
+              packed_floats = chunk * most_vectors<widest_lanes> * widest_lanes;
   float *packed = scratch.take<float>(share.workers * packed_floats),
         *sums = scratch.take<float>(share.parts * size);
 #pragma omp parallel num_threads(share.workers)
   {
-    run_wide([&](auto) {
+    widest([&](auto floats) {
       for (Index k = omp_get_thread_num(); k < share.workers; k += omp_get_num_threads())
-        add_products(a, b, part_of(pixels, share.parts, k % share.parts), pixels,
-                     part_of(vectors, share.columns, k / share.parts), packed + k * packed_floats,
-                     sums + k % share.parts * size, pitch);
+        add_products<floats>(a, b, part_of(pixels, share.parts, k % share.parts), pixels,
+                             part_of(vectors, share.columns, k / share.parts),
+                             packed + k * packed_floats, sums + k % share.parts * size, pitch);
     });
 #pragma omp barrier
     const Range mine = my_range(out);

@@ -1,5 +1,4 @@
-// Pointwise convolutions and their gradients, for processors with AVX-512 (`wide`). x (P,I), w
-// (O,1,1,I), y (P,O)
+// Pointwise convolutions and their gradients. x (P,I), w (O,1,1,I), y (P,O)
 #pragma once
 #include "tensor/cpu/scratch.h"
 

@@ -102,6 +102,16 @@ int number_in(const char* variable) {
   return n > 0 ? int(std::min(n, 1L << 20)) : 0;
 }
 
+// Processors of OMP_PLACES, which its threads are bound to; 0: they are not bound
+int processors_of_places() {
+  int n = 0;
+#ifdef _OPENMP
+  if (omp_get_proc_bind() != omp_proc_bind_false)
+    for (int place = 0; place < omp_get_num_places(); place++) n += omp_get_place_num_procs(place);
+#endif
+  return n;
+}
+
 #ifdef _OPENMP
 // libgomp ends the program where the system refuses a thread. So as many are asked for before: are
 // they given all at once?
@@ -171,6 +181,7 @@ ThreadCount threads_allowed(Comm& comm, const std::string& root) {
             text("the CPU quota of its cgroup, ", quota, shared));
   for (const char* variable : {"SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"})
     at_most(number_in(variable), variable);
+  if (std::getenv("OMP_PLACES")) at_most(processors_of_places(), "OMP_PLACES");
   // of several processes all take what the one with the fewest has
   std::vector<double> all(std::size_t(comm.size()), 0.0);
   all[std::size_t(comm.rank())] = least.number;

@@ -17,8 +17,8 @@ struct ThreadCount {
 
 // The least of what is allowed to this process: by its affinity mask, shared with its neighbours on
 // this machine; by the CPU quota of its cgroup and of those around it (v1 and v2),
-// rounded up; by OMP_NUM_THREADS, OMP_THREAD_LIMIT and SLURM_CPUS_PER_TASK. root: the folder that
-// proc/ and sys/ lie in, for tests.
+// rounded up; by OMP_NUM_THREADS, OMP_THREAD_LIMIT, OMP_PLACES and SLURM_CPUS_PER_TASK. root: the
+// folder that proc/ and sys/ lie in, for tests.
 ThreadCount threads_allowed(Comm& comm = alone(), const std::string& root = "");
 // Makes a team of n threads, and returns how many OpenMP really delivered; from here on they are
 // used. UserError if the system refuses so many.

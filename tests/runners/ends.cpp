@@ -116,6 +116,8 @@ TEST_CASE("threads: the first line says how many there are, and what that comes 
     CHECK(first().find(", 1 thread (" + name + ")") != std::string::npos);
     variable = before;
   }
+  l.environment.push_back("OMP_PLACES={0}");
+  CHECK(first().find(", 1 thread (OMP_PLACES)") != std::string::npos);
 }
 
 TEST_CASE("threads: those that OpenMP does not deliver are not waited for") {

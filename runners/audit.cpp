@@ -10,7 +10,7 @@
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{
+  CommandLine app{
       "Checks the method's equations on a checkpoint and its data, or against reference numbers; "
       "status 0 only if all hold, 1 if not.",
       "audit"};
@@ -43,10 +43,10 @@ int main(int argc, char** argv) {
       ->check(in_range(1, 1000));
   option("--grow", s.grow, "budget of the selection, as cifar's")->check(in_range(0.0, 1.0));
   option("--epsilon", s.epsilon, "of the split that is made")->check(in_range(0.0, 1.0));
-  CLI::Option* relu_beta = option("--relu-beta", s.curvature.relu_beta,
-                                  "sharpness of the softplus surrogate of ReLU's curvature; with "
-                                  "--reference the authors' for its network, unless it is given")
-                               ->check(in_range(0.0, 1000.0));
+  Option* relu_beta = option("--relu-beta", s.curvature.relu_beta,
+                             "sharpness of the softplus surrogate of ReLU's curvature; with "
+                             "--reference the authors' for its network, unless it is given")
+                          ->check(in_range(0.0, 1000.0));
   option("--work", s.work,
          "multiplications that the exact oracle may take; layers beyond are left out and named")
       ->check(in_range(0.0, 1e18));

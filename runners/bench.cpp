@@ -13,6 +13,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "nn/json.h"
 #include "runners/common/bench_jobs.h"
 #include "runners/common/report.h"
 
@@ -72,7 +73,7 @@ std::vector<std::string> listed(const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
+  CommandLine app{
       "Times training and RQ-SGD steps of a MobileNet, and says how far they are from the "
       "machine's limits.",
       "bench"};

@@ -6,7 +6,7 @@
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{
+  CommandLine app{
       "Grows an energy-efficient network by splitting neurons (arXiv 1910.03103) on CIFAR-10, "
       "CIFAR-100 or Fashion-MNIST.",
       "cifar"};

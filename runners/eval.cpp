@@ -12,6 +12,7 @@
 #include "data/loose_images.h"
 #include "nn/checkpoint.h"
 #include "nn/files.h"
+#include "nn/json.h"
 #include "nn/training.h"
 #include "runners/common/given_network.h"
 #include "runners/common/history.h"
@@ -77,7 +78,7 @@ class Predictions {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Reports loss, top-1 and top-5 of a checkpoint on a data set.", "eval"};
+  CommandLine app{"Reports loss, top-1 and top-5 of a checkpoint on a data set.", "eval"};
   std::string checkpoint, dataset, directory, val_labels, devkit_mapping, split = "test", images,
                                                                           predictions;
   GivenNetwork given;
@@ -86,9 +87,9 @@ int main(int argc, char** argv) {
   DeviceOptions device;
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote")->required();
   app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
-  CLI::Option* data = app.add_option("--data", directory,
-                                     "folder of its files; default: where the system's package "
-                                     "puts it");
+  app.add_option("--data", directory,
+                 "folder of its files; default: where the system's package "
+                 "puts it");
   app.add_option("--val-labels", val_labels,
                  "ImageNet: a file of val/'s labels, as imagenet's; default: val/ has class "
                  "folders, or one of the usual names");
@@ -98,14 +99,14 @@ int main(int argc, char** argv) {
       ->needs("--val-labels");
   app.add_option("--split", split, "test or train")
       ->capture_default_str()
-      ->check(CLI::IsMember({"test", "train"}));
+      ->check(is_member({"test", "train"}));
   app.add_option("--predictions", predictions,
                  "write a CSV file: each image with its label, and the five likeliest classes with "
                  "their probabilities; default: none");
   app.add_option("--images", images,
                  "a folder of JPEG or PNG files without labels, in place of the data set's: only "
                  "--predictions; default: none")
-      ->excludes(data)
+      ->excludes("--data")
       ->excludes("--val-labels")
       ->needs("--predictions");
   app.add_option("--batch", batch, "pictures at a time")

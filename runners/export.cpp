@@ -8,7 +8,9 @@
 #include "data/dataset.h"
 #include "nn/checkpoint.h"
 #include "nn/files.h"
+#include "nn/json.h"
 #include "nn/onnx.h"
+#include "runners/common/ends.h"
 #include "runners/common/given_network.h"
 #include "runners/common/history.h"
 #include "runners/common/program.h"
@@ -37,7 +39,7 @@ std::string comma_separated(const std::vector<double>& values) {
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{
+  CommandLine app{
       "Writes a checkpoint's network as an ONNX file, opset " + std::to_string(onnx_opset) + ".",
       "export"};
   std::string checkpoint, out, batch = "dynamic", dataset;

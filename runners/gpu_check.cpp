@@ -12,6 +12,7 @@
 #include "runners/common/program.h"
 #include "runners/common/report.h"
 #include "tensor/eigen.h"
+#include "tensor/threads.h"
 
 namespace {
 using namespace fission;
@@ -136,7 +137,7 @@ void speed(Findings& f, const Options& o, const std::string& where) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
+  CommandLine app{
       "Checks and times everything on a GPU, and writes one report; status 0 only if all of it "
       "holds, 1 if not.",
       "gpu_check"};

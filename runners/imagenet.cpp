@@ -26,7 +26,7 @@ std::vector<RoundRecord> carry_out(const GrowthOptions& options,
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
+  CommandLine app{
       "Grows MobileNetV1 or MobileNetV2 on ImageNet's raw pictures by splitting neurons (arXiv "
       "1910.03103), trains the networks it is\n"
       "compared with, and prints the paper's table. By default training is the authors' recipe, "

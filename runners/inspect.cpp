@@ -1,13 +1,14 @@
 // Prints what a checkpoint holds: network, widths, MACs, parameters, where its run stands, and the
 // history of its growth.
+#include "nn/json.h"
 #include "runners/common/given_network.h"
 #include "runners/common/program.h"
 #include "runners/common/run.h"
 
 int main(int argc, char** argv) {
   using namespace fission;
-  CLI::App app{"Prints a checkpoint: network, widths per layer, MACs, parameters, history.",
-               "inspect"};
+  CommandLine app{"Prints a checkpoint: network, widths per layer, MACs, parameters, history.",
+                  "inspect"};
   std::string checkpoint, energy = "exact";
   GivenNetwork given;
   bool json = false;

@@ -4,7 +4,6 @@
 #include "nn/prune.h"
 
 #include <algorithm>
-#include <set>
 
 #include "runners/common/growth_options.h"
 #include "tensor/hash.h"
@@ -13,12 +12,10 @@ namespace {
 using namespace fission;
 
 // A growth's options, without those of its seed network, of growing and of rounds
-void leave_training(CLI::App& app) {
-  const std::set<std::string> groups{"Network", "Growth", "RQ-SGD"},
-      names{"--recipe",      "--tune-epochs", "--last-epochs",   "--tune-lr",
-            "--tune-warmup", "--anneal",      "--check-pictures"};
-  for (CLI::Option* o : app.get_options())
-    if (groups.count(o->get_group()) || names.count(o->get_name())) app.remove_option(o);
+void leave_training(CommandLine& app) {
+  app.remove_options({"Network", "Growth", "RQ-SGD"},
+                     {"--recipe", "--tune-epochs", "--last-epochs", "--tune-lr", "--tune-warmup",
+                      "--anneal", "--check-pictures"});
 }
 
 std::string hash_of(const Network& network) {
@@ -77,7 +74,7 @@ RoundRecord record_pruning(Network& before, Network& after, const PruningPlan& p
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
+  CommandLine app{
       "Prunes a trained network to a number of MACs (the least L1 norms, network slimming or "
       "MorphNet), and fine-tunes it on CIFAR-10, CIFAR-100, Fashion-MNIST or MNIST.",
       "prune"};
@@ -93,7 +90,7 @@ int main(int argc, char** argv) {
                  "l1 (the same share of each layer, least L1 norms of filters first), slimming "
                  "(least scales of batch norm of the whole network first), morphnet (scales below "
                  "--gamma-threshold, then all widths times one factor)")
-      ->check(CLI::IsMember({"l1", "slimming", "morphnet"}))
+      ->check(is_member({"l1", "slimming", "morphnet"}))
       ->group("Pruning");
   app.add_option("--target-macs", settings.target_macs,
                  "end just under so many MACs a picture; default: none, it must be given")
@@ -107,7 +104,7 @@ int main(int argc, char** argv) {
   app.add_option("--weights", weights,
                  "kept (channels that stay keep theirs) or fresh (all are drawn anew and trained "
                  "from scratch); default: as each paper, fresh for morphnet, else kept")
-      ->check(CLI::IsMember({"kept", "fresh"}))
+      ->check(is_member({"kept", "fresh"}))
       ->group("Pruning");
   app.get_option("--epochs")->description("of fine-tuning, or of training from scratch");
   app.get_option("--out")->description(

@@ -486,7 +486,7 @@ class Page {
     section("Settings",
             std::string("File: config.json; the meanings are those of --help.") +
                 (runs_.size() > 1 ? " Where the runs differ, the row is coloured." : ""));
-    CLI::App small, large;
+    CommandLine small, large;
     GrowthOptions of_small;
     ImagenetOptions of_large;
     of_small.add_to(small), of_large.add_to(large);
@@ -498,8 +498,8 @@ class Page {
     std::vector<std::string> rows;
     for (const std::string& name : names) {
       std::string meaning;
-      for (CLI::App* app : {&small, &large})
-        if (const CLI::Option* o = app->get_option_no_throw("--" + name); o && meaning.empty())
+      for (CommandLine* app : {&small, &large})
+        if (const Option* o = app->get_option_no_throw("--" + name); o && meaning.empty())
           meaning = o->get_description();
       if (name == "data") meaning = "what tells the image files from others (a fingerprint)";
       if (name == "energy-table")
@@ -577,7 +577,7 @@ class Page {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
+  CommandLine app{
       "Makes one HTML page of the folders of runs: how they were trained, where they grew and why.",
       "report"};
   std::vector<std::string> folders;

@@ -80,8 +80,8 @@ double exact_index(Network& network, const Line& line, Index neuron) {  // E6, E
 }
 
 int main(int argc, char** argv) {
-  CLI::App app{"Splits the neurons of a tiny network one by one, each time training is stuck.",
-               "toy"};
+  CommandLine app{"Splits the neurons of a tiny network one by one, each time training is stuck.",
+                  "toy"};
   Index splits = 3;
   double epsilon = 1e-3;
   std::uint64_t seed = 2;

@@ -8,12 +8,14 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "data/image_folder.h"
 #include "data/sample_jpeg.h"
 #include "nn/training.h"
 #include "split/rayleigh.h"
+#include "tensor/threads.h"
 
 namespace fission {
 namespace {

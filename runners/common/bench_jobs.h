@@ -4,7 +4,7 @@
 // and pictures/s as the runners' log has them: of the mean. Floors: arithmetic at the rate of a
 // large matrix product, bytes at that of a large pass.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "runners/common/program.h"
 

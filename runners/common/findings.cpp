@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/files.h"
+#include "nn/json.h"
 #include "runners/common/report.h"
 #include "tensor/check.h"
 

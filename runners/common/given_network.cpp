@@ -1,7 +1,7 @@
 #include "runners/common/given_network.h"
 
 #include "data/dataset.h"
-#include "runners/common/numbers.h"
+#include "runners/common/command_line.h"
 #include "runners/common/reference_file.h"
 
 namespace fission {
@@ -30,7 +30,7 @@ std::int64_t dimension(const TensorFile& file, const std::string& name, std::siz
 
 }  // namespace
 
-void GivenNetwork::add_to(CLI::App& app) {
+void GivenNetwork::add_to(CommandLine& app) {
   const std::string where = "; default: as the file says";
   app.add_option("--model", model,
                  "mobilenet_v1 or mobilenet_v2" + where + ", or its tensors' names")

@@ -2,17 +2,17 @@
 // all of it in their metadata. A state_dict that PyTorch saved says by its tensors which model it
 // is and how wide; the activation and the images' size stand in no tensor.
 #pragma once
-#include <CLI/CLI.hpp>
-
 #include "nn/checkpoint.h"
 
 namespace fission {
+
+class CommandLine;
 
 struct GivenNetwork {
   std::string model, widths, activation, dataset;  // as metadata has them; "": not given
   Index size = 0;                                  // of images; 0: not given
 
-  void add_to(CLI::App& app);
+  void add_to(CommandLine& app);
   // With metadata as this program writes them. UserError: what neither the file nor an option says,
   // and an option that says otherwise than the file.
   TensorFile read(const std::string& path) const;

@@ -8,7 +8,7 @@
 
 namespace fission {
 namespace {
-CLI::Validator at_least(double least) { return in_range(least); }
+Check at_least(double least) { return in_range(least); }
 }  // namespace
 
 GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
@@ -21,7 +21,7 @@ GrowthOptions::GrowthOptions(Pictures of) : kind(of) {
   how.rayleigh.probe.curvature.relu_beta = 1;
 }
 
-void GrowthOptions::add_to(CLI::App& app) {
+void GrowthOptions::add_to(CommandLine& app) {
   auto option = [&](const char* name, auto& value, const std::string& text) {
     return app.add_option(name, value, text)->capture_default_str();
   };
@@ -29,7 +29,7 @@ void GrowthOptions::add_to(CLI::App& app) {
     return std::string("; the paper: ") + (kind == Pictures::imagenet ? imagenet : cifar);
   };
   app_ = &app;
-  app.option_defaults()->always_capture_default();
+  app.always_capture_default();
   option("--recipe", recipe,
          "a set of options, which single options override: default (the paper's schedule, this "
          "project's method), "
@@ -124,7 +124,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   option("--gamma-l1-cost", gamma_l1_cost,
          "what each scale's penalty is multiplied by: none (network slimming), macs (MorphNet: the "
          "channel's MACs among living neighbours, over the mean channel's); the paper: none")
-      ->check(CLI::IsMember({"none", "macs"}))
+      ->check(is_member({"none", "macs"}))
       ->group("Training");
   option("--smoothing", smoothing, "label smoothing" + paper("0 on CIFAR", "0.1"))
       ->check(in_range(0.0, 1.0))
@@ -171,7 +171,7 @@ void GrowthOptions::add_to(CLI::App& app) {
          "new widths are multiples of 1, 4 or 8: rounded down, and what that frees buys whole "
          "steps; the paper: 1")
       ->check(at_least(1))
-      ->check(CLI::IsMember({1, 4, 8}))
+      ->check(is_member({1, 4, 8}))
       ->group("Growth");
   option("--epsilon", how.surgery.epsilon,
          "the copies' distance from the neuron; the paper: 0.01 (MobileNetV2: 0.1)")
@@ -274,7 +274,7 @@ void GrowthOptions::add_to(CLI::App& app) {
   device.add_to(app);
 }
 
-void GrowthOptions::add_small_pictures(CLI::App& app) {
+void GrowthOptions::add_small_pictures(CommandLine& app) {
   auto option = [&](const char* name, auto& value, const std::string& text) {
     return app.add_option(name, value, text)->capture_default_str();
   };
@@ -342,11 +342,10 @@ void GrowthOptions::apply_recipe() {
     preset.insert(preset.end(), rest.begin(), rest.end());
   }
   for (const auto& setting : preset) {
-    CLI::Option* option = app_->get_option(setting.first);
+    Option* option = app_->get_option(setting.first);
     if (option->count() > 0) continue;
     recipe_says += text(" ", setting.first, " ", setting.second);
-    option->add_result(setting.second);
-    option->run_callback();
+    option->set(setting.second);
   }
 }
 
@@ -415,7 +414,7 @@ void GrowthOptions::settle() {
 
 TensorFile GrowthOptions::read_start() const {
   GivenNetwork given;
-  const CLI::Option* option = app_->get_option_no_throw("--activation");  // prune has none
+  const Option* option = app_->get_option_no_throw("--activation");  // prune has none
   given.dataset = dataset, given.activation = option && option->count() ? activation : "";
   given.size = kind == Pictures::imagenet ? run.network.size : 0;
   return given.read(start);

@@ -1,7 +1,7 @@
 // The options of a growth, with this project's defaults and the paper's values beside them; and the
 // configuration they make.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "runners/common/program.h"
 #include "runners/common/run.h"
@@ -35,7 +35,7 @@ struct GrowthOptions {
   RunOptions run;
   DeviceOptions device;
 
-  void add_to(CLI::App& app);
+  void add_to(CommandLine& app);
   std::string recipe_says;        // what apply_recipe() set
   void apply_recipe();            // gives the options of --recipe that were not given; first
   TensorFile read_start() const;  // of --start
@@ -53,8 +53,8 @@ struct GrowthOptions {
       const;  // the part of it that a network's training alone depends on
 
  private:
-  CLI::App* app_ = nullptr;
-  void add_small_pictures(CLI::App& app);
+  CommandLine* app_ = nullptr;
+  void add_small_pictures(CommandLine& app);
 };
 
 // A cost table need not reach as far as doubling every layer in every round would; where a growth

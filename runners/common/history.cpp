@@ -1,6 +1,7 @@
 #include "runners/common/history.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
 #include "nn/json.h"

@@ -2,7 +2,7 @@
 // run stood. All of it is looked at before it is believed: UserError `file: metadata 'key': what
 // was found, expected …`
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "nn/checkpoint.h"
 #include "split/grow.h"

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "data/image_folder.h"
+#include "tensor/threads.h"
 
 namespace fission {
 namespace {
@@ -47,7 +48,7 @@ const Recipe recipes[] = {
 
 double number(const std::string& text) {  // 0 if it is none
   double value = 0;
-  return CLI::detail::lexical_cast(text, value) ? value : 0;
+  return read_number(text, value) ? value : 0;
 }
 
 std::string both(const std::string& v1, const std::string& v2) { return "v1 " + v1 + ", v2 " + v2; }
@@ -72,7 +73,7 @@ const Recipe& recipe_of(const std::string& name) {
   user_error("--model '", name, "': expected v1 (MobileNetV1) or v2 (MobileNetV2)");
 }
 
-void ImagenetOptions::add_to(CLI::App& app) {
+void ImagenetOptions::add_to(CommandLine& app) {
   const Recipe &v1 = recipes[0], &v2 = recipes[1];
   auto option = [&](const char* name, auto& value, const char* text) {
     return app.add_option(name, value, text)->group("Data");
@@ -128,7 +129,7 @@ void ImagenetOptions::add_to(CLI::App& app) {
           both(listed(targets(v1)), listed(targets(v2))) + ")");
 }
 
-void ImagenetOptions::settle(const CLI::App& app) {
+void ImagenetOptions::settle(const CommandLine& app) {
   growth.apply_recipe();
   growth.run.network.size = size;
   if (!growth.start.empty())

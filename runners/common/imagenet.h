@@ -31,8 +31,8 @@ struct ImagenetOptions {
   Index size = 224;
   double most_broken = 0.001;  // of training's files
 
-  void add_to(CLI::App& app);
-  void settle(const CLI::App& app);  // the recipe's values for what was not given; UserError
+  void add_to(CommandLine& app);
+  void settle(const CommandLine& app);  // the recipe's values for what was not given; UserError
   // What stands in no configuration, but leads processes that were told otherwise apart: UserError
   void check_processes(Comm& comm) const;
   const Recipe& recipe() const { return recipe_of(model); }

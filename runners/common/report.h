@@ -24,11 +24,6 @@ std::string table(const std::vector<std::vector<std::string>>& rows);
 std::string growth_table(const std::vector<RoundRecord>& history);
 std::string growth_csv(const std::vector<RoundRecord>& history);
 
-// What is no UTF-8 (a file's name may be anything) as U+FFFD
-template <class Json>
-std::string json_text(const Json& j, int indent = -1) {
-  return j.dump(indent, ' ', false, Json::error_handler_t::replace);
-}
 std::string cut_to(const std::string& line, std::size_t columns);  // UTF-8 characters, not bytes
 
 // Rate and time left of work whose size is known in pictures.

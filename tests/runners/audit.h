@@ -7,7 +7,7 @@ namespace fission::test {
 inline std::vector<Json> lines_of(const Ended& e) {
   std::vector<Json> lines;
   std::istringstream in(e.out);
-  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+  for (std::string line; std::getline(in, line);) lines.push_back(json_in(line));
   return lines;
 }
 

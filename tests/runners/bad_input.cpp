@@ -314,7 +314,7 @@ TEST_CASE(
   Ended e = launch("eval",
                    {folder / "run/checkpoint.safetensors", "--data", pictures() / "idx", "--json"});
   require_done(e);
-  CHECK(Json::parse(e.out).at("loss").is_number());
+  CHECK(json_in(e.out).at("loss").is_number());
   for (const Json& line : log_of(folder / "run"))
     for (const auto& item : line.items())
       CHECK_MESSAGE(!item.value().is_null(), item.key());  // NaN is written as null

@@ -12,14 +12,15 @@ struct Parsed {
   std::string refusal;
   DeviceOptions options;
 };
-Parsed parse(Arguments given) {
+Parsed parse(const Arguments& given) {
   Parsed p;
-  CLI::App app{"", "program"};
+  CommandLine app{"", "program"};
   p.options.add_to(app);
-  std::reverse(given.begin(), given.end());  // as CLI11 wants it
+  std::vector<const char*> words{"program"};
+  for (const std::string& word : given) words.push_back(word.c_str());
   try {
-    app.parse(given);
-  } catch (const CLI::ParseError& e) {
+    app.parse(int(words.size()), words.data());
+  } catch (const UserError& e) {
     p.status = status_user_error, p.refusal = e.what();
   }
   return p;
@@ -75,8 +76,9 @@ TEST_CASE(
     CAPTURE(wrong);
     Parsed p = parse({"--memory-limit", wrong});
     CHECK(p.status == 2);
-    CHECK(p.refusal ==
-          text("--memory-limit: '", wrong, "': expected bytes up to 1e15, or 500M, 20G (of 1024)"));
+    CHECK(p.refusal == text("--memory-limit: '", wrong,
+                            "': expected bytes up to 1e15, or 500M, 20G (of 1024) (program --help "
+                            "shows the options)"));
   }
   CHECK(parse({"--conv", "fft"}).refusal.find("--conv: fft not in {own,cudnn,auto}") == 0);
 }

@@ -14,6 +14,7 @@
 
 #include <thread>
 
+#include "tensor/threads.h"
 #include "tests/runners/growth.h"
 #include "tests/runners/options.h"
 

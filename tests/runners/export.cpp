@@ -31,7 +31,7 @@ Exported exported(const std::string& checkpoint, const Arguments& more = {}) {
   require_done(e);
   CHECK(is_one_line(e.out));
   const std::string bytes = read_file(folder / "x.onnx");
-  Json json = Json::parse(e.out);
+  Json json = json_in(e.out);
   CHECK(json.at("bytes") == bytes.size());
   CHECK(json.at("out") == folder / "x.onnx");
   return {json, OnnxModel(bytes)};
@@ -139,7 +139,7 @@ TEST_CASE(
   Ended e = launch("export", {folder / "some.round.safetensors"});
   require_done(e);
   CHECK(is_one_line(e.out));
-  Json inspected = Json::parse(launch("inspect", {trained(), "--json"}).out);
+  Json inspected = json_in(launch("inspect", {trained(), "--json"}).out);
   for (const std::string& part :
        {folder / "some.round.onnx: opset 13; ",
         std::string("input (N,1,32,32) = (byte/255 - mean)/std, mean 0.219, "),

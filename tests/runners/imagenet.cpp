@@ -2,6 +2,7 @@
 // killed and resumed: tests/imagenet.sh. What it shares with cifar (GrowthOptions, Run, grow) is
 // tested there; here, that each option arrives. Its pictures: imagenet_data.cpp.
 #include "tests/runners/imagenet.h"
+#include "tensor/threads.h"
 
 #include "nn/checkpoint.h"
 #include "tests/near.h"
@@ -205,7 +206,7 @@ TEST_CASE(
   Ended e = launch("imagenet", tiny(folder / "run", with));
   require_done(e);
   for (const char* name : {"run-baseline-0.125", "run-baseline-0.0625"}) {
-    Json config = Json::parse(read_file(folder / name + "/config.json"));
+    Json config = json_in(read_file(folder / name + "/config.json"));
     CHECK(config.at("epochs") == 1);
     CHECK_FALSE(config.contains("grow"));
     CHECK(names(contents(folder / name)) ==
@@ -239,7 +240,7 @@ TEST_CASE("imagenet: --start grows a trained network on; its model and size are 
   CHECK(row(table, "start").find("M measured – ") != std::string::npos);
   CHECK(row(table, "start, split 1").find("M measured – ") != std::string::npos);
   CHECK(row(table, "Splitting-1").find("Splitting-1 not run 95 M published") == 0);
-  Json config = Json::parse(read_file(folder / "grown/config.json"));
+  Json config = json_in(read_file(folder / "grown/config.json"));
   CHECK(config.at("model") == "mobilenet_v2");
   CHECK(config.at("epsilon") == 0.1);
   *(std::find(a.begin(), a.end(), "--size") + 1) = "64";
@@ -379,5 +380,5 @@ TEST_CASE("imagenet: bad data and options end with one line, and nothing is writ
 TEST_CASE("imagenet: --target-macs 0 is no target") {
   Folder folder;
   require_done(launch("imagenet", tiny(folder / "run", {"--target-macs", "0", "--grow", "1"})));
-  CHECK(Json::parse(read_file(folder / "run/config.json")).at("target-macs").empty());
+  CHECK(json_in(read_file(folder / "run/config.json")).at("target-macs").empty());
 }

@@ -49,7 +49,7 @@ inline Json config_of(const Arguments& arguments, const std::string& out) {
   Ended e = launch(Launch{"imagenet", arguments, "after-rename:1"});
   INFO("stderr: ", e.err);
   REQUIRE(e.signal == SIGKILL);
-  return Json::parse(read_file(out + "/config.json"));
+  return json_in(read_file(out + "/config.json"));
 }
 
 }  // namespace fission::test

@@ -52,7 +52,7 @@ TEST_CASE("eval: an ImageNet checkpoint has the log's score, in folders and flat
     if (flat) how = how + Arguments{"--val-labels", tree(true) + "/val-labels.txt"};
     Ended e = launch("eval", how);
     require_done(e);
-    Json j = Json::parse(e.out);
+    Json j = json_in(e.out);
     CHECK(j.at("loss") == last.at("test_loss"));
     CHECK(j.at("top1") == last.at("test_top1"));
     CHECK(j.at("pictures") == 24);
@@ -67,7 +67,7 @@ TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std"
     Ended e = launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} +
                                    (raw ? Arguments{"--raw"} : Arguments{}));
     require_done(e);
-    Json j = Json::parse(e.out);
+    Json j = json_in(e.out);
     CHECK(j.at("dataset") == "imagenet");
     CHECK(j.at("mean") == Json{0.485, 0.456, 0.406});
     CHECK(j.at("std") == Json{0.229, 0.224, 0.225});

@@ -34,7 +34,7 @@ Arguments on_more(const std::string& file, const Arguments& more = {}) {
 Json json_of_eval(const Arguments& arguments) {
   Ended e = launch("eval", arguments);
   require_done(e);
-  return Json::parse(e.out);
+  return json_in(e.out);
 }
 
 // A run that was killed in a stage, with one thing in its checkpoint's metadata changed
@@ -188,7 +188,7 @@ TEST_CASE("resume: positions that no run comes to are refused with file, key and
   descent.check_refused_with("pictures_metered", "9999999");
   const std::string history = read_safetensors(descent.checkpoint).metadata_at("history");
   auto with = [&](const char* key, const Json& value) {
-    Json rounds = Json::parse(history);
+    Json rounds = json_in(history);
     rounds[0][key] = value;
     descent.check_refused_with("history", rounds.dump(), {key});
   };
@@ -214,7 +214,7 @@ TEST_CASE("resume: a growth does not go on with other images of the same size") 
                 {folder / "run", "holds another run: --data was", "hash"});
   CHECK(differing(contents(folder / "run"), before) == "");
   // a run of a version that kept nothing of the data goes on
-  Json config = Json::parse(read_file(folder / "run/config.json"));
+  Json config = json_in(read_file(folder / "run/config.json"));
   config.erase("data");
   write_file_atomically(folder / "run/config.json", config.dump(2) + "\n");
   require_done(launch("cifar", tiny_growth(folder / "run")));
@@ -308,10 +308,10 @@ TEST_CASE("state_dict: PyTorch's file of a network is evaluated, inspected, expo
   Ended inspected = launch("inspect", {file, "--json", "--activation", "swish", "--size", "32",
                                        "--model", "mobilenet_v1"});
   require_done(inspected);
-  Json j = Json::parse(inspected.out);
+  Json j = json_in(inspected.out);
   CHECK(j.at("macs") == ours.at("macs"));
   CHECK(j.at("widths").dump() ==
-        Json::parse(read_safetensors(round_1()).metadata_at("history")).back().at("widths").dump());
+        json_in(read_safetensors(round_1()).metadata_at("history")).back().at("widths").dump());
   CHECK(json_of_eval(on_more(file, {"--dataset", "fashion-mnist", "--activation", "relu"}))
             .at("loss") != ours.at("loss"));
   require_done(launch("export", Arguments{file, "--out", folder / "x.onnx"} + how));

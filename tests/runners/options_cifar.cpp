@@ -26,7 +26,7 @@ Grown grown(const Arguments& more) {
   g.ended = launch("cifar", tiny_growth(folder / "run", more));
   require_done(g.ended);
   g.files = contents(folder / "run");
-  g.config = Json::parse(g.files.at("config.json"));
+  g.config = json_in(g.files.at("config.json"));
   g.log = log_of(folder / "run");
   g.train = of_stage(g.log, "train"), g.rq = of_stage(g.log, "rq"),
   g.split = of_stage(g.log, "split"), g.tune = of_stage(g.log, "tune");

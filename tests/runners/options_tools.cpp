@@ -17,7 +17,7 @@ namespace {
 Json json_of(const Ended& e) {
   require_done(e);
   CHECK(is_one_line(e.out));
-  return Json::parse(e.out);
+  return json_in(e.out);
 }
 
 Arguments eval_arguments(const Arguments& more = {}) {
@@ -345,7 +345,7 @@ TEST_CASE(
   require_done(jobs);
   std::istringstream lines(jobs.out);
   std::vector<Json> all;
-  for (std::string line; std::getline(lines, line);) all.push_back(Json::parse(line));
+  for (std::string line; std::getline(lines, line);) all.push_back(json_in(line));
   REQUIRE(all.size() == 3);
   for (const Json& j : {all[1], all[2]})
     for (const char* memory : {"tensor_mib", "peak_mib"}) {
@@ -382,7 +382,7 @@ TEST_CASE("options: every option of bench has its effect") {
   std::istringstream lines(jobs.out);
   std::string order;
   for (std::string line; std::getline(lines, line);) {
-    Json j = Json::parse(line);
+    Json j = json_in(line);
     order += j.at("job").get<std::string>() +
              (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "") + " ";
   }

@@ -57,7 +57,7 @@ Pruned pruned(const Arguments& more) {
   p.ended = launch("prune", tiny_pruning(folder / "run", more));
   require_done(p.ended);
   p.files = contents(folder / "run");
-  p.config = Json::parse(p.files.at("config.json"));
+  p.config = json_in(p.files.at("config.json"));
   p.pruning = of_stage(log_of(folder / "run"), "prune").at(0);
   p.train = of_stage(log_of(folder / "run"), "train");
   auto network = network_of(folder / "run/round-0.safetensors");

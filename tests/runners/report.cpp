@@ -143,7 +143,7 @@ TEST_CASE("report: a page stands alone, and says each number, setting and meanin
                         "prefers-color-scheme:dark"};
   for (const std::string& part : parts)
     CHECK_MESSAGE(page.find(html(part)) != std::string::npos, part);
-  const Json config = Json::parse(read_file(learned() + "/config.json"));
+  const Json config = json_in(read_file(learned() + "/config.json"));
   for (const auto& item : config.items()) {
     const std::regex row("<code>--" + item.key() + "</code><td class=v>[^<]+<td class=w>[^<]{3}");
     CHECK_MESSAGE(std::regex_search(page, row), item.key(), " has no value or no meaning");
@@ -293,7 +293,7 @@ TEST_CASE("report: what is broken is refused by its file and place, and leaves n
 
 TEST_CASE("report: no text of a run's files becomes part of the page's own") {
   Copy copy;
-  Json config = Json::parse(copy.get("config.json"));
+  Json config = json_in(copy.get("config.json"));
   config["dataset"] = "<script>alert(1)</script>\n`touch x`";
   copy.put("config.json", config.dump());
   const std::string odd = copy.folder / "a <b> 'c' `d` \"e\" & f";

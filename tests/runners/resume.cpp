@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tensor/eigen.h"
+#include "tensor/random.h"
 #include "tests/runners/growth.h"
 
 using namespace fission;

@@ -1,0 +1,169 @@
+#include "runners/common/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cctype>
+#include <cmath>
+#include <deque>
+
+#include "tensor/check.h"
+
+namespace fission {
+
+bool read_number(const std::string& text, double& number) {
+  return CLI::detail::lexical_cast(text, number);
+}
+
+Check in_range(double least, double most) {
+  const CLI::Validator validator(
+      [least, most](std::string& s) {
+        double v = 0;
+        return read_number(s, v) && v >= least && v <= most
+                   ? std::string()
+                   : text("'", s, "': expected a number from ", least, " to ", most);
+      },
+      "", "");
+  return [validator](CLI::Option& option) { option.check(validator); };
+}
+
+Check is_member(const std::vector<std::string>& known) {
+  return [known](CLI::Option& option) { option.check(CLI::IsMember(known)); };
+}
+
+Check is_member(std::initializer_list<int> known) {
+  return [known = std::vector<int>(known)](CLI::Option& option) {
+    option.check(CLI::IsMember(known));
+  };
+}
+
+Check memory_size() {
+  const CLI::Validator validator(
+      [](std::string& s) {
+        const std::string digits = s.substr(0, s.find_first_not_of("0123456789")),
+                          unit = s.substr(digits.size());
+        const std::size_t power =
+            unit.empty()
+                ? 0
+                : std::string("KMGT").find(char(std::toupper(unit[0]))) + 1;  // 0: no unit of these
+        const bool known = !digits.empty() && digits.size() <= 15 && unit.size() <= 1 &&
+                           (unit.empty() || power > 0);
+        const double bytes = known ? std::stod(digits) * std::pow(1024.0, double(power)) : 0;
+        if (!known || bytes > 1e15)
+          return text("'", s, "': expected bytes up to 1e15, or 500M, 20G (of 1024)");
+        s = std::to_string(std::size_t(bytes));
+        return std::string();
+      },
+      "", "");
+  return [validator](CLI::Option& option) { option.transform(validator); };
+}
+
+Option* Option::check(const Check& check) {
+  check(*option_);
+  return this;
+}
+Option* Option::group(const std::string& name) {
+  option_->group(name);
+  return this;
+}
+Option* Option::description(const std::string& text) {
+  option_->description(text);
+  return this;
+}
+Option* Option::required() {
+  option_->required();
+  return this;
+}
+Option* Option::excludes(const std::string& other) {
+  option_->excludes(other);
+  return this;
+}
+Option* Option::needs(const std::string& other) {
+  option_->needs(other);
+  return this;
+}
+Option* Option::delimiter(char between) {
+  option_->delimiter(between);
+  return this;
+}
+Option* Option::capture_default_str() {
+  option_->capture_default_str();
+  return this;
+}
+Option* Option::default_str(const std::string& shown) {
+  option_->default_str(shown);
+  return this;
+}
+std::size_t Option::count() const { return option_->count(); }
+std::string Option::get_description() const { return option_->get_description(); }
+void Option::set(const std::string& value) {
+  option_->add_result(value);
+  option_->run_callback();
+}
+
+struct CommandLine::Parts {
+  CLI::App app;
+  std::deque<Option> options;  // stay where they are
+  Option* own(CLI::Option* option) { return &options.emplace_back(option); }
+};
+
+CommandLine::CommandLine(const std::string& description, const std::string& name)
+    : parts_(new Parts{CLI::App(description, name), {}}) {}
+CommandLine::~CommandLine() = default;
+
+template <class T>
+Option* CommandLine::add_option(const std::string& name, T& value, const std::string& description) {
+  return parts_->own(parts_->app.add_option(name, value, description));
+}
+#define TYPE(...) \
+  template Option* CommandLine::add_option(const std::string&, __VA_ARGS__&, const std::string&);
+TYPE(int)
+TYPE(std::int64_t)
+TYPE(std::uint64_t)
+TYPE(double)
+TYPE(std::string)
+TYPE(std::vector<double>)
+TYPE(std::vector<std::string>)
+#undef TYPE
+
+Option* CommandLine::add_flag(const std::string& name, bool& value,
+                              const std::string& description) {
+  return parts_->own(parts_->app.add_flag(name, value, description));
+}
+Option* CommandLine::add_flag_callback(const std::string& name, const std::function<void()>& call,
+                                       const std::string& description) {
+  return parts_->own(parts_->app.add_flag_callback(name, call, description));
+}
+void CommandLine::always_capture_default() {
+  parts_->app.option_defaults()->always_capture_default();
+}
+
+Option* CommandLine::get_option_no_throw(const std::string& name) const {
+  const CLI::Option* wanted = parts_->app.get_option_no_throw(name);
+  for (Option& option : parts_->options)
+    if (option.option_ == wanted) return &option;
+  return nullptr;
+}
+Option* CommandLine::get_option(const std::string& name) const {
+  Option* option = get_option_no_throw(name);
+  FISSION_CHECK(option, name, ": no such option");
+  return option;
+}
+void CommandLine::remove_options(const std::set<std::string>& groups,
+                                 const std::set<std::string>& names) {
+  for (CLI::Option* o : parts_->app.get_options())
+    if (groups.count(o->get_group()) || names.count(o->get_name())) parts_->app.remove_option(o);
+}
+const std::string& CommandLine::get_name() const { return parts_->app.get_name(); }
+
+bool CommandLine::parse(int argc, const char* const* argv) {
+  try {
+    parts_->app.parse(argc, argv);
+    return true;
+  } catch (const CLI::CallForHelp& help) {
+    parts_->app.exit(help);
+    return false;
+  } catch (const CLI::ParseError& e) {
+    user_error(e.what(), " (", get_name(), " --help shows the options)");
+  }
+}
+
+}  // namespace fission

@@ -182,7 +182,9 @@ $(BUILD)/fission_cuda_double.so: $(DOUBLE_OBJECTS) $(BUILD)/link.cmd
 	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
 cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
 no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe says which; CUDA_HOME=DIR CUDNN_HOME=DIR)'; exit 2
-# The tests' own code is not what is tried: it is compiled for speed of compilation.
+# The programs' own code computes little, and the tests' is not what is tried: both are compiled for speed of compilation.
+# They are linked last: of an inline function that several objects have, the first stays, the fast one.
+$(BUILD)/obj/runners/%.o: COMPILE += $(if $(SANITIZE),,-O1)
 $(BUILD)/obj/tests/%.o: COMPILE += $(if $(filter 1,$(SANITIZE)),-fno-sanitize=undefined -O0,$(if $(SANITIZE),,-O1))
 -include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(DOUBLE_OBJECTS)))
 
@@ -193,10 +195,10 @@ $(BUILD)/obj/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(COMPILE) -MMD -MP -c $< -o $@
-$(PROGRAMS): $(BUILD)/%: $(BUILD)/obj/runners/%.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
+$(PROGRAMS): $(BUILD)/%: $(call objects,$(LIBRARY)) $(BUILD)/obj/runners/%.o $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
-$(BUILD)/tests: $(call objects,$(TESTS) $(LIBRARY)) $(BUILD)/link.cmd | $(if $(HAVE_CUDA),$(if $(DOUBLE),$(BUILD)/fission_cuda_double.so))
+$(BUILD)/tests: $(call objects,$(LIBRARY) $(TESTS)) $(BUILD)/link.cmd | $(if $(HAVE_CUDA),$(if $(DOUBLE),$(BUILD)/fission_cuda_double.so))
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
 $(TOOLS): $(BUILD)/obj/tests/tools/imagenet_tree.o $(BUILD)/obj/tests/image_tree.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd

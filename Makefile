@@ -122,7 +122,7 @@ LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp $(i
               autograd/*.cpp nn/*.cpp split/*.cpp data/*.cpp runners/common/*.cpp)
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
 TOOLS    := $(BUILD)/imagenet-tree
-DOUBLE   := $(wildcard tests/cuda/double/*.cpp)
+FAKE     := $(wildcard tests/cuda/fake/*.cpp)
 TESTS    := $(filter-out tests/tools/% tests/fuzz/%,$(wildcard tests/*.cpp tests/*/*.cpp))
 objects   = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 COMPILE  := $(CXX) -std=c++17 -Wall -Wextra $(CXXFLAGS) $(MARCH) -fno-trapping-math -fno-math-errno $(SANITIZERS) \
@@ -151,13 +151,13 @@ NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode a
             -gencode arch=compute_$(newest)$(,)code=compute_$(newest) -Xptxas -v $(HOST) -Xcompiler -Wall,-fPIC,-fno-trapping-math,-fno-math-errno \
             -I. $(CUDNN_HOME:%=-I%/include) $(if $(HAVE_NCCL),-DFISSION_HAVE_NCCL=1) $(CPPFLAGS)
 MODULE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
-DOUBLE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/double/%.o) $(DOUBLE:%.cpp=$(BUILD)/obj/double/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
+FAKE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/fake/%.o) $(FAKE:%.cpp=$(BUILD)/obj/fake/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
 $(BUILD)/obj/tensor/cuda/open.o: COMPILE += $(CUDA_DEFINES)
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 $(call remember,$(BUILD)/nvcc.cmd,$(NVCOMPILE) $(KERNELS) $(CUDA_LIBS))
 $(call remember,$(BUILD)/seam.cmd,$(CUDA_DEFINES))
 endif
-$(addprefix $(BUILD)/obj/,tensor/cuda/open.o tensor/cuda/module.cu.o double/tensor/cuda/module.cu.o): $(BUILD)/seam.cmd
+$(addprefix $(BUILD)/obj/,tensor/cuda/open.o tensor/cuda/module.cu.o fake/tensor/cuda/module.cu.o): $(BUILD)/seam.cmd
 $(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
@@ -166,18 +166,18 @@ $(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
 $(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@$(COMPILE) -fPIC -MMD -MP -c $< -o $@
-$(BUILD)/obj/double/%.o: % $(BUILD)/compile.cmd
+$(BUILD)/obj/fake/%.o: % $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
-	@echo "  $< (double)"
-	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/double/emulator.h -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/obj/double/%.o: %.cpp $(BUILD)/compile.cmd
+	@echo "  $< (fake)"
+	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/fake/emulator.h -MMD -MP -x c++ -c $< -o $@
+$(BUILD)/obj/fake/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
 	@echo "→ $@"
 	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) $(if $(HAVE_NCCL),-lnccl) -o $@
-$(BUILD)/fission_cuda_double.so: $(DOUBLE_OBJECTS) $(BUILD)/link.cmd
+$(BUILD)/fission_cuda_fake.so: $(FAKE_OBJECTS) $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
 cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
@@ -186,7 +186,7 @@ no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe say
 # They are linked last: of an inline function that several objects have, the first stays, the fast one.
 $(BUILD)/obj/runners/%.o: COMPILE += $(if $(SANITIZE),,-O1)
 $(BUILD)/obj/tests/%.o: COMPILE += $(if $(filter 1,$(SANITIZE)),-fno-sanitize=undefined -O0,$(if $(SANITIZE),,-O1))
--include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(DOUBLE_OBJECTS)))
+-include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(FAKE_OBJECTS)))
 
 all: $(PROGRAMS) $(if $(HAVE_DOCTEST),$(if $(TESTS),$(BUILD)/tests)) ## every program, and the tests
 probe: ; @:
@@ -198,7 +198,7 @@ $(BUILD)/obj/%.o: %.cpp $(BUILD)/compile.cmd
 $(PROGRAMS): $(BUILD)/%: $(call objects,$(LIBRARY)) $(BUILD)/obj/runners/%.o $(BUILD)/link.cmd
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
-$(BUILD)/tests: $(call objects,$(LIBRARY) $(TESTS)) $(BUILD)/link.cmd | $(if $(HAVE_CUDA),$(if $(DOUBLE),$(BUILD)/fission_cuda_double.so))
+$(BUILD)/tests: $(call objects,$(LIBRARY) $(TESTS)) $(BUILD)/link.cmd | $(if $(HAVE_CUDA),$(if $(FAKE),$(BUILD)/fission_cuda_fake.so))
 	@echo "→ $@"
 	@$(LINK) $(filter %.o,$^) $(LIBS) -o $@
 $(TOOLS): $(BUILD)/obj/tests/tools/imagenet_tree.o $(BUILD)/obj/tests/image_tree.o $(call objects,$(LIBRARY)) $(BUILD)/link.cmd
@@ -303,7 +303,7 @@ cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the publis
 imagenet: ## reproduce the paper's ImageNet tables: DATA=DIR [MODEL=v1|v2] [NP=processes]; without DATA: what to fetch, what it takes
 	$(READY) $(if $(NP),MPI=1) $(BUILD)/imagenet
 	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$$DATA") $(FLAGS)
-imagenet-smoke: ## the same on a small tree of drawn pictures, interrupted and resumed on the way
+imagenet-smoke: ## the same on a small tree of synthetic images, interrupted and resumed on the way
 	$(READY) $(BUILD)/imagenet $(BUILD)/imagenet-tree
 	BUILD=$(BUILD) bash tests/imagenet.sh
 audit: ## train a small network, check every equation on it, then everything against the authors' numbers

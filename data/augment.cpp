@@ -23,16 +23,16 @@ void copy_mirrored(const std::uint8_t* from, Index n, Index channels, std::uint8
 
 }  // namespace
 
-Crop draw_crop(const Random& random, Index picture, Index padding, bool flip) {
+Crop draw_crop(const Random& random, Index image, Index padding, bool flip) {
   std::uint32_t positions = std::uint32_t(2 * padding + 1);
   Crop crop;
-  crop.dy = Index(random.below(picture, positions, 0)) - padding;
-  crop.dx = Index(random.below(picture, positions, 1)) - padding;
-  crop.mirror = flip && random.below(picture, 2, 2) == 1;
+  crop.dy = Index(random.below(image, positions, 0)) - padding;
+  crop.dx = Index(random.below(image, positions, 1)) - padding;
+  crop.mirror = flip && random.below(image, 2, 2) == 1;
   return crop;
 }
 
-void write_crop(const std::uint8_t* picture, Index height, Index width, Index channels,
+void write_crop(const std::uint8_t* image, Index height, Index width, Index channels,
                 const Crop& crop, std::uint8_t* out) {
   Index left = std::clamp<Index>(-crop.dx, 0, width),
         right = std::clamp<Index>(crop.dx, 0, width);  // black columns
@@ -44,7 +44,7 @@ void write_crop(const std::uint8_t* picture, Index height, Index width, Index ch
       std::memset(out, 0, width * channels);
       continue;
     }
-    const std::uint8_t* from = picture + (from_y * width + from_x) * channels;
+    const std::uint8_t* from = image + (from_y * width + from_x) * channels;
     std::memset(out, 0, left * channels);
     if (crop.mirror) copy_mirrored(from, seen, channels, out + left * channels);
     else std::memcpy(out + left * channels, from, seen * channels);

@@ -15,7 +15,7 @@ namespace data {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr Index side = 32, plane = side * side, colours = 3, picture_bytes = plane * colours;
+constexpr Index side = 32, plane = side * side, colours = 3, image_bytes = plane * colours;
 
 // The given folder, or the archive's own folder in it
 std::string folder_of(const CifarFormat& format, const std::string& directory,
@@ -52,7 +52,7 @@ void check_size(const std::string& path, Index records, Index record_bytes) {
 
 void append(Dataset& d, const CifarFormat& format, const std::string& path, Index file_records,
             Index wanted) {
-  Index labels = Index(format.label_ranges.size()), record_bytes = labels + picture_bytes;
+  Index labels = Index(format.label_ranges.size()), record_bytes = labels + image_bytes;
   check_size(path, file_records, record_bytes);
   std::ifstream file(path, std::ios::binary);
   if (!file)
@@ -74,7 +74,7 @@ void append(Dataset& d, const CifarFormat& format, const std::string& path, Inde
                      format.label_ranges[l] - 1,
                      ": is it another data set's file, or a damaged one?");
       d.labels.push_back(record[labels - 1]);
-      std::uint8_t* out = d.pictures.data() + (Index(d.labels.size()) - 1) * picture_bytes;
+      std::uint8_t* out = d.images.data() + (Index(d.labels.size()) - 1) * image_bytes;
       for (Index p = 0; p < plane; p++)
         for (Index c = 0; c < colours; c++) out[p * colours + c] = record[labels + c * plane + p];
     }
@@ -132,8 +132,7 @@ Dataset load_cifar(const CifarFormat& format, const std::string& directory, Spli
   Index published = in_each * Index(files.size()), count = first ? first : published;
   if (count > published)
     user_error("[cifar] ", format.name, ": the first ", first,
-               " pictures were asked for; expected at most ", published, ", all of ",
-               name_of(split));
+               " images were asked for; expected at most ", published, ", all of ", name_of(split));
 
   Dataset d;
   d.name = format.name;
@@ -142,7 +141,7 @@ Dataset load_cifar(const CifarFormat& format, const std::string& directory, Spli
   d.channels = colours;
   d.classes = format.label_ranges.back();
   d.mean = format.normalisation.mean, d.std = format.normalisation.std;
-  d.pictures.resize(count * picture_bytes);
+  d.images.resize(count * image_bytes);
   d.labels.reserve(count);
   std::string folder = folder_of(format, directory, files[0]);
   for (Index f = 0; f * in_each < count; f++)

@@ -1,5 +1,5 @@
 // CIFAR-10 and CIFAR-100, binary version: records of 1 (CIFAR-100: coarse, then fine) label byte
-// and 3072 picture bytes, 1024 red, 1024 green, 1024 blue, row by row. They become (H,W,C) here;
+// and 3072 image bytes, 1024 red, 1024 green, 1024 blue, row by row. They become (H,W,C) here;
 // CIFAR-100's fine label is used.
 // Refused: files that are not exactly the published number of records, labels out of range.
 #pragma once

@@ -58,7 +58,7 @@ std::string dataset_list() {
 Normalisation normalisation_of(const std::string& name) {
   if (name == "imagenet")
     return {{0.485, 0.456, 0.406},
-            {0.229, 0.224, 0.225}};  // torchvision's; its pictures: data/image_folder.h
+            {0.229, 0.224, 0.225}};  // torchvision's; its images: data/image_folder.h
   return find(name).normalisation();
 }
 
@@ -70,8 +70,8 @@ std::string default_directory(const std::string& name) {
 
 std::string fingerprint(const Dataset& d) {
   std::uint64_t hash = hash_bytes(d.labels.data(), d.labels.size() * sizeof(std::int32_t),
-                                  hash_bytes(d.pictures.data(), d.pictures.size()));
-  return text(d.count, " pictures of ", d.name, ", ", d.height, "x", d.width, "x", d.channels,
+                                  hash_bytes(d.images.data(), d.images.size()));
+  return text(d.count, " images of ", d.name, ", ", d.height, "x", d.width, "x", d.channels,
               ", hash ", hash_text(hash));
 }
 
@@ -81,7 +81,7 @@ std::vector<std::string> oddities(const Dataset& d, Split split) {
     return std::all_of(all.begin(), all.end(), [&](auto x) { return x == all[0]; });
   };
   const std::string which = text(d.name, ": all ", d.count, " ", name_of(split), " images are ");
-  if (alike(d.pictures)) lines.push_back(text(which, "of one colour, ", int(d.pictures[0])));
+  if (alike(d.images)) lines.push_back(text(which, "of one colour, ", int(d.images[0])));
   if (d.count > 1 && alike(d.labels)) lines.push_back(text(which, "of class ", d.labels[0]));
   return lines;
 }
@@ -102,11 +102,11 @@ Dataset load_dataset(const std::string& name, const std::string& directory, Spli
                name);
   if (first < 0)
     user_error("[data] ", name, ": the first ", first,
-               " pictures were asked for; expected 1 or more, or 0 for all");
+               " images were asked for; expected 1 or more, or 0 for all");
   Dataset d = known.load(place, split, first);
-  FISSION_CHECK(Index(d.pictures.size()) == d.count * d.bytes_a_picture() &&
+  FISSION_CHECK(Index(d.images.size()) == d.count * d.bytes_per_image() &&
                     Index(d.labels.size()) == d.count && d.count > 0,
-                "[data] ", name, ": ", d.count, " pictures, ", d.pictures.size(), " bytes, ",
+                "[data] ", name, ": ", d.count, " images, ", d.images.size(), " bytes, ",
                 d.labels.size(), " labels");
   return d;
 }

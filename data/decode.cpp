@@ -65,9 +65,9 @@ const char* name_of(Decoder decoder) {
 }
 
 Wanted checked(const Choose& choose, Index height, Index width, Decoded& out) {
-  if (height < 1 || width < 1) decode_error("a picture of ", width, "x", height, " pixels");
+  if (height < 1 || width < 1) decode_error("an image of ", width, "x", height, " pixels");
   if (width > most_pixels / height)
-    decode_error("a picture of ", width, "x", height, " pixels; at most ", most_pixels,
+    decode_error("an image of ", width, "x", height, " pixels; at most ", most_pixels,
                  " are taken, against files made to fill the memory");
   Wanted wanted = choose(height, width);
   const Area& a = wanted.area;

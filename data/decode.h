@@ -3,7 +3,7 @@
 // Adobe's CMYK is inverted, EXIF is not looked at. Two decoders of JPEG behind one interface:
 // libjpeg-turbo (the same pixels as Pillow; it can leave out what a crop does not need) and
 // stb_image (a level or two away). Refuses, by DecodeError: other bytes, broken ones, an end before
-// the end of the picture, more than `most_pixels`. What libjpeg merely warns of passes, as it does
+// the end of the image, more than `most_pixels`. What libjpeg merely warns of passes, as it does
 // in Pillow.
 #pragma once
 #include <functional>
@@ -17,7 +17,7 @@
 namespace fission {
 namespace data {
 
-constexpr Index most_pixels = Index(1) << 26;  // 67 million; ImageNet's largest picture has 61
+constexpr Index most_pixels = Index(1) << 26;  // 67 million; ImageNet's largest image has 61
 
 struct DecodeError
     : std::runtime_error {  // what is wrong with the bytes, in one line without the file's name
@@ -32,7 +32,7 @@ enum class Decoder {
 bool have_decoder(Decoder decoder);
 const char* name_of(Decoder decoder);
 
-// The part of a picture that is wanted, and whether fewer pixels do: a JPEG may be decoded at 1/2,
+// The part of an image that is wanted, and whether fewer pixels do: a JPEG may be decoded at 1/2,
 // 1/4 or 1/8 of its size while the area keeps at least (enough_height, enough_width) pixels. 0:
 // every pixel, exactly.
 struct Wanted {
@@ -42,8 +42,8 @@ struct Wanted {
 
 // A decoded part. Its memory is used again by the next decode into it.
 struct Decoded {
-  Index full_height = 0, full_width = 0;  // of the whole picture
-  int reduced = 1;                        // the decoder's pixels are this many of the picture's
+  Index full_height = 0, full_width = 0;  // of the whole image
+  int reduced = 1;                        // the decoder's pixels are this many of the image's
   PixelView view;  // covers the area wanted, and no pixel that lies outside it whole
   Box box;         // the area, in pixels of the view
   std::vector<std::uint8_t> kept;                                          // libjpeg's

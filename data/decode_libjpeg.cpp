@@ -16,7 +16,7 @@ namespace data {
 #if FISSION_HAVE_JPEG
 namespace {
 
-constexpr int most_scans = 200;  // a progressive picture has about 10; each goes over all of it
+constexpr int most_scans = 200;  // a progressive image has about 10; each goes over all of it
 
 // What libjpeg calls back. It is left by longjmp alone, over C's frames and ours without
 // destructors.
@@ -39,7 +39,7 @@ void watch_scans(j_common_ptr c) {
     fail_with(c, "more than 200 scans");
 }
 boolean at_the_end(j_decompress_ptr c) {
-  fail_with(reinterpret_cast<j_common_ptr>(c), "it ends before the end of the picture");
+  fail_with(reinterpret_cast<j_common_ptr>(c), "it ends before the end of the image");
 }
 void skip(j_decompress_ptr c, long bytes) {
   if (bytes <= 0) return;
@@ -47,7 +47,7 @@ void skip(j_decompress_ptr c, long bytes) {
   c->src->next_input_byte += bytes, c->src->bytes_in_buffer -= std::size_t(bytes);
 }
 
-// One picture. Each step returns false where it fails, with the reason in `failure`.
+// One image. Each step returns false where it fails, with the reason in `failure`.
 struct Jpeg {
   jpeg_decompress_struct c{};
   Failure failure{};
@@ -84,7 +84,7 @@ struct Jpeg {
     return true;
   }
   // Columns left … left + width and a few more; *left becomes the first that there is. The
-  // upsampling of colours treats the edges of what is decoded as the picture's: two columns more on
+  // upsampling of colours treats the edges of what is decoded as the image's: two columns more on
   // each side keep the wanted ones exact.
   bool cut_columns(JDIMENSION* left, JDIMENSION width) {
     if (setjmp(failure.back)) return false;
@@ -141,8 +141,7 @@ void decode_libjpeg(const std::uint8_t* bytes, std::size_t size, const Choose& c
                     Decoded& out) {
   Jpeg jpeg;
   jpeg.must(jpeg.read_header(bytes, size));
-  const std::size_t picture =
-      size - jpeg.source.bytes_in_buffer;  // the first scan's data begin here
+  const std::size_t image = size - jpeg.source.bytes_in_buffer;  // the first scan's data begin here
   const Wanted wanted = checked(choose, jpeg.c.image_height, jpeg.c.image_width, out);
   const int r = out.reduced = reduction(wanted);
   jpeg.must(jpeg.start(r));
@@ -158,7 +157,7 @@ void decode_libjpeg(const std::uint8_t* bytes, std::size_t size, const Choose& c
   jpeg.must(jpeg.read_rows(top, bottom - top, out.kept.data()));
   // A file without its end may end within the rows left out: a crop must not decide whether it is
   // whole.
-  if (end_of_jpeg(bytes, size, picture) == size)
+  if (end_of_jpeg(bytes, size, image) == size)
     jpeg.must(jpeg.read_on_to_the_end(std::vector<std::uint8_t>(stride * 4).data()));
 
   if (jpeg.c.out_color_space == JCS_CMYK) cmyk_to_rgb(out.kept.data(), stride * (bottom - top));

@@ -1,11 +1,11 @@
-// stb_image: decodes the whole picture, at its full size.
+// stb_image: decodes the whole image, at its full size.
 #include "data/decoders.h"
 
 #if FISSION_HAVE_STB
 #include <cstdlib>
 
 namespace {
-// no allocation beyond the largest picture's samples of 16 bits: a short PNG may unpack to any
+// no allocation beyond the largest image's samples of 16 bits: a short PNG may unpack to any
 // length
 bool bounded(std::size_t bytes) {
   return bytes <= std::size_t(fission::data::most_pixels) * 8 + (1 << 20);
@@ -109,7 +109,7 @@ void decode_stb(const std::uint8_t* bytes, std::size_t size, const Choose& choos
   if (is_jpeg(bytes)) {
     JpegHead head = head_of(bytes, size);
     if (head.scan == 0 || end_of_jpeg(bytes, size, head.scan) == size)
-      decode_error(kind, "it ends before the end of the picture");
+      decode_error(kind, "it ends before the end of the image");
     if (!head.adobe && head.components == 4) {
       marked = with_adobe(bytes, size);
       bytes = marked.data(), size = marked.size();

@@ -30,7 +30,7 @@ void decode_libjpeg(const std::uint8_t* bytes, std::size_t size, const Choose& c
                     Decoded& out);
 void decode_stb(const std::uint8_t* bytes, std::size_t size, const Choose& choose, Decoded& out);
 
-// The size is within most_pixels, and the area asked for lies within the picture (a broken
+// The size is within most_pixels, and the area asked for lies within the image (a broken
 // invariant if not).
 Wanted checked(const Choose& choose, Index height, Index width, Decoded& out);
 // Where the JPEG's end-of-image marker stands, looked for back to `from`; size if there is none

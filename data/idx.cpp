@@ -69,8 +69,7 @@ IdxFile read_idx(const std::string& path, int rank,
   if (size >= 4 && big_endian(file.bytes.data()) != magic)
     user_error("[idx] ", path, ": magic ", hex(big_endian(file.bytes.data())),
                " at byte 0; expected ", hex(magic), " (unsigned bytes, ", rank,
-               rank == 1 ? " dimension" : " dimensions",
-               "): are pictures and labels interchanged?");
+               rank == 1 ? " dimension" : " dimensions", "): are images and labels interchanged?");
   if (size < header)
     user_error("[idx] ", path, ": ends at byte ", size, ", inside its header; expected ", header,
                " bytes of header: fetch it again");
@@ -108,22 +107,22 @@ IdxFormat mnist() {
 
 Dataset load_idx(const IdxFormat& format, const std::string& directory, Split split, Index first) {
   std::string stem = split == Split::train ? "train" : "t10k";
-  std::string pictures_path = path_of(directory, stem + "-images", "idx3-ubyte"),
+  std::string images_path = path_of(directory, stem + "-images", "idx3-ubyte"),
               labels_path = path_of(directory, stem + "-labels", "idx1-ubyte");
-  IdxFile pictures = read_idx(pictures_path, 3, [&](const std::vector<Index>& dims) {
+  IdxFile images = read_idx(images_path, 3, [&](const std::vector<Index>& dims) {
     if (dims[1] != side || dims[2] != side)
-      user_error("[idx] ", pictures_path, ": pictures of ", dims[1], "x", dims[2],
+      user_error("[idx] ", images_path, ": images of ", dims[1], "x", dims[2],
                  " (sizes at byte 8); expected ", side, "x", side, ", as ", format.name,
                  " has them");
   });
   IdxFile labels = read_idx(labels_path, 1);
-  Index there = pictures.dims[0];
+  Index there = images.dims[0];
   if (labels.dims[0] != there)
     user_error("[idx] ", labels_path, ": ", labels.dims[0], " labels (size at byte 4); expected ",
-               there, ", one for each picture of ", pictures_path, ": are they of the same split?");
+               there, ", one for each image of ", images_path, ": are they of the same split?");
   if (first > there)
-    user_error("[idx] ", pictures_path, ": the first ", first,
-               " pictures were asked for; expected at most ", there, ", all there are");
+    user_error("[idx] ", images_path, ": the first ", first,
+               " images were asked for; expected at most ", there, ", all there are");
 
   Dataset d;
   d.name = format.name;
@@ -135,15 +134,15 @@ Dataset load_idx(const IdxFormat& format, const std::string& directory, Split sp
   d.mean = {format.mean};
   d.std = {format.std};
   d.flip = format.flip;
-  d.pictures.assign(d.count * padded * padded, 0);
+  d.images.assign(d.count * padded * padded, 0);
   for (Index i = 0; i < d.count; i++) {
     if (labels.bytes[i] >= d.classes)
       user_error("[idx] ", labels_path, ": label ", int(labels.bytes[i]), " in record ", i,
                  " (byte ", 8 + i, "); expected 0 to ", d.classes - 1);
     d.labels.push_back(labels.bytes[i]);
     for (Index y = 0; y < side; y++)
-      std::copy_n(pictures.bytes.data() + (i * side + y) * side, side,
-                  d.pictures.data() + (i * padded + y + border) * padded + border);
+      std::copy_n(images.bytes.data() + (i * side + y) * side, side,
+                  d.images.data() + (i * padded + y + border) * padded + border);
   }
   return d;
 }

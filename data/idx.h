@@ -1,8 +1,8 @@
 // IDX files, as MNIST and Fashion-MNIST are published: big-endian magic (type, dimensions), sizes,
-// then bytes. Gzip or not is told by the content. The grey 28×28 pictures stand in the middle of
+// then bytes. Gzip or not is told by the content. The grey 28×28 images stand in the middle of
 // 32×32, on zeros, in one channel.
 // Refused: another magic, sizes that do not fit the file, labels out of range, unequal numbers of
-// pictures and labels.
+// images and labels.
 #pragma once
 #include <functional>
 
@@ -22,7 +22,7 @@ IdxFile read_idx(const std::string& path, int rank,
 struct IdxFormat {
   std::string name;
   std::vector<std::string> class_names;
-  double mean = 0, std = 1;  // of the training pictures as they are handed on, 32×32
+  double mean = 0, std = 1;  // of the training images as they are handed on, 32×32
   bool flip = false;
 };
 IdxFormat fashion_mnist();

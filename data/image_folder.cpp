@@ -45,7 +45,7 @@ Entries entries_of(const std::string& folder) {
       if (!left_behind(name)) (entry.is_directory(ignored) ? e.folders : e.files).push_back(name);
     }
   } catch (const fs::filesystem_error& error) {
-    user_error("[pictures] ", folder, ": ", error.code().message(), "; expected a readable folder");
+    user_error("[images] ", folder, ": ", error.code().message(), "; expected a readable folder");
   }
   std::sort(e.files.begin(), e.files.end());
   std::sort(e.folders.begin(), e.folders.end());
@@ -57,12 +57,12 @@ std::uint64_t size_of(const std::string& path, bool broken_files) {
   struct stat s;
   if (stat(path.c_str(), &s) != 0) {
     if (broken_files) return 0;
-    user_error("[pictures] ", path, ": ", std::strerror(errno),
-               "; expected a readable picture (--check-data lists all that are broken)");
+    user_error("[images] ", path, ": ", std::strerror(errno),
+               "; expected a readable image (--check-data lists all that are broken)");
   }
-  if (!S_ISREG(s.st_mode)) user_error("[pictures] ", path, ": not a file; expected a picture");
+  if (!S_ISREG(s.st_mode)) user_error("[images] ", path, ": not a file; expected an image");
   if (s.st_size == 0 && !broken_files)
-    user_error("[pictures] ", path,
+    user_error("[images] ", path,
                ": an empty file; expected a JPEG: fetch it again (--check-data lists all that are "
                "broken)");
   return std::uint64_t(s.st_size);
@@ -71,7 +71,7 @@ std::uint64_t hash_of(std::uint64_t size, std::uint64_t hash) {
   return hash_bytes(&size, sizeof size, hash);
 }
 
-struct Names {  // of one folder's pictures, packed
+struct Names {  // of one folder's images, packed
   std::string names;
   std::vector<std::uint32_t> begins;
   void add(const std::string& name) {
@@ -84,7 +84,7 @@ std::vector<std::string> lines_of(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream contents;
   if (!file || (file.peek() != EOF && !(contents << file.rdbuf())))
-    user_error("[pictures] ", path, ": ", std::strerror(errno), "; expected a readable text file");
+    user_error("[images] ", path, ": ", std::strerror(errno), "; expected a readable text file");
   std::istringstream text(utf8_text(path, contents.str()));
   std::vector<std::string> lines;
   for (std::string line; std::getline(text, line);) {
@@ -116,14 +116,14 @@ std::map<std::string, std::string> read_mapping(const std::string& path) {
     words >> synset >> number;
     if (is_number(synset)) std::swap(synset, number);
     if (!is_number(number) || is_number(synset))
-      user_error("[pictures] ", path, ": line ", i + 1, ": '", lines[i],
+      user_error("[images] ", path, ": line ", i + 1, ": '", lines[i],
                  "'; expected a synset and the devkit's number of it");
     number = std::to_string(std::stol(number));
     if (!synsets.insert(synset).second)
-      user_error("[pictures] ", path, ": line ", i + 1, ": synset ", synset,
+      user_error("[images] ", path, ": line ", i + 1, ": synset ", synset,
                  " a second time; expected each once");
     if (!synset_of.emplace(number, synset).second)
-      user_error("[pictures] ", path, ": line ", i + 1, ": number ", number,
+      user_error("[images] ", path, ": line ", i + 1, ": number ", number,
                  " a second time; expected each once");
   }
   return synset_of;
@@ -156,12 +156,12 @@ void refuse_devkit(const std::string& file, const std::vector<std::string>& line
                    std::size_t classes) {
   if (fs::path(file).filename().string().find("ground_truth") != std::string::npos)
     user_error(
-        "[pictures] ", file,
+        "[images] ", file,
         ": numbers in a file named as the devkit's; expected its mapping as well, or synsets ",
         devkit_hint);
   auto positive = [](const std::string& line) { return is_number(line) && std::stol(line) > 0; };
   if (lines.size() >= classes && std::all_of(lines.begin(), lines.end(), positive))
-    user_error("[pictures] ", file, ": ", lines.size(),
+    user_error("[images] ", file, ": ", lines.size(),
                " numbers, none of them 0; expected class indices, from 0 to ", classes - 1, " ",
                devkit_hint);
 }
@@ -173,12 +173,12 @@ ImageFolder::ImageFolder(const ImageFolderOptions& options) {
   std::error_code ignored;
   if (base.empty())
     user_error(
-        "[pictures] no folder given; expected the one that holds train/SYNSET/*.JPEG and val/ "
+        "[images] no folder given; expected the one that holds train/SYNSET/*.JPEG and val/ "
         "(--data)");
   root_ = (base / (options.split == Split::train ? "train" : "val")).string();
   for (const std::string& folder : {base.string(), root_})
     if (!fs::is_directory(folder, ignored))
-      user_error("[pictures] ", folder,
+      user_error("[images] ", folder,
                  ": no such folder; expected the one that holds train/SYNSET/*.JPEG and val/");
   const std::string train = (base / "train").string();
   Entries here = entries_of(root_);
@@ -186,14 +186,14 @@ ImageFolder::ImageFolder(const ImageFolderOptions& options) {
   const bool alone = flat_ && !fs::is_directory(train, ignored);  // the labels name the classes
   classes_ = fs::is_directory(train, ignored) ? entries_of(train).folders : here.folders;
   if (classes_.empty() && !alone)
-    user_error("[pictures] ", train, ": no class folders; expected train/SYNSET/*.JPEG");
+    user_error("[images] ", train, ": no class folders; expected train/SYNSET/*.JPEG");
 
   if (flat_) {
     Names all;
     for (const std::string& name : here.files) all.add(name);
     if (here.files.empty())
-      user_error("[pictures] ", root_,
-                 ": no pictures; expected class folders, or the pictures themselves");
+      user_error("[images] ", root_,
+                 ": no images; expected class folders, or the images themselves");
     std::vector<std::uint64_t> sizes(here.files.size());
     parallel_for(Index(sizes.size()), [&](Index i) {
       sizes[i] = size_of(root_ + "/" + here.files[i], options.broken_files);
@@ -206,14 +206,14 @@ ImageFolder::ImageFolder(const ImageFolderOptions& options) {
   if (!options.val_labels.empty() || !options.devkit_mapping.empty())
     if (options.split == Split::test)
       user_error(
-          "[pictures] ", options.val_labels.empty() ? options.devkit_mapping : options.val_labels,
+          "[images] ", options.val_labels.empty() ? options.devkit_mapping : options.val_labels,
           ": labels of a flat val/, but ", root_, " has class folders; expected one of the two");
   if (!here.files.empty())
-    user_error("[pictures] ", root_, "/", here.files[0],
+    user_error("[images] ", root_, "/", here.files[0],
                ": a file outside every class; expected only class folders there");
   for (const std::string& folder : here.folders)
     if (index_of(classes_, folder) < 0)
-      user_error("[pictures] ", root_, "/", folder, ": no class; expected the folders of ", train,
+      user_error("[images] ", root_, "/", folder, ": no class; expected the folders of ", train,
                  " alone");
   list_classes(train, options.broken_files);
 }
@@ -224,26 +224,25 @@ void ImageFolder::list_classes(const std::string& classes_from, bool broken_file
   parallel_for(Index(classes_.size()), [&](Index c) {
     const std::string folder = root_ + "/" + classes_[c];
     if (std::error_code ignored; !fs::is_directory(folder, ignored))
-      user_error("[pictures] ", folder, ": no such folder; expected one for each class of ",
+      user_error("[images] ", folder, ": no such folder; expected one for each class of ",
                  classes_from);
     Entries here = entries_of(folder);
     if (!here.folders.empty())
-      user_error("[pictures] ", folder, "/", here.folders[0],
-                 ": a folder within a class; expected pictures alone");
+      user_error("[images] ", folder, "/", here.folders[0],
+                 ": a folder within a class; expected images alone");
     if (here.files.empty())
-      user_error("[pictures] ", folder,
-                 ": no pictures; expected at least one in each class folder");
+      user_error("[images] ", folder, ": no images; expected at least one in each class folder");
     for (const std::string& name : here.files) {
       sizes[c] = hash_of(size_of(folder + "/" + name, broken_files), sizes[c]);
       of_class[c].add(name);
     }
   });
   for (std::uint64_t hash : sizes) sizes_ = hash_of(hash, sizes_);
-  std::size_t bytes = 0, pictures = 0;
-  for (const Names& n : of_class) bytes += n.names.size(), pictures += n.begins.size();
+  std::size_t bytes = 0, images = 0;
+  for (const Names& n : of_class) bytes += n.names.size(), images += n.begins.size();
   if (bytes >> 32)
-    user_error("[pictures] ", root_, ": file names of ", bytes, " bytes; expected less than 4 GiB");
-  names_.reserve(bytes), begins_.reserve(pictures), labels_.reserve(pictures);
+    user_error("[images] ", root_, ": file names of ", bytes, " bytes; expected less than 4 GiB");
+  names_.reserve(bytes), begins_.reserve(images), labels_.reserve(images);
   for (std::size_t c = 0; c < of_class.size(); c++) {
     for (std::uint32_t begin : of_class[c].begins)
       begins_.push_back(std::uint32_t(names_.size()) + begin);
@@ -261,7 +260,7 @@ void ImageFolder::read_labels(const ImageFolderOptions& options) {
         file.empty() && fs::exists(path, ignored))
       file = path;
   if (file.empty())
-    user_error("[pictures] ", root_, ": pictures without class folders, and no labels; expected ",
+    user_error("[images] ", root_, ": images without class folders, and no labels; expected ",
                options.directory, "/", val_label_names[0],
                ": a synset or class index a line, in the order of the file names");
   const bool mapped = !options.devkit_mapping.empty();
@@ -269,8 +268,8 @@ void ImageFolder::read_labels(const ImageFolderOptions& options) {
   if (mapped) synset_of = read_mapping(options.devkit_mapping);
   const std::vector<std::string> lines = lines_of(file);
   if (lines.size() != begins_.size())
-    user_error("[pictures] ", file, ": ", lines.size(), " labels; expected ", begins_.size(),
-               ", one a line for each picture of ", root_);
+    user_error("[images] ", file, ": ", lines.size(), " labels; expected ", begins_.size(),
+               ", one a line for each image of ", root_);
   // one kind in the whole file, so that classes named 1, 2, 3 are not taken for indices here and
   // there
   const bool alone = classes_.empty();
@@ -282,7 +281,7 @@ void ImageFolder::read_labels(const ImageFolderOptions& options) {
   if (!mapped && indices) refuse_devkit(file, lines, classes_.size() - alone);
   for (std::size_t i = 0; i < lines.size(); i++) {
     auto refuse = [&](const std::string& expected) {
-      user_error("[pictures] ", file, ": line ", i + 1, ": '", lines[i], "'; expected ", expected);
+      user_error("[images] ", file, ": line ", i + 1, ": '", lines[i], "'; expected ", expected);
     };
     Index label = -1;
     if (mapped) {
@@ -326,7 +325,7 @@ std::string ImageFolder::fingerprint() const {
   std::uint64_t hash = hash_bytes(labels_.data(), labels_.size() * sizeof labels_[0],
                                   hash_bytes(names_.data(), names_.size()));
   for (const std::string& c : classes_) hash = hash_bytes(c.c_str(), c.size() + 1, hash);
-  return text(count(), " pictures in ", classes_.size(), " classes, names' hash ", hash_text(hash));
+  return text(count(), " images in ", classes_.size(), " classes, names' hash ", hash_text(hash));
 }
 
 }  // namespace data

@@ -10,10 +10,10 @@ namespace data {
 namespace {
 
 constexpr Index in_use = 2;  // batches the consumer may be using: the last two handed out
-// Pictures a thread takes, so that several threads share a batch: many small ones, one at a time of
+// Images a thread takes, so that several threads share a batch: many small ones, one at a time of
 // those that are decoded.
-Index chunk_for(Index bytes_a_picture) {
-  return std::clamp<Index>(32 * 3072 / bytes_a_picture, 1, 32);
+Index chunk_for(Index bytes_per_image) {
+  return std::clamp<Index>(32 * 3072 / bytes_per_image, 1, 32);
 }
 constexpr Index key_bits = 24;  // of stage and of epoch in a random stream's 48-bit item
 constexpr Index fixed_epoch = (Index(1) << key_bits) - 1;
@@ -41,7 +41,7 @@ class Staging {
 
  private:
   Backend& device_;
-  bool in_place_;  // the device's memory is the host's: pictures are written where they are read
+  bool in_place_;  // the device's memory is the host's: images are written where they are read
   T* data_;
 };
 
@@ -49,14 +49,14 @@ class Staging {
 
 struct Loader::Slot {
   Slot(Backend& device, Index batch, const Shape& p)
-      : pictures(device, {batch, p[1], p[2], p[3]}, DType::u8),
+      : images(device, {batch, p[1], p[2], p[3]}, DType::u8),
         labels(device, {batch}, DType::i32),
-        host_pictures(pictures),
+        host_images(images),
         host_labels(labels),
         members(batch) {}
 
-  Tensor pictures, labels;  // of a whole batch; a smaller one is a slice
-  Staging<std::uint8_t> host_pictures;
+  Tensor images, labels;  // of a whole batch; a smaller one is a slice
+  Staging<std::uint8_t> host_images;
   Staging<std::int32_t> host_labels;
   // written under the mutex when the slot is assigned, then only read
   std::vector<std::uint32_t> members;
@@ -71,15 +71,15 @@ struct Loader::Slot {
 };
 
 Loader::Loader(const Dataset& dataset, Backend& device, const LoaderOptions& options)
-    : Loader(pictures_of(dataset), device, options) {}
+    : Loader(images_of(dataset), device, options) {}
 
-Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device,
+Loader::Loader(std::shared_ptr<const ImageSource> source, Backend& device,
                const LoaderOptions& options)
     : source_(std::move(source)), device_(device), options_(options) {
   Shape shape = source_->shape();
   count_ = shape[0];
   FISSION_CHECK(shape.rank() == 4 && shape.numel() > 0 && count_ < Index(1) << 32,
-                "[loader] pictures ", shape);
+                "[loader] images ", shape);
   FISSION_CHECK(options.batch > 0 && options.threads > 0 && options.ahead > 0, "[loader] batch ",
                 options.batch, ", threads ", options.threads, ", ahead ", options.ahead);
   FISSION_CHECK(options.stage >= 0 && options.stage < Index(1) << key_bits, "[loader] stage ",
@@ -91,11 +91,11 @@ Loader::Loader(std::shared_ptr<const PictureSource> source, Backend& device,
   at_once_ = chunk_for(shape.numel() / count_);
   used_ = count_ - count_ % options.group;
   if (used_ == 0)
-    user_error("[loader] ", count_, " pictures do not fill one group of ", options.group,
-               "; expected groups of at most ", count_);
+    user_error("[loader] ", count_, " images do not fill one batch-norm group of ", options.group,
+               "; expected batch-norm groups of at most ", count_);
   steps_ = options.drop_last ? used_ / options.batch : (used_ + options.batch - 1) / options.batch;
   if (steps_ == 0)
-    user_error("[loader] ", count_, " pictures and batches of ", options.batch,
+    user_error("[loader] ", count_, " images and batches of ", options.batch,
                ", full ones only: not one batch; expected batches of at most ", count_);
   Index groups = std::min(options.batch, used_) / options.group,
         largest = (groups + options.ranks - 1) / options.ranks * options.group;
@@ -176,7 +176,7 @@ void Loader::work() {
 }
 
 // Under the mutex: an epoch's permutation is drawn once, by whoever comes first (1 ms for 50000
-// pictures).
+// images).
 void Loader::assign_next() {
   Slot& s = slot(assigned_);
   s.key = options_.stage << key_bits | position_.epoch;
@@ -209,10 +209,10 @@ void Loader::assign_next() {
 
 void Loader::fill(Slot& s, Index chunk) const {
   Random random(options_.seed, random_purpose::augmentation, s.key);
-  Index bytes = s.pictures.numel() / s.pictures.dim(0);
+  Index bytes = s.images.numel() / s.images.dim(0);
   for (Index i = chunk * at_once_; i < std::min(s.count, (chunk + 1) * at_once_); i++)
     s.host_labels.data()[i] = source_->write(s.members[i], options_.augment ? &random : nullptr,
-                                             s.host_pictures.data() + i * bytes);
+                                             s.host_images.data() + i * bytes);
 }
 
 // ---- the consumer
@@ -250,8 +250,8 @@ void Loader::wait_until_ready(Index serial) {
 
 void Loader::send(Slot& s) {
   device_.wait(Queue::transfer, *s.released);
-  Index bytes = s.pictures.numel() / s.pictures.dim(0);
-  s.host_pictures.send(s.pictures, s.count * bytes);
+  Index bytes = s.images.numel() / s.images.dim(0);
+  s.host_images.send(s.images, s.count * bytes);
   s.host_labels.send(s.labels, s.count);
   s.copied = device_.record(Queue::transfer);
   s.sent = true;
@@ -287,9 +287,9 @@ Batch Loader::next(Index epoch, Index step) {
     if (!later.sent) send(later);
   }
   expected_ = after(position);
-  const Shape& shape = s.pictures.shape();
-  return {s.pictures.slice(0, {s.count, shape[1], shape[2], shape[3]}),
-          s.labels.slice(0, {s.count}), options_.ranks > 1 ? s.whole : 0};
+  const Shape& shape = s.images.shape();
+  return {s.images.slice(0, {s.count, shape[1], shape[2], shape[3]}), s.labels.slice(0, {s.count}),
+          options_.ranks > 1 ? s.whole : 0};
 }
 
 }  // namespace data

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "data/pictures.h"
+#include "data/images.h"
 #include "tensor/backend.h"
 #include "tensor/batch.h"
 
@@ -28,8 +28,8 @@ struct LoaderOptions {
   bool shuffle = true, augment = true;
   bool drop_last = false;  // leave out the last, smaller batch of an epoch
   bool fixed_key = false;  // the same batches in every epoch
-  Index group = 1;  // pictures that one process takes together (a batch-norm group); what fills no
-                    // group at an epoch's end is left out
+  Index group = 1;  // images that one process takes together (a batch-norm group); at an epoch's
+                    // end, images too few for a group are skipped
   int rank = 0, ranks = 1;  // every batch's groups in `ranks` parts as equal as can be, some
                             // perhaps empty; this process's is part `rank`
   int threads = 1;
@@ -41,8 +41,7 @@ class Loader : public BatchSource {
   Loader(const Dataset& dataset, Backend& device,
          const LoaderOptions& options);  // the data set must outlive the loader
   Loader(Dataset&&, Backend&, const LoaderOptions&) = delete;
-  Loader(std::shared_ptr<const PictureSource> source, Backend& device,
-         const LoaderOptions& options);
+  Loader(std::shared_ptr<const ImageSource> source, Backend& device, const LoaderOptions& options);
   ~Loader() override;
 
   Index size() const override { return options_.drop_last ? steps_ * options_.batch : used_; }
@@ -68,11 +67,11 @@ class Loader : public BatchSource {
   void stop();
 
   // set once
-  std::shared_ptr<const PictureSource> source_;
+  std::shared_ptr<const ImageSource> source_;
   Backend& device_;
   LoaderOptions options_;
   Index count_ = 0, used_ = 0, steps_ = 0,
-        at_once_ = 1;  // pictures, those in whole groups, batches, pictures a thread takes
+        at_once_ = 1;  // images, those in whole groups, batches, images a thread takes
   std::vector<std::unique_ptr<Slot>> ring_;
 
   // of the consumer alone. Batches are numbered by serial as they are handed out; batch n lies in

@@ -3,12 +3,12 @@
 // (`resize` is `size`); with one channel: grey. An image smaller than `size` gets a black border,
 // as 28x28 ones have. Refused: a folder without files, a file that is no JPEG or PNG.
 #pragma once
-#include "data/pictures.h"
+#include "data/images.h"
 
 namespace fission {
 namespace data {
 
-class LooseImages : public PictureSource {
+class LooseImages : public ImageSource {
  public:
   LooseImages(const std::string& directory, Index size, Index resize, Index channels);
   Shape shape() const override { return {Index(paths_.size()), size_, size_, channels_}; }

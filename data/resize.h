@@ -25,8 +25,8 @@ struct PixelView {
 };
 
 // `box` of `in`, resized to (height,width); of that, `part` to out (part.height,part.width,3),
-// mirrored left to right or not. No pixel outside `in` is seen: a view of a crop is what resizing a
-// picture cropped before would give.
+// mirrored left to right or not. No pixel outside `in` is seen: a view of a crop is what resizing
+// an image cropped before would give.
 void resize(const PixelView& in, const Box& box, Index height, Index width, const Area& part,
             bool mirror, std::uint8_t* out);
 

@@ -61,8 +61,7 @@ std::vector<std::uint8_t> sample_jpeg(Index height, Index width, std::uint64_t s
 }
 #else
 std::vector<std::uint8_t> sample_jpeg(Index, Index, std::uint64_t) {
-  user_error(
-      "[sample] no pictures to measure with: this build lacks stb_image (Debian: libstb-dev)");
+  user_error("[sample] no images to measure with: this build lacks stb_image (Debian: libstb-dev)");
 }
 #endif
 

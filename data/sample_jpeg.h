@@ -1,4 +1,4 @@
-// Pictures made up for measuring: clouds of noise of every size, as JPEG. They are no photographs,
+// Images made up for measuring: clouds of noise of every size, as JPEG. They are no photographs,
 // but as large in bytes and as rich in detail as ImageNet's. Refuses a build without stb_image,
 // whose encoder it takes (UserError).
 #pragma once

@@ -11,7 +11,7 @@
 namespace fission {
 
 enum class Use {
-  none,      // not a channel dimension (classes, the picture's colours)
+  none,      // not a channel dimension (classes, the image's colours)
   produced,  // rows that make the channel, and that a split moves apart: w_o ± ε v
   copied,    // one entry a channel, copied by a split: batch norm, depthwise filters, skip rows
   consumed,  // input columns of the next mixing layer, halved by a split

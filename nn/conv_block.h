@@ -36,10 +36,10 @@ struct ConvBlock {
   bool depthwise = false;
   Conv2dGeometry geometry;
   Activation activation = Activation::none;
-  int in_axis = -1, out_axis = -1;  // in_axis −1: the picture's colours
+  int in_axis = -1, out_axis = -1;  // in_axis −1: the image's colours
   Index in_channels = 0;            // as built
-  Index side = 0;                   // of its input picture
-  Index positions = 0;              // output positions H'·W' of one picture
+  Index side = 0;                   // of its input image
+  Index positions = 0;              // output positions H'·W' of one image
   int weight = -1, gamma = -1, beta = -1, running_mean = -1, running_var = -1;  // indices of Stored
   Variable w, g, b;                                                             // weight, γ, β
   BatchNormState norm;
@@ -56,7 +56,7 @@ struct ConvBlock {
 // copied, never moved apart, when the other splits (the project convolution's rows are).
 struct SkipConv {
   int in_axis = -1, out_axis = -1;
-  Index side = 0;  // of the picture, in and out
+  Index side = 0;  // of the image, in and out
   int weight = -1;
   Variable w;
   Variable operator()(const Variable& x) const { return conv2d(x, w, {}); }

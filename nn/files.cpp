@@ -226,11 +226,11 @@ void truncate_file(const std::string& path, std::uint64_t length) {
   cut(path, file.fd, length, "bytes to keep");
 }
 
-AppendLog::AppendLog(const std::string& path, Open how) : path_(path), fd_(-1), length_(0) {
-  Descriptor file(open_file(path, O_RDWR | O_APPEND | (how == Open::create ? O_CREAT : 0)));
+AppendLog::AppendLog(const std::string& path, Open mode) : path_(path), fd_(-1), length_(0) {
+  Descriptor file(open_file(path, O_RDWR | O_APPEND | (mode == Open::create ? O_CREAT : 0)));
   if (file.fd < 0)
     user_error(path, ": file: can't be opened (", reason(errno), "), expected ",
-               how == Open::create ? "a place where a log can be written" : "a writable log");
+               mode == Open::create ? "a place where a log can be written" : "a writable log");
   if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 &&
       errno == EWOULDBLOCK)  // other errors: a file system without locks
     user_error(path, ": file: another process adds lines to it, expected one at a time");

@@ -47,7 +47,7 @@ void truncate_file(const std::string& path,
 class AppendLog {
  public:
   enum class Open { create, existing };
-  AppendLog(const std::string& path, Open how);  // changes nothing in a log that is there
+  AppendLog(const std::string& path, Open mode);  // changes nothing in a log that is there
   // opens it (creates it if length is 0), and keep(length)
   AppendLog(const std::string& path, std::uint64_t length);
   // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest

@@ -21,7 +21,7 @@ struct NetworkConfig {
   Activation activation = Activation::swish;
 };
 
-// What the cost of a layer depends on: one picture, at some widths.
+// What the cost of a layer depends on: one image, at some widths.
 struct LayerShape {
   enum Kind { dense, depthwise, linear } kind;
   Index kernel, stride, side;  // side: of its input; linear: 1, 1, 1
@@ -80,7 +80,7 @@ class Network {
   // and length in (P).
   const Tensor& neuron_rows() const { return rows_; }
 
-  // Multiply-accumulates for one picture: products of all convolutions and of the classifier; no
+  // Multiply-accumulates for one image: products of all convolutions and of the classifier; no
   // bias, batch norm, activation, pooling. For any widths of this kind of network.
   double macs(const std::vector<Index>& widths) const;
   double macs() const { return macs(config_.widths); }
@@ -93,7 +93,7 @@ class Network {
   Network(NetworkConfig config, Backend& backend, DType dtype);
   int add_axis(const std::string& name, Index max_width,
                int group);  // width: the next of config.widths
-  // bn: name of its batch norm; in_axis −1: the picture
+  // bn: name of its batch norm; in_axis −1: the image
   int add_block(const std::string& conv, const std::string& bn, int in_axis, int out_axis,
                 bool depthwise, Conv2dGeometry g, Activation activation,
                 Index& side);  // side: in, then out

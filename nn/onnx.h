@@ -16,7 +16,7 @@ namespace fission {
 constexpr int onnx_opset = 13, onnx_ir_version = 7;
 
 struct OnnxSettings {
-  Index batch = 0;  // pictures; 0: any number, the symbolic dimension "N"
+  Index batch = 0;  // images; 0: any number, the symbolic dimension "N"
   std::vector<double> mean,
       std;  // (C); if given, the graph normalises: its input is byte/255, from 0 to 1
   std::map<std::string, std::string>

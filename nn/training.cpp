@@ -11,9 +11,9 @@ void Meter::add(const Tensor& loss, const Tensor& logits, const Tensor& labels) 
   add_loss(loss, logits.dim(0));
   ops::count_hits(logits, labels, hits_);
 }
-void Meter::add_loss(const Tensor& loss, Index pictures) {
-  ops::add_scaled(loss_, loss, double(pictures));  // the loss is a mean over the batch
-  count += pictures;
+void Meter::add_loss(const Tensor& loss, Index images) {
+  ops::add_scaled(loss_, loss, double(images));  // the loss is a mean over the batch
+  count += images;
 }
 Score Meter::read(Comm& comm) const {
   std::vector<double> hits = hits_.to_host(), sums{loss_.item(), hits[0], hits[1], double(count)};
@@ -27,10 +27,11 @@ double training_macs(const Network& network) {
 }
 
 void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels,
-                const TrainingSettings& settings, double lr, Meter& meter, const Share& share) {
+                const TrainingSettings& settings, double lr, Meter& meter,
+                const BatchShare& share) {
   const Index n = labels.dim(0), group = settings.bn_batch > 0 ? settings.bn_batch : n;
   if (n > 0) {
-    FISSION_CHECK(n % group == 0, "[train_step] ", n, " pictures, batch-norm groups of ", group);
+    FISSION_CHECK(n % group == 0, "[train_step] ", n, " images, batch-norm groups of ", group);
     network.set_training(true, n / group);
     network.begin_step();
     Variable logits = network.forward(Variable(x));
@@ -47,20 +48,20 @@ void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& label
   sgd.step(lr);
 }
 
-Score evaluate(Network& network, BatchSource& source, const PictureInput& input, double smoothing,
+Score evaluate(Network& network, BatchSource& source, const ImageInput& input, double smoothing,
                Comm& comm) {
   GradientMode no_gradients(Gradients::none);
   network.set_training(false);
   Meter meter(network.backend(), network.dtype());
   Tensor losses = ops::zeros(network.backend(), {std::max<Index>(1, source.steps())},
                              network.dtype());  // read once, so that no batch waits for it
-  std::vector<Index> pictures(source.steps());
+  std::vector<Index> images(source.steps());
   for (Index step = 0; step < source.steps(); step++) {
     Batch batch = source.next(0, step);
     if (batch.labels.numel() == 0) continue;
     Variable logits = network.forward(Variable(input(batch)));
     Tensor batch_loss = cross_entropy(logits, batch.labels, smoothing).value();
-    pictures[step] = batch.labels.numel();
+    images[step] = batch.labels.numel();
     losses.slice(step, {1}).copy_from(batch_loss);
     meter.add(batch_loss, logits.value(), batch.labels);
   }
@@ -68,8 +69,8 @@ Score evaluate(Network& network, BatchSource& source, const PictureInput& input,
   double loss =
       0;  // in double over batches: small changes of the loss are what a split is judged by
   const std::vector<double> each = losses.to_host();
-  for (std::size_t step = 0; step < pictures.size(); step++)
-    loss += each[step] * double(pictures[step]);
+  for (std::size_t step = 0; step < images.size(); step++)
+    loss += each[step] * double(images[step]);
   comm.sum(&loss, 1);
   score.loss = loss / double(score.count);
   return score;

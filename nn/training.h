@@ -9,17 +9,16 @@
 
 namespace fission {
 
-// From raw pictures (N,H,W,C) u8 to the network's input: (p/255 − mean)/std for each colour.
-class PictureInput {
+// From raw images (N,H,W,C) u8 to the network's input: (p/255 − mean)/std for each colour.
+class ImageInput {
  public:
-  PictureInput(Backend& backend, DType dtype, const std::vector<double>& mean,
-               const std::vector<double>& std)
+  ImageInput(Backend& backend, DType dtype, const std::vector<double>& mean,
+             const std::vector<double>& std)
       : mean_(make_real(backend, {Index(mean.size())}, mean, dtype)),
         std_(make_real(backend, {Index(std.size())}, std, dtype)) {}
-  // null for a batch of no pictures, as a process may have
+  // null for a batch of no images, as a process may have
   Tensor operator()(const Batch& batch) const {
-    return batch.labels.numel() == 0 ? Tensor()
-                                     : ops::normalise_pictures(batch.pictures, mean_, std_);
+    return batch.labels.numel() == 0 ? Tensor() : ops::normalise_images(batch.images, mean_, std_);
   }
 
  private:
@@ -28,19 +27,19 @@ class PictureInput {
 
 struct Score {
   double loss = 0, top1 = 0, top5 = 0;  // mean loss; shares from 0 to 1
-  Index count = 0;                      // pictures
+  Index count = 0;                      // images
 };
 
 // Sums over an epoch, kept on the device: reading them waits, adding to them does not. Each process
-// adds its own pictures.
+// adds its own images.
 class Meter {
  public:
   Meter(Backend& backend, DType dtype)
       : loss_(ops::zeros(backend, {1}, dtype)), hits_(ops::zeros(backend, {2}, DType::i32)) {}
   void clear();
   void add(const Tensor& loss, const Tensor& logits, const Tensor& labels);
-  void add_loss(const Tensor& loss, Index pictures);
-  Score read(Comm& comm = alone()) const;  // of all processes' pictures; each of them calls
+  void add_loss(const Tensor& loss, Index images);
+  Score read(Comm& comm = alone()) const;  // of all processes' images; each of them calls
   Tensor& loss_sum() { return loss_; }     // for checkpoints
   Tensor& hits() { return hits_; }
   Index count = 0;
@@ -54,7 +53,7 @@ struct TrainingSettings {
   SgdSettings sgd;
   GammaPenalty gamma;
   double smoothing = 0;
-  Index bn_batch = 0;  // pictures a batch-norm group, the divisor of every batch
+  Index bn_batch = 0;  // images a batch-norm group, the divisor of every batch
                        // (LoaderOptions::group); 0: the whole batch
 };
 
@@ -66,11 +65,12 @@ double training_macs(const Network& network);
 // each takes its share's whole batch-norm groups, and gradients and running statistics are averaged
 // over them in one reduction: the step of one process with the whole batch, to rounding.
 void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& labels,
-                const TrainingSettings& settings, double lr, Meter& meter, const Share& share = {});
+                const TrainingSettings& settings, double lr, Meter& meter,
+                const BatchShare& share = {});
 
 // Mean loss and hits over one epoch of the source, with the running statistics; over all processes'
 // shares of it.
-Score evaluate(Network& network, BatchSource& source, const PictureInput& input,
-               double smoothing = 0, Comm& comm = alone());
+Score evaluate(Network& network, BatchSource& source, const ImageInput& input, double smoothing = 0,
+               Comm& comm = alone());
 
 }  // namespace fission

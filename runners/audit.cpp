@@ -30,14 +30,14 @@ int main(int argc, char** argv) {
   app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
   app.add_option("--data", directory,
                  "folder of its files; default: where the system's package puts it");
-  option("--few", s.few, "pictures where float64 and loss differences are wanted")
+  option("--few", s.few, "images where float64 and loss differences are wanted")
       ->check(in_range(1, 65536));
   option("--batches", s.batches, "batches that the solvers and the exact oracle see")
       ->check(in_range(1, 1000000));
-  option("--batch", s.batch, "pictures in each")->check(in_range(1, 65536));
+  option("--batch", s.batch, "images in each")->check(in_range(1, 65536));
   option("--passes", s.passes, "over these batches: RQ-SGD's epochs, Lanczos's products")
       ->check(in_range(1, 1000));
-  option("--rq-batch", s.rq_batch, "pictures a step of RQ-SGD; the paper: 64")
+  option("--rq-batch", s.rq_batch, "images a step of RQ-SGD; the paper: 64")
       ->check(in_range(1, 65536));
   option("--neurons", s.neurons, "how many are really split, each in a layer of its own")
       ->check(in_range(1, 1000));
@@ -52,7 +52,7 @@ int main(int argc, char** argv) {
       ->check(in_range(0.0, 1e18));
   option("--memory", s.memory, "bytes of its matrices")->check(in_range(0.0, 1e15));
   option("--seed", s.seed, "of random directions and the augmentation key")->check(in_range(0));
-  app.add_flag("--no-augment", no_augment, "pictures as they are");
+  app.add_flag("--no-augment", no_augment, "images as they are");
   app.add_flag("--json", json, "one JSON object a line instead of prose");
   app.add_option("--findings", file_of_findings,
                  "write what --json says into this file too; report shows round-R-audit.jsonl of a "
@@ -80,20 +80,19 @@ int main(int argc, char** argv) {
       if (dataset.empty()) dataset = file.metadata_at("dataset");
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.size = c.size;
-      data::Dataset pictures =
+      data::Dataset images =
           dataset == "imagenet"
-              ? data::in_memory(data::FolderPictures(folder), s.batches * s.batch)
+              ? data::in_memory(data::FolderImages(folder), s.batches * s.batch)
               : data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
-      if (c.size != pictures.height || c.channels != pictures.channels ||
-          c.classes != pictures.classes)
+      if (c.size != images.height || c.channels != images.channels || c.classes != images.classes)
         user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels,
-                   " pictures of ", c.classes, " classes; ", dataset, " has ", pictures.height, "x",
-                   pictures.width, "x", pictures.channels, " of ", pictures.classes);
+                   " images of ", c.classes, " classes; ", dataset, " has ", images.height, "x",
+                   images.width, "x", images.channels, " of ", images.classes);
       if (!json)
-        std::printf("%s\n%s: %s, %s, on %ld training pictures of %s\n", device.threads_line.c_str(),
-                    checkpoint.c_str(), c.model.c_str(), name_of(c.activation),
-                    long(pictures.count), dataset.c_str());
-      NetworkAudit(findings, file, pictures, backend, s).all();
+        std::printf("%s\n%s: %s, %s, on %ld training images of %s\n", device.threads_line.c_str(),
+                    checkpoint.c_str(), c.model.c_str(), name_of(c.activation), long(images.count),
+                    dataset.c_str());
+      NetworkAudit(findings, file, images, backend, s).all();
     }
     findings.finish();
     failed = findings.failed();

@@ -1,7 +1,7 @@
 // What a step costs, and how far that is from the machine's limits: training step (the very one the
 // runners take), RQ-SGD step by both matrices, evaluation, and the loader's share. Each job runs in
 // a process of its own, so that peak memory is its own, and under mpirun in the processes
-// themselves. Medians; pictures/s of the mean step, which is what the runners log (loader: the same
+// themselves. Medians; images/s of the mean step, which is what the runners log (loader: the same
 // step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large
 // copy.
 #include <signal.h>
@@ -78,11 +78,10 @@ int main(int argc, char** argv) {
       "machine's limits.",
       "bench"};
   BenchOptions o;
-  app.add_option("--batch", o.batch, "pictures a step")
+  app.add_option("--batch", o.batch, "images a step")
       ->capture_default_str()
       ->check(in_range(1, 65536));
-  app.add_option("--size", o.size,
-                 "side of the pictures; over 64 the first convolution has stride 2")
+  app.add_option("--size", o.size, "side of the images; over 64 the first convolution has stride 2")
       ->capture_default_str()
       ->check(in_range(16, 1024));
   app.add_option("--classes", o.classes, "of the classifier")
@@ -105,7 +104,7 @@ int main(int argc, char** argv) {
     double gmacs = 0, gbs = 0;
     std::vector<std::vector<std::string>> rows{
         {"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes",
-         "share of floor", "ns a kMAC", "pictures/s", "waiting", "peak MiB", "tensors MiB"}};
+         "share of floor", "ns a kMAC", "images/s", "waiting", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
     auto widths = listed(o.widths);
     for (const std::string& width : widths) {
@@ -117,7 +116,7 @@ int main(int argc, char** argv) {
                      ? measure(job, width, o)
                      : in_child(job, width,
                                 o);  // a child cannot take its parent's place among processes
-        o.told = true;
+        o.quiet = true;
         if (job == "limits") gmacs = j.at("gmacs"), gbs = j.at("gbs");
         if (o.json) {
           std::printf("%s\n", json_text(j).c_str());
@@ -150,16 +149,16 @@ int main(int argc, char** argv) {
                         j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
                         limits ? number(arithmetic, 1) : "–", limits ? number(bytes, 1) : "–",
                         limits ? percent(std::max(arithmetic, bytes) / ms) : "–",
-                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_a_picture")), 3),
-                        number(j.at("pictures_per_second"), 0),
+                        number(ms * 1e9 / double(o.batch) / double(j.at("macs_per_image")), 3),
+                        number(j.at("images_per_second"), 0),
                         j.contains("waiting") ? percent(j.at("waiting")) : "–",
                         number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
       }
     }
     if (!o.json)
       std::printf(
-          "%s, batch %ld, %ldx%ld, medians of %ld steps (pictures/s: of their mean; loader: of 100 "
-          "steps at least, 25 of pictures over 64x64; waiting: the network for the loader)\n%s",
+          "%s, batch %ld, %ldx%ld, medians of %ld steps (images/s: of their mean; loader: of 100 "
+          "steps at least, 25 of images over 64x64; waiting: the network for the loader)\n%s",
           o.model.c_str(), long(o.batch), long(o.size), long(o.size), long(o.repeat),
           table(rows).c_str());
   };

@@ -1,4 +1,4 @@
-// The main job on small pictures: raw files in, a trained seed network, rounds of RQ-SGD,
+// The main job on small images: raw files in, a trained seed network, rounds of RQ-SGD,
 // selection, splitting and fine-tuning, a table out. CIFAR-10, CIFAR-100, Fashion-MNIST. `make
 // demo` is this program on Fashion-MNIST.
 // Expected: RESULTS.md. The procedure itself is split/grow.cpp.
@@ -20,12 +20,12 @@ int main(int argc, char** argv) {
     data::Dataset train =
         data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
-    data::PictureSets pictures = data::picture_sets(train, test);
-    options.fit(pictures);
-    Run run(options.run, options.how, options.with_data(options.config(), pictures), pictures,
+    data::ImageSets images = data::image_sets(train, test);
+    options.fit(images);
+    Run run(options.run, options.settings, options.with_data(options.config(), images), images,
             backend);
     State state = run.begin();
-    options.warn(pictures);
+    options.warn(images);
     for (const auto& [set, split] :
          {std::pair{&train, data::Split::train}, {&test, data::Split::test}})
       for (const std::string& line : data::oddities(*set, split))
@@ -34,8 +34,8 @@ int main(int argc, char** argv) {
     if (!options.recipe_says.empty())
       std::printf("recipe %s:%s\n", options.recipe.c_str(), options.recipe_says.c_str());
     std::printf(
-        "%s: %ld training and %ld test pictures; %s\nnetwork: widths %s, %s MACs a "
-        "picture, %ld parameters; run: %s\n",
+        "%s: %ld training and %ld test images; %s\nnetwork: widths %s, %s MACs per "
+        "image, %ld parameters; run: %s\n",
         train.name.c_str(), long(train.count), long(test.count),
         name_of(state.network->config().activation), joined(state.network->widths()).c_str(),
         in_millions(state.network->macs()).c_str(), long(state.network->parameter_count()),

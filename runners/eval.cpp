@@ -1,5 +1,5 @@
 // Loads a checkpoint of any stage and reports loss, top-1 and top-5 on a data set's test (or
-// training) pictures; with --predictions, what it takes each image for, of a folder without labels
+// training) images; with --predictions, what it takes each image for, of a folder without labels
 // too.
 #include <algorithm>
 #include <cmath>
@@ -79,8 +79,8 @@ class Predictions {
 
 int main(int argc, char** argv) {
   CommandLine app{"Reports loss, top-1 and top-5 of a checkpoint on a data set.", "eval"};
-  std::string checkpoint, dataset, directory, val_labels, devkit_mapping, split = "test", images,
-                                                                          predictions;
+  std::string checkpoint, dataset, directory, val_labels, devkit_mapping,
+      split = "test", folder_of_images, predictions;
   GivenNetwork given;
   Index batch = 128;
   bool json = false;
@@ -103,13 +103,13 @@ int main(int argc, char** argv) {
   app.add_option("--predictions", predictions,
                  "write a CSV file: each image with its label, and the five likeliest classes with "
                  "their probabilities; default: none");
-  app.add_option("--images", images,
+  app.add_option("--images", folder_of_images,
                  "a folder of JPEG or PNG files without labels, in place of the data set's: only "
                  "--predictions; default: none")
       ->excludes("--data")
       ->excludes("--val-labels")
       ->needs("--predictions");
-  app.add_option("--batch", batch, "pictures at a time")
+  app.add_option("--batch", batch, "images at a time")
       ->capture_default_str()
       ->check(in_range(1, 65536));
   app.add_flag("--json", json, "one JSON object instead of prose");
@@ -128,45 +128,45 @@ int main(int argc, char** argv) {
     if (dataset.empty()) dataset = file.metadata_at("dataset");
     const NetworkConfig& c = network->config();
     const data::Split part = split == "test" ? data::Split::test : data::Split::train;
-    data::Dataset pictures;
+    data::Dataset images;
     data::SourcePtr source;
     Names name_of_image = [](Index i) { return std::to_string(i); };
     std::function<std::int32_t(Index)> label;
-    if (!images.empty()) {
+    if (!folder_of_images.empty()) {
       const data::Normalisation colours = data::normalisation_of(dataset);
       const Index resize = dataset == "imagenet" ? (c.size * 256 + 112) / 224 : c.size;
-      auto loose = std::make_shared<data::LooseImages>(images, c.size, resize, c.channels);
-      pictures.mean = colours.mean, pictures.std = colours.std;
-      pictures.height = pictures.width = c.size, pictures.classes = c.classes;
-      pictures.channels = Index(colours.mean.size());
-      pictures.class_names = class_names_of(dataset);
+      auto loose =
+          std::make_shared<data::LooseImages>(folder_of_images, c.size, resize, c.channels);
+      images.mean = colours.mean, images.std = colours.std;
+      images.height = images.width = c.size, images.classes = c.classes;
+      images.channels = Index(colours.mean.size());
+      images.class_names = class_names_of(dataset);
       name_of_image = [loose](Index i) { return loose->path(i); };
       source = loose;
     } else if (dataset == "imagenet") {
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.split = part, folder.size = c.size,
       folder.val_labels = val_labels, folder.devkit_mapping = devkit_mapping;
-      auto decoded = std::make_shared<data::FolderPictures>(folder);
-      pictures = data::description(*decoded), source = decoded;
+      auto decoded = std::make_shared<data::FolderImages>(folder);
+      images = data::description(*decoded), source = decoded;
       name_of_image = [decoded](Index i) { return decoded->folder().path(i); };
       label = [decoded](Index i) { return decoded->folder().label(i); };
     } else {
-      pictures = data::load_dataset(dataset, directory, part), source = data::pictures_of(pictures);
-      label = [&](Index i) { return pictures.labels[std::size_t(i)]; };
+      images = data::load_dataset(dataset, directory, part), source = data::images_of(images);
+      label = [&](Index i) { return images.labels[std::size_t(i)]; };
     }
-    if (c.size != pictures.height || c.channels != pictures.channels ||
-        c.classes != pictures.classes)
+    if (c.size != images.height || c.channels != images.channels || c.classes != images.classes)
       user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels,
-                 " pictures of ", c.classes, " classes; ", dataset, " has ", pictures.height, "x",
-                 pictures.width, "x", pictures.channels, " of ", pictures.classes);
+                 " images of ", c.classes, " classes; ", dataset, " has ", images.height, "x",
+                 images.width, "x", images.channels, " of ", images.classes);
     data::LoaderOptions options;
     options.batch = batch, options.shuffle = options.augment = false;
     data::Loader loader(source, backend, options);
     const Names class_name = [&](Index k) {
-      return std::size_t(k) < pictures.class_names.size() ? pictures.class_names[std::size_t(k)]
-                                                          : std::to_string(k);
+      return std::size_t(k) < images.class_names.size() ? images.class_names[std::size_t(k)]
+                                                        : std::to_string(k);
     };
-    const PictureInput input(backend, DType::f32, pictures.mean, pictures.std);
+    const ImageInput input(backend, DType::f32, images.mean, images.std);
     Score s;
     if (label) s = evaluate(*network, loader, input);
     else s.count = source->shape()[0];
@@ -183,25 +183,25 @@ int main(int argc, char** argv) {
         each.add(network->forward(Variable(input(loader.next(0, step)))).value());
       each.write(predictions);
     }
-    nlohmann::ordered_json said{{"checkpoint", checkpoint}, {"dataset", dataset}};
+    nlohmann::ordered_json result{{"checkpoint", checkpoint}, {"dataset", dataset}};
     if (label)
-      said.update({{"split", split},
-                   {"pictures", s.count},
-                   {"loss", s.loss},
-                   {"top1", s.top1},
-                   {"top5", s.top5},
-                   {"macs", network->macs()}});
-    else said.update({{"images", images}, {"pictures", s.count}});
-    if (!predictions.empty()) said["predictions"] = predictions;
-    if (json) std::printf("%s\n", json_text(said).c_str());
+      result.update({{"split", split},
+                     {"images", s.count},
+                     {"loss", s.loss},
+                     {"top1", s.top1},
+                     {"top5", s.top5},
+                     {"macs", network->macs()}});
+    else result.update({{"folder", folder_of_images}, {"images", s.count}});
+    if (!predictions.empty()) result["predictions"] = predictions;
+    if (json) std::printf("%s\n", json_text(result).c_str());
     else if (label)
       std::printf(
-          "%s on %s (%s, %ld pictures): loss %.4f, top-1 %s, top-5 %s; %s MACs a picture; %s\n",
+          "%s on %s (%s, %ld images): loss %.4f, top-1 %s, top-5 %s; %s MACs per image; %s\n",
           checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), s.loss,
           percent(s.top1).c_str(), percent(s.top5).c_str(), in_millions(network->macs()).c_str(),
           device.threads_line.c_str());
     else
       std::printf("%s on %ld images of %s: what it takes them for is in %s\n", checkpoint.c_str(),
-                  long(s.count), images.c_str(), predictions.c_str());
+                  long(s.count), folder_of_images.c_str(), predictions.c_str());
   });
 }

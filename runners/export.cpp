@@ -10,11 +10,11 @@
 #include "nn/files.h"
 #include "nn/json.h"
 #include "nn/onnx.h"
-#include "runners/common/ends.h"
 #include "runners/common/given_network.h"
 #include "runners/common/history.h"
 #include "runners/common/program.h"
 #include "runners/common/report.h"
+#include "runners/common/signals.h"
 
 namespace fission {
 namespace {
@@ -24,7 +24,7 @@ Index parse_batch(const std::string& text) {
   if (text == "dynamic") return 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
   if (error != std::errc() || end != text.data() + text.size() || n < 1 || n > 65536)
-    user_error("--batch '", text, "': expected a number of pictures from 1 to 65536, or 'dynamic'");
+    user_error("--batch '", text, "': expected a number of images from 1 to 65536, or 'dynamic'");
   return n;
 }
 
@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
       "--out", out,
       "file to write; -: to stdout; default: the checkpoint's name with .onnx in the place of its "
       "ending");
-  app.add_option("--batch", batch, "pictures at a time: a number, or dynamic for any number")
+  app.add_option("--batch", batch, "images at a time: a number, or dynamic for any number")
       ->capture_default_str();
   app.add_flag("--raw", raw,
                "the input is byte/255, from 0 to 1, and the graph normalises it; else it is "
@@ -81,7 +81,7 @@ int main(int argc, char** argv) {
     if (dataset.empty()) dataset = file.metadata_at("dataset");
     const data::Normalisation colours = data::normalisation_of(dataset);
     if (Index(colours.mean.size()) != c.channels)
-      user_error(checkpoint, ": a network for pictures of ", c.channels, " colours; ", dataset,
+      user_error(checkpoint, ": a network for images of ", c.channels, " colours; ", dataset,
                  " has ", colours.mean.size());
     if (raw) settings.mean = colours.mean, settings.std = colours.std;
     const std::string mean = comma_separated(colours.mean), std = comma_separated(colours.std),
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
       std::fprintf(
           words,
           "%s: opset %d; input (%s,%ld,%ld,%ld) = %s, mean %s, std %s (%s); logits (%s,%ld); %s "
-          "MACs a picture, %zu bytes\n",
+          "MACs per image, %zu bytes\n",
           out.c_str(), onnx_opset, n.c_str(), long(c.channels), long(c.size), long(c.size),
           input.c_str(), mean.c_str(), std.c_str(), dataset.c_str(), n.c_str(), long(c.classes),
           macs.c_str(), bytes.size());

@@ -34,10 +34,10 @@ void operations(Findings& f, const Options& o) {
   for (const std::string& way :
        convolution_list()) {  // who serves the convolutions (tests/device_settings.h)
     if (way == "auto") continue;
-    const std::string on =
-        "FISSION_TEST_DEVICE=" + in_quotes(o.device.device) + " FISSION_TEST_SETTINGS=" + way + " ";
+    const std::string on = "FISSION_TEST_DEVICE=" + shell_quoted(o.device.device) +
+                           " FISSION_TEST_SETTINGS=" + way + " ";
     f.equal("", "tests, --conv " + way + ": exit status",
-            run(on + beside("tests") + " --no-colors=true -tc=" + in_quotes(cases)), 0);
+            run(on + sibling_program("tests") + " --no-colors=true -tc=" + shell_quoted(cases)), 0);
   }
 }
 
@@ -47,23 +47,23 @@ void method(Findings& f, const Options& o, const std::string& where) {
       "--widths " +
       four_wide;
   const std::string growth =
-      o.quick ? small + " --check-pictures 16"
+      o.quick ? small + " --check-images 16"
               : "--first 12800 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 1";
   const std::string audit =
-      beside("audit") +
+      sibling_program("audit") +
       (o.quick ? " --few 2 --batches 1 --batch 4 --passes 1 --rq-batch 4 --neurons 1" : "") + where;
-  const std::string data = " --dataset " + in_quotes(o.dataset) +
-                           (o.data.empty() ? "" : " --data " + in_quotes(o.data)),
+  const std::string data = " --dataset " + shell_quoted(o.dataset) +
+                           (o.data.empty() ? "" : " --data " + shell_quoted(o.data)),
                     folder = o.report + ".run";
   f.section("A seed network trained, split and tuned on the device");
   fs::remove_all(folder);
-  const int grown =
-      run(beside("cifar") + " " + growth + data + " --out " + in_quotes(folder) + where);
+  const int grown = run(sibling_program("cifar") + " " + growth + data + " --out " +
+                        shell_quoted(folder) + where);
   f.equal("", "cifar: exit status", grown, 0);
-  if (!have_eigen()) return f.told("", "the audit", "not run: this build has no Eigen");
+  if (!have_eigen()) return f.note("", "the audit", "not run: this build has no Eigen");
   if (grown == 0)
     f.equal("", "audit of it: exit status",
-            run(audit + data + " " + in_quotes(folder + "/round-1.safetensors")), 0);
+            run(audit + data + " " + shell_quoted(folder + "/round-1.safetensors")), 0);
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator("tests/reference"))
     if (entry.path().extension() == ".safetensors" &&
@@ -72,7 +72,8 @@ void method(Findings& f, const Options& o, const std::string& where) {
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files)
     f.equal("", "audit --reference " + file.filename().string() + ": exit status",
-            run(beside("audit") + where + " --reference " + in_quotes(file.string())), 0);
+            run(sibling_program("audit") + where + " --reference " + shell_quoted(file.string())),
+            0);
 }
 
 // ---- Fast?
@@ -81,16 +82,15 @@ using Json = nlohmann::json;
 struct Speed {
   double tflops = 0,
          gbs = 0;  // of a large matrix product, of a large pass over memory; 0: not measured
-  std::vector<std::vector<std::string>> rows{{"batch", "options", "job", "ms", "pictures/s",
+  std::vector<std::vector<std::string>> rows{{"batch", "options", "job", "ms", "images/s",
                                               "TFLOP/s", "of limit", "GB/s", "of limit", "MiB"}};
   void add(const Json& j, const std::string& options) {  // a line of bench
     const double ms = j.at("ms"), did = 2 * j.at("gmac").get<double>() / ms,
                  moved = 1e3 * j.at("gbyte").get<double>() / ms;
-    const std::string job =
-        j.at("job").get<std::string>() +
-        (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "");
+    const std::string job = j.at("job").get<std::string>() +
+                            (j.contains("matrix") ? "-" + j.at("matrix").get<std::string>() : "");
     rows.push_back({compact(j.at("batch")), options, job, number(ms, 2),
-                    number(j.at("pictures_per_second"), 0), number(did, 2),
+                    number(j.at("images_per_second"), 0), number(did, 2),
                     tflops > 0 ? percent(did / tflops) : "–", number(moved, 0),
                     gbs > 0 ? percent(moved / gbs) : "–", number(j.at("tensor_mib"), 0)});
   }
@@ -99,28 +99,28 @@ struct Speed {
 void speed(Findings& f, const Options& o, const std::string& where) {
   const std::string sizes =
       o.quick ? "0.125 --size 16 --repeat 1" : "1.0 --size 224 --classes 1000 --repeat 20";
-  const std::string bench = beside("bench") + where + " --json --widths " + sizes;
+  const std::string bench = sibling_program("bench") + where + " --json --widths " + sizes;
   f.section(text("Steps of MobileNetV1, width and size ", sizes,
                  "; TFLOP/s and GB/s: of what no such step can do without"));
   Speed speed;
   if (!o.quick) {
-    Said limits = listen_to(bench + " --jobs limits");
+    CommandOutput limits = capture_output(bench + " --jobs limits");
     f.equal("", "bench, the limits: exit status", limits.status, 0);
     if (limits.status == 0) {
       const Json j = Json::parse(limits.lines.back());
       speed.tflops = 2e-3 * j.at("gmacs").get<double>(), speed.gbs = j.at("gbs");
     }
-    f.told("", "a large matrix product, TFLOP/s", speed.tflops);
-    f.told("", "a large pass over memory, GB/s", speed.gbs);
+    f.note("", "a large matrix product, TFLOP/s", speed.tflops);
+    f.note("", "a large pass over memory, GB/s", speed.gbs);
   }
   auto time = [&](Index batch, const std::string& options) {
-    Said said = listen_to(bench + text(" --jobs ",
-                                       o.quick ? "train,rq-chain" : "train,rq-paper,rq-chain,eval",
-                                       " --batch ", batch, " ", options));
-    if (said.status != 0)
-      return f.told("", text("not timed, batch ", batch, " ", options),
-                    said.lines.empty() ? "it died" : said.lines.back());
-    for (const std::string& line : said.lines)
+    CommandOutput output = capture_output(
+        bench + text(" --jobs ", o.quick ? "train,rq-chain" : "train,rq-paper,rq-chain,eval",
+                     " --batch ", batch, " ", options));
+    if (output.status != 0)
+      return f.note("", text("not timed, batch ", batch, " ", options),
+                    output.lines.empty() ? "it died" : output.lines.back());
+    for (const std::string& line : output.lines)
       if (line.rfind("{", 0) == 0) speed.add(Json::parse(line), options);
   };
   const std::vector<Index> batches =
@@ -156,7 +156,7 @@ int main(int argc, char** argv) {
     Backend& device = o.device.open(alone(), true);
     Tee tee(o.report);
     Findings findings(false);
-    const std::string where = " --device " + in_quotes(o.device.device) + " --threads " +
+    const std::string where = " --device " + shell_quoted(o.device.device) + " --threads " +
                               std::to_string(o.device.threads);
     std::printf("gpu-check of %s, %d threads\n", device.name().c_str(), compute_threads());
     run("date -u '+%Y-%m-%d %H:%M UTC'; nvidia-smi 2>/dev/null | head -n 20");

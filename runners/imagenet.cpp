@@ -12,11 +12,11 @@ using namespace fission;
 // One run folder: its growth to the end, or, with no rounds, one network's training.
 std::vector<RoundRecord> carry_out(const GrowthOptions& options,
                                    const nlohmann::ordered_json& config,
-                                   const data::PictureSets& pictures, Backend& backend) {
-  Run run(options.run, options.how, config, pictures, backend);
+                                   const data::ImageSets& images, Backend& backend) {
+  Run run(options.run, options.settings, config, images, backend);
   State state = run.begin();
-  if (options.how.rounds > 0) options.warn(pictures);
-  std::printf("\n%s: widths %s, %s MACs a picture, %ld parameters\n", options.run.directory.c_str(),
+  if (options.settings.rounds > 0) options.warn(images);
+  std::printf("\n%s: widths %s, %s MACs per image, %ld parameters\n", options.run.directory.c_str(),
               joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
               long(state.network->parameter_count()));
   run.grow(state);
@@ -27,7 +27,7 @@ std::vector<RoundRecord> carry_out(const GrowthOptions& options,
 
 int main(int argc, char** argv) {
   CommandLine app{
-      "Grows MobileNetV1 or MobileNetV2 on ImageNet's raw pictures by splitting neurons (arXiv "
+      "Grows MobileNetV1 or MobileNetV2 on ImageNet's raw images by splitting neurons (arXiv "
       "1910.03103), trains the networks it is\n"
       "compared with, and prints the paper's table. By default training is the authors' recipe, "
       "and where the method's theory and\n"
@@ -47,29 +47,28 @@ int main(int argc, char** argv) {
       std::printf("%s", imagenet_guide(options, backend).c_str());
       user_error("--data: no folder given; expected one with train/ and val/, as above");
     }
-    if (options.check_data) return check_pictures(options);
+    if (options.check_data) return check_images(options);
     std::printf("%s\n", growth.device.threads_line.c_str());
 
-    data::PictureSets pictures = open_pictures(options);
-    growth.fit(pictures);
-    const Shape train = pictures.train->shape(), val = pictures.test->shape();
-    std::printf("%s: %ld training and %ld validation pictures of %ld classes, %ldx%ld\n",
-                growth.data.c_str(), long(train[0]), long(val[0]), long(pictures.classes),
+    data::ImageSets images = open_images(options);
+    growth.fit(images);
+    const Shape train = images.train->shape(), val = images.test->shape();
+    std::printf("%s: %ld training and %ld validation images of %ld classes, %ldx%ld\n",
+                growth.data.c_str(), long(train[0]), long(val[0]), long(images.classes),
                 long(train[1]), long(train[2]));
 
     if (!growth.recipe_says.empty())
       std::printf("recipe %s:%s\n", growth.recipe.c_str(), growth.recipe_says.c_str());
     std::vector<RoundRecord> grown =
-        carry_out(growth, options.with_data(growth.config(), pictures), pictures, backend);
+        carry_out(growth, options.with_data(growth.config(), images), images, backend);
     std::map<std::string, RoundRecord> baselines;
     for (const std::string& factor : options.baselines) {
       std::printf("\n%s",
                   imagenet_table(options, grown, baselines).c_str());  // what there is so far
       GrowthOptions baseline = options.baseline(factor);
-      baselines[factor] =
-          carry_out(baseline, options.with_data(baseline.training_config(), pictures), pictures,
-                    backend)
-              .front();
+      baselines[factor] = carry_out(baseline, options.with_data(baseline.training_config(), images),
+                                    images, backend)
+                              .front();
     }
     std::printf("\n%s\n%s", growth_table(grown).c_str(),
                 imagenet_table(options, grown, baselines).c_str());

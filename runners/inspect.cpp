@@ -47,15 +47,15 @@ int main(int argc, char** argv) {
       std::printf("%s\n", json_text(j).c_str());
       return;
     }
-    std::printf("%s: %s, %s, %ldx%ldx%ld pictures, %ld classes\n", checkpoint.c_str(),
+    std::printf("%s: %s, %s, %ldx%ldx%ld images, %ld classes\n", checkpoint.c_str(),
                 c.model.c_str(), name_of(c.activation), long(c.size), long(c.size),
                 long(c.channels), long(c.classes));
     std::printf(
-        "MACs a picture: %.0f (products of all convolutions and of the classifier; no bias, batch "
+        "MACs per image: %.0f (products of all convolutions and of the classifier; no bias, batch "
         "norm, activation, pooling)\nparameters: %ld\n",
         network->macs(), long(network->parameter_count()));
     if (model.cost && energy != "exact")
-      std::printf("energy a picture: %.6g %s (%s)\n", model.cost(*network, c.widths),
+      std::printf("energy per image: %.6g %s (%s)\n", model.cost(*network, c.widths),
                   model.unit.c_str(), model.source.c_str());
     if (!model.cost) std::printf("energy of one more channel: %s\n", model.source.c_str());
     for (const char* key : {"dataset", "seed", "round", "stage", "epoch", "step"})

@@ -1,4 +1,4 @@
-// The pruned rivals of a growth on small pictures: a trained network in, channels taken away until
+// The pruned rivals of a growth on small images: a trained network in, channels taken away until
 // it has a given number of MACs, fine-tuned by cifar's training options; a run's files out, as
 // cifar writes them. What goes is decided in nn/prune.h.
 #include "nn/prune.h"
@@ -13,9 +13,9 @@ using namespace fission;
 
 // A growth's options, without those of its seed network, of growing and of rounds
 void leave_training(CommandLine& app) {
-  app.remove_options({"Network", "Growth", "RQ-SGD"},
+  app.remove_options({"Network", "Growth", "Solver"},
                      {"--recipe", "--tune-epochs", "--last-epochs", "--tune-lr", "--tune-warmup",
-                      "--anneal", "--check-pictures"});
+                      "--anneal", "--check-images"});
 }
 
 std::string hash_of(const Network& network) {
@@ -45,7 +45,7 @@ std::string plan_table(const Network& network, const PruningPlan& plan, const st
   return table(rows);
 }
 
-// What pruning did, in the log, with the accuracy on the test pictures before it and right after it
+// What pruning did, in the log, with the accuracy on the test images before it and right after it
 RoundRecord record_pruning(Network& before, Network& after, const PruningPlan& plan,
                            const std::string& method, Run& run) {
   RoundRecord r;
@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
       ->check(is_member({"l1", "slimming", "morphnet"}))
       ->group("Pruning");
   app.add_option("--target-macs", settings.target_macs,
-                 "end just under so many MACs a picture; default: none, it must be given")
+                 "end just under so many MACs per image; default: none, it must be given")
       ->required()
       ->check(in_range(1))
       ->group("Pruning");
@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
       "command goes on with the run it finds there");
 
   auto body = [&] {
-    options.start = checkpoint, options.how.rounds = 0;
+    options.start = checkpoint, options.settings.rounds = 0;
     if (options.run.directory.empty())
       options.run.directory = "runs/" + options.dataset + "-prune-" + method;
     options.settle();
@@ -125,11 +125,11 @@ int main(int argc, char** argv) {
     data::Dataset train =
         data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
-    data::PictureSets pictures = data::picture_sets(train, test);
-    options.fit(pictures);
-    if (file.metadata_at("dataset") != pictures.name)
+    data::ImageSets images = data::image_sets(train, test);
+    options.fit(images);
+    if (file.metadata_at("dataset") != images.name)
       user_error(checkpoint, ": trained on ", file.metadata_at("dataset"), ", expected ",
-                 pictures.name, ", as --dataset says");
+                 images.name, ", as --dataset says");
 
     Backend& backend = options.device.open(processes());
     auto network = load_network(file, backend);
@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
       user_error(checkpoint, ": ", e.what());
     }
     options.run.network.widths = plan.widths;
-    nlohmann::ordered_json config = options.with_data(options.training_config(), pictures);
+    nlohmann::ordered_json config = options.with_data(options.training_config(), images);
     config.erase("start");
     config.update({{"checkpoint", checkpoint},
                    {"checkpoint-hash", hash_of(*network)},  // the same network, not only its name
@@ -149,12 +149,12 @@ int main(int argc, char** argv) {
                    {"gamma-threshold", settings.threshold},
                    {"weights", weights}});
 
-    Run run(options.run, options.how, config, pictures, backend);
+    Run run(options.run, options.settings, config, images, backend);
     State state = run.begin();
-    options.warn(pictures);
-    auto pruned = pruned_network(*network, plan, weights == "kept", options.how.seed);
+    options.warn(images);
+    auto pruned = pruned_network(*network, plan, weights == "kept", options.settings.seed);
     std::printf(
-        "%s: %ld training and %ld test pictures\n%s: %s MACs a picture, %ld "
+        "%s: %ld training and %ld test images\n%s: %s MACs per image, %ld "
         "parameters; by %s: %s MACs, %ld parameters, weights %s; run: %s\n%s",
         train.name.c_str(), long(train.count), long(test.count), checkpoint.c_str(),
         in_millions(network->macs()).c_str(), long(network->parameter_count()), method.c_str(),
@@ -163,7 +163,7 @@ int main(int argc, char** argv) {
         plan_table(*network, plan, method == "l1" ? "L1 norm" : "scale").c_str());
     if (state.history.empty()) {  // a new run
       state.network = std::move(pruned);
-      state.enter(Stage::train, options.how);
+      state.enter(Stage::train, options.settings);
       state.history.push_back(record_pruning(*network, *state.network, plan, method, run));
     }
     network.reset();

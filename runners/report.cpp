@@ -113,14 +113,14 @@ class Page {
         (runs_.size() == 1 ? "The growth of " : "Growths: ") + names + "</h1>\n";
     for (const RunFolder& r : runs_) {
       body_ += "<p>" + (runs_.size() > 1 ? code(r.directory) + ": " : "") +
-               html(said(r.config, "model") + " on " + said(r.config, "dataset") + ", seed " +
-                    said(r.config, "seed") + ". ");
+               html(setting_of(r.config, "model") + " on " + setting_of(r.config, "dataset") +
+                    ", seed " + setting_of(r.config, "seed") + ". ");
       if (r.rounds.empty()) {
         body_ += "The seed network is still being trained.</p>\n";
         continue;
       }
       const RoundRecord &first = r.rounds.front(), &last = r.rounds.back();
-      auto size = [](const RoundRecord& a) { return in_millions(a.macs) + " MACs an image"; };
+      auto size = [](const RoundRecord& a) { return in_millions(a.macs) + " MACs per image"; };
       body_ += text("The seed: ", size(first), ", top-1 ", percent(first.tuned.top1), ". ");
       if (r.rounds.size() > 1)
         body_ += text(
@@ -136,7 +136,7 @@ class Page {
           "numbers are in its tables.</b></p>\n";
   }
 
-  static std::string said(const Json& config, const char* name) {
+  static std::string setting_of(const Json& config, const char* name) {
     const auto at = config.find(name);
     return at == config.end() ? "?" : at->is_string() ? at->get<std::string>() : at->dump();
   }
@@ -555,8 +555,8 @@ class Page {
           rows.push_back(
               text("<tr><td class=", judged ? holds ? "yes>✓" : "no>✗" : "l>", "<td class=l>",
                    value("equation"), "<td class=w>", value("what"), "<td>",
-                   judged ? value("figure") : value("told"), "<td class=l>",
-                   judged ? value("relation") + " " + value("bound") : "told, not judged"));
+                   judged ? value("figure") : value("note"), "<td class=l>",
+                   judged ? value("relation") + " " + value("bound") : "noted, not judged"));
         }
         const std::string name = text("round-", round, "-audit.jsonl");
         body_ +=

@@ -2,7 +2,7 @@
 # A growth on several machines, by Slurm: one process a task, each with its share of every batch.
 #   sbatch [--nodes=4 ...] runners/slurm.sh build/cifar --dataset cifar10 --data DIR --batch 1024 --bn-batch 64 --lr 0.8 --out runs/c10
 # The same command goes on where a killed or requeued job stopped, with any number of tasks: the batch and its order stay.
-# --batch is that of all tasks together; --bn-batch divides it, and each task takes whole groups of that many pictures, at
+# --batch is that of all tasks together; --bn-batch divides it, and each task takes whole groups of that many images, at
 # least one. --out lies on a file system that all nodes see; task 0 writes there. --data may be a copy on each node, but the same files.
 #SBATCH --job-name=fission
 #SBATCH --nodes=2

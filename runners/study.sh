@@ -8,7 +8,7 @@
 #   DATA=DIR runners/study.sh [table]     table: only the tables, of what has finished
 # DATASET=cifar100  RECIPE=short (paper-40, paper-160)  SEEDS="1 2 3 4 5"  ARMS="energy scaled-cost …"
 # OUT=runs/study  ROWS=runners/study.csv  JOBS=1  THREADS=1  FLAGS= (options of every run)  GROWTH= (of growths alone)
-# TARGETS=820000,1230000,1850000 (MACs an image, one a round)  SCALED=0.185 (of the full widths: the last)
+# TARGETS=820000,1230000,1850000 (MACs per image, one a round)  SCALED=0.185 (of the full widths: the last)
 set -eu -o pipefail
 here=$(dirname "$0") build=${BUILD:-build}
 DATASET=${DATASET:-cifar100} RECIPE=${RECIPE:-short} SEEDS=${SEEDS:-1 2 3 4 5}
@@ -29,7 +29,7 @@ declare -A choice=(
   [energy]=''                           # E12 with exact ΔMACs, the recipe's matrix
   [vanilla]='--selection vanilla'       # no energy: the least splitting indices
   [random]='--selection random'         # which neurons: by chance; their directions are still RQ-SGD's
-  [paper-matrix]='--curvature paper'    # E6 in place of E6c
+  [paper-matrix]='--matrix paper'    # E6 in place of E6c
 )
 # A pruned rival: WIDE of the full widths, trained at a constant learning rate, pruned to the last target,
 # tuned with a cosine; both stages together cost what the energy arm costs. gamma: the penalty's weight,

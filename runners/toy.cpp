@@ -61,7 +61,7 @@ double train_until_stuck(Network& network, const Line& line) {
 }
 
 SplittingIndex rq_sgd(Network& network, const Line& line, std::uint64_t seed) {  // E7 to E11
-  RayleighSettings published;
+  SolverSettings published;
   published.probe = probe;
   RayleighDescent descent(network, published, seed, 0);
   for (Index epoch = 0; epoch < published.epochs; epoch++) {

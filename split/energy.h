@@ -17,7 +17,7 @@ namespace fission {
 struct EnergyModel {
   std::string name, unit, source;  // as --energy has it; of a cost; where its numbers are from
   std::function<double(const Network&, const std::vector<Index>& widths)>
-      cost;                      // of one picture; paper has none
+      cost;                      // of one image; paper has none
   std::string fingerprint = {};  // of a file that the costs come from
 };
 EnergyModel parse_energy(const std::string& name);  // UserError

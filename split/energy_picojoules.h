@@ -1,7 +1,7 @@
-// --energy picojoules: one picture through the network on a 45 nm chip in 32-bit floats, arithmetic
+// --energy picojoules: one image through the network on a 45 nm chip in 32-bit floats, arithmetic
 // and memory traffic
 // apart. Assumed: batch 1; each parameter is read once from DRAM (batch norm folded, but its two
-// numbers a channel read); each layer reads its input picture once from, and writes its output once
+// numbers a channel read); each layer reads its input image once from, and writes its output once
 // to, a 1 MB SRAM; everything between (operands in a product, batch norm, activation, pooling, sums
 // of paths) stays in registers and is free. So it is a lower bound of the traffic: perfect reuse.
 // Control and leakage are not in it. It refuses nothing.
@@ -24,7 +24,7 @@ constexpr double pj_sram =
 constexpr double pj_dram = 640;
 
 struct Picojoules {
-  double arithmetic, parameters, activations;  // pJ a picture: products; DRAM; SRAM
+  double arithmetic, parameters, activations;  // pJ per image: products; DRAM; SRAM
   double sum() const { return arithmetic + parameters + activations; }
 };
 

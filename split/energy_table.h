@@ -3,7 +3,7 @@
 //    # unit: ms; source: Cortex-A72, one thread, median of 100     the first line; later lines with
 //   # are comments
 //    kind,kernel,stride,side,in,out,cost                           then this one; side: of the
-//   layer's input picture
+//   layer's input image
 //    dense,3,1,32,3,8,0.21                                         dense | depthwise (in = out) |
 //   linear (1,1,1,in,classes)
 // A kind,kernel,stride,side has a grid: every `in` with every `out`. Between its points the cost is

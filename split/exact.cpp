@@ -63,7 +63,7 @@ Stage make_stage(const ConvBlock& block, const Tensor& y, const NormTensors& nor
   return s;
 }
 
-// J₁(p) = c x_p: the zero-padded patch at each position of picture n, (H'·W', d)
+// J₁(p) = c x_p: the zero-padded patch at each position of image n, (H'·W', d)
 void patches(const AxisBatch& b, Index n, double c, Numbers& j) {
   const Stage& s = b.chain[0];
   Index k = s.geometry.kernel;
@@ -153,7 +153,7 @@ double ExactMatrices::add(const Tensor& x, const Tensor& labels) {
   Trace trace;
   Variable loss =
       cross_entropy(network_.forward(Variable(x), &trace), labels, settings_.probe.smoothing);
-  double pictures = double(x.dim(0));
+  double images = double(x.dim(0));
   for (ExactAxis& sum : sum_) {
     const Axis& axis = network_.axes()[std::size_t(sum.axis)];
     std::vector<int> blocks{axis.producer};
@@ -175,7 +175,7 @@ double ExactMatrices::add(const Tensor& x, const Tensor& labels) {
           batch->n = input.dim(0), batch->h = input.dim(1), batch->w = input.dim(2),
           batch->in = input.dim(3);
           parallel_for(sum.neurons, [&](Index o) {
-            add_neuron(*batch, o, sum.d, pictures, sum.s.data() + o * sum.d * sum.d);
+            add_neuron(*batch, o, sum.d, images, sum.s.data() + o * sum.d * sum.d);
           });
         }
         Tensor dy = delta.like();
@@ -186,18 +186,18 @@ double ExactMatrices::add(const Tensor& x, const Tensor& labels) {
   }
   trace.clear();
   backward(loss);
-  pictures_ += pictures;
+  images_ += images;
   return loss.value().item();
 }
 
 std::vector<ExactAxis> ExactMatrices::mean() const {
-  FISSION_CHECK(pictures_ > 0, "[exact] no batch to take a mean of");
+  FISSION_CHECK(images_ > 0, "[exact] no batch to take a mean of");
   std::vector<ExactAxis> all = sum_;
   for (ExactAxis& a : all)
     for (Index o = 0; o < a.neurons; o++) {
       double* s = a.s.data() + o * a.d * a.d;
       for (Index i = 0; i < a.d; i++)
-        for (Index l = 0; l <= i; l++) s[l * a.d + i] = s[i * a.d + l] /= pictures_;
+        for (Index l = 0; l <= i; l++) s[l * a.d + i] = s[i * a.d + l] /= images_;
     }
   return all;
 }
@@ -217,7 +217,7 @@ void solve(ExactAxis& a) {
   });
 }
 
-std::vector<ExactAxis> exact(Network& network, BatchSource& source, const PictureInput& input,
+std::vector<ExactAxis> exact(Network& network, BatchSource& source, const ImageInput& input,
                              const ExactSettings& settings) {
   require_eigen("[exact] eigenvalues of the splitting matrices");
   ExactMatrices matrices(network, settings);

@@ -30,18 +30,18 @@ class ExactMatrices {
   ExactMatrices(Network& network, ExactSettings settings);
   // x (N,size,size,channels) normalised; labels (N). Returns the batch's loss.
   double add(const Tensor& x, const Tensor& labels);
-  std::vector<ExactAxis> mean() const;  // over the pictures added so far; not solved
+  std::vector<ExactAxis> mean() const;  // over the images added so far; not solved
 
  private:
   Network& network_;
   ExactSettings settings_;
   std::vector<ExactAxis> sum_;  // lower triangles only
-  double pictures_ = 0;
+  double images_ = 0;
 };
 
 void solve(ExactAxis& axis);  // its eigenvalues and v_min from its matrices
 // Over one epoch of the source: the mean, solved.
-std::vector<ExactAxis> exact(Network& network, BatchSource& source, const PictureInput& input,
+std::vector<ExactAxis> exact(Network& network, BatchSource& source, const ImageInput& input,
                              const ExactSettings& settings);
 // As a solver gives it. Axes that are not there have λ̂ = 0, which is never split.
 SplittingIndex splitting_index(const Network& network, const std::vector<ExactAxis>& axes);

@@ -1,6 +1,6 @@
 // The whole procedure (section 8 of METHOD.md): train, find what each split is worth,
 // select, split, fine-tune, repeat. grow() reads like the paper; what surrounds it (data, files,
-// progress) is a Workshop's, so that the same lines run anywhere. State is the position and
+// progress) is an Environment's, so that the same lines run anywhere. State is the position and
 // everything needed to go on from it to the same bits.
 #pragma once
 #include <algorithm>
@@ -19,7 +19,7 @@ enum class Anneal {
   every,
   last
 };  // which training ends with a lowered learning rate: each, or the last
-enum class Stage { train, rayleigh };  // train: the seed in round 0, fine-tuning after a split
+enum class Stage { train, solve };  // train: the seed in round 0, fine-tuning after a split
 
 struct GrowSettings {
   Index rounds = 2;
@@ -39,8 +39,7 @@ struct GrowSettings {
   Index last_epochs = 160;  // of tuning after the last split
   Anneal anneal = Anneal::every;
   bool fill = false;  // up to the target: see select() in split/stages.h
-  Solver solver = Solver::rq_sgd;
-  RayleighSettings rayleigh;  // for Lanczos: its epochs are passes, its probe; the rest is RQ-SGD's
+  SolverSettings solver;
   std::uint64_t seed = 1;
   TrainingSettings training_of(Index round) const;  // 0: the seed's
   double target_of(Index round) const {
@@ -53,18 +52,18 @@ struct RoundRecord {
   Index round = 0, neurons_split = 0;
   std::vector<Index> widths;
   double macs = 0, parameters = 0;
-  Score split, tuned;     // on the test pictures: right after the split, after tuning
+  Score split, tuned;     // on the test images: right after the split, after tuning
   bool quadratic = true;  // ε is small enough for E4: the loss change at ε/2 is a quarter of it
   double training_macs = 0;  // spent since the seed's first step, when this round's tuning ended
   double predicted = 0,
-         measured = 0;  // loss change of the split on the check pictures: E4's, and the real one
+         measured = 0;  // loss change of the split on the check images: E4's, and the real one
 };
 
 struct State {
   std::unique_ptr<Network> network;
   std::unique_ptr<Sgd>
-      optimizer;  // in Stage::train; kept through Stage::rayleigh if its momentum is to be carried
-  std::unique_ptr<SplittingSolver> descent;  // in Stage::rayleigh
+      optimizer;  // in Stage::train; kept through Stage::solve if its momentum is to be carried
+  std::unique_ptr<SplittingSolver> solver;  // in Stage::solve
   std::unique_ptr<Meter> meter;
   Index round = 0;  // of the split that is being prepared or tuned; 0: the seed
   Stage stage = Stage::train;
@@ -73,26 +72,26 @@ struct State {
   bool done = false;
   std::vector<RoundRecord> history;  // one a round, the current one last
   void enter(Stage next,
-             const GrowSettings& how);  // epoch 0, step 0, fresh optimiser or directions
+             const GrowSettings& settings);  // epoch 0, step 0, fresh optimiser or directions
 };
 
-class Workshop {
+class Environment {
  public:
-  virtual ~Workshop() = default;
+  virtual ~Environment() = default;
   // A source is good until another one is asked for.
   virtual BatchSource& training(Index round, Stage stage) = 0;  // shuffled, augmented
-  virtual BatchSource& check() = 0;  // training pictures under one fixed augmentation key
+  virtual BatchSource& check() = 0;  // training images under one fixed augmentation key
   virtual BatchSource& test() = 0;
-  virtual const PictureInput& input() = 0;
+  virtual const ImageInput& input() = 0;
   virtual Comm&
   comm() = 0;  // the processes that share every batch; each of them grows the same network
   virtual void after_step(State& state) = 0;  // progress; a checkpoint when one is due
   virtual void save(State& state) = 0;        // a checkpoint now: a stage has ended
   virtual void log(const nlohmann::ordered_json& line) = 0;
-  virtual void tell(Index round, const Network& network, const SplittingIndex& index,
-                    const Selection& chosen) = 0;  // every neuron's worth
+  virtual void save_neurons(Index round, const Network& network, const SplittingIndex& index,
+                            const Selection& chosen) = 0;  // every neuron's worth
 };
 
-void grow(State& state, const GrowSettings& how, Workshop& work);
+void grow(State& state, const GrowSettings& settings, Environment& environment);
 
 }  // namespace fission

@@ -57,17 +57,17 @@ Lanczos::Lanczos(Network& network, const ProbeSettings& probe, Index passes, std
   ops::normalise_rows(q_[0], network.neuron_rows());
 }
 
-Tensor Lanczos::step(const Tensor& x, const Tensor& labels, Index pass, const Share& share) {
-  const Index pictures = share.whole > 0 ? share.whole : labels.dim(0);
+Tensor Lanczos::step(const Tensor& x, const Tensor& labels, Index pass, const BatchShare& share) {
+  const Index images = share.whole > 0 ? share.whole : labels.dim(0);
   Tensor loss = splitting_products(network_, x, labels, q_[std::size_t(pass)], probe_, s_v_, share);
   ops::add_scaled(s_q_[std::size_t(pass)], s_v_,
-                  double(pictures));  // S is of a mean over the batch
-  in_mean += pictures;
+                  double(images));  // S is of a mean over the batch
+  in_mean += images;
   return loss;
 }
 
 void Lanczos::end_epoch(Index pass) {
-  FISSION_CHECK(in_mean > 0, "[lanczos] a pass of no pictures");
+  FISSION_CHECK(in_mean > 0, "[lanczos] a pass of no images");
   done_ = pass + 1;
   for (const Axis& axis : network_.axes()) {
     Numbers w = rows(network_, axis, {s_q_[std::size_t(pass)]}, 1)[0];

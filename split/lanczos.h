@@ -14,7 +14,8 @@ class Lanczos : public SplittingSolver {
   Lanczos(Network& network, const ProbeSettings& probe, Index passes, std::uint64_t seed,
           std::uint64_t round);
   void begin_epoch() override { in_mean = 0; }
-  Tensor step(const Tensor& x, const Tensor& labels, Index pass, const Share& share = {}) override;
+  Tensor step(const Tensor& x, const Tensor& labels, Index pass,
+              const BatchShare& share = {}) override;
   void end_epoch(Index pass) override;
   SplittingIndex result() const override;
   std::vector<std::pair<std::string, Tensor>> state() override;
@@ -24,7 +25,7 @@ class Lanczos : public SplittingSolver {
   ProbeSettings probe_;
   Tensor s_v_;                   // (P): one batch's
   std::vector<Tensor> q_, s_q_;  // a pass each (P): the basis, its rows of length 1 or 0; the
-                                 // products, in the last pass a sum over in_mean pictures
+                                 // products, in the last pass a sum over in_mean images
   Index done_;  // passes that are over: all, if none is to come after a checkpoint's
 };
 

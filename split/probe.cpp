@@ -90,7 +90,7 @@ double splitting_macs(const Network& network, Matrix matrix) {
 }
 
 Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v,
-                          const ProbeSettings& settings, Tensor& s_v, const Share& share) {
+                          const ProbeSettings& settings, Tensor& s_v, const BatchShare& share) {
   const Index n = labels.dim(0);
   Tensor loss = n > 0 ? own_products(network, x, labels, v, settings, s_v)
                       : ops::zeros(network.backend(), {1}, network.dtype());

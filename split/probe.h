@@ -5,7 +5,7 @@
 // says otherwise.
 #pragma once
 #include "nn/network.h"
-#include "split/curvature.h"
+#include "split/matrix.h"
 #include "tensor/batch.h"
 #include "tensor/comm.h"
 
@@ -24,9 +24,9 @@ double splitting_macs(const Network& network, Matrix matrix);
 
 // x (N,size,size,channels) normalised; labels (N); v (P): the directions, each in its neuron's row
 // (network.neuron_rows()). Writes S·v into s_v (P), at the same places. Returns the batch's loss
-// (1). Of several processes each takes its share of the pictures; S·v is then the mean over all, on
+// (1). Of several processes each takes its share of the images; S·v is then the mean over all, on
 // all of them, and the loss that of the process's own (0 where it has none).
 Tensor splitting_products(Network& network, const Tensor& x, const Tensor& labels, const Tensor& v,
-                          const ProbeSettings& settings, Tensor& s_v, const Share& share = {});
+                          const ProbeSettings& settings, Tensor& s_v, const BatchShare& share = {});
 
 }  // namespace fission

@@ -8,7 +8,7 @@ double RayleighSettings::lr_at(Index epoch) const {
   return lr * std::pow(factor, double(decay_every_epoch ? epoch : (epoch + 1) / 2));
 }
 
-RayleighDescent::RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed,
+RayleighDescent::RayleighDescent(Network& network, SolverSettings settings, std::uint64_t seed,
                                  std::uint64_t round)
     : network_(network),
       settings_(settings),
@@ -18,7 +18,7 @@ RayleighDescent::RayleighDescent(Network& network, RayleighSettings settings, st
       sum_v_(network.like_parameters()),
       quotient_(ops::zeros(network.backend(), {network.neuron_rows().dim(0)}, network.dtype())),
       sum_r_(ops::zeros_like(quotient_)),
-      rmsprop_(v_, settings.rmsprop) {
+      rmsprop_(v_, settings.rq.rmsprop) {
   ops::fill(s_v_, 0);
   v_.copy_from(first_directions(network, seed, round));
 }
@@ -30,7 +30,7 @@ void RayleighDescent::begin_epoch() {
 }
 
 Tensor RayleighDescent::step(const Tensor& x, const Tensor& labels, Index epoch,
-                             const Share& share) {
+                             const BatchShare& share) {
   Tensor loss = splitting_products(network_, x, labels, v_, settings_.probe, s_v_, share);
   update(epoch);
   return loss;
@@ -43,7 +43,7 @@ void RayleighDescent::update(Index epoch) {
   ops::add_scaled(sum_r_, quotient_, 1);
   ops::add_scaled(sum_v_, v_, 1);
   in_mean++;
-  rmsprop_.step(v_, gradient_, settings_.lr_at(epoch));
+  rmsprop_.step(v_, gradient_, settings_.rq.lr_at(epoch));
   ops::normalise_rows(v_, network_.neuron_rows());
 }
 

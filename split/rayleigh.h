@@ -11,22 +11,28 @@
 namespace fission {
 
 struct RayleighSettings {
-  Index epochs = 10;
   double lr = 1e-3, factor = 0.2;
   bool decay_every_epoch = false;  // false (CIFAR): × factor at every even epoch counted from 1;
                                    // true (ImageNet): each after the first
   RmsPropSettings rmsprop;
-  ProbeSettings probe;
   double lr_at(Index epoch) const;  // epoch from 0
+};
+
+// Of whichever solver the growth takes.
+struct SolverSettings {
+  Solver kind = Solver::rq_sgd;
+  Index epochs = 10;  // Lanczos: passes
+  ProbeSettings probe;
+  RayleighSettings rq;
 };
 
 class RayleighDescent : public SplittingSolver {
  public:
-  RayleighDescent(Network& network, RayleighSettings settings, std::uint64_t seed,
+  RayleighDescent(Network& network, SolverSettings settings, std::uint64_t seed,
                   std::uint64_t round);
   void begin_epoch() override;  // the means start anew
   Tensor step(const Tensor& x, const Tensor& labels, Index epoch,
-              const Share& share = {}) override;  // products() of this batch, then update()
+              const BatchShare& share = {}) override;  // products() of this batch, then update()
   void update(Index epoch);
   void end_epoch(Index) override {}
   SplittingIndex result() const override;  // of the in_mean steps since begin_epoch()
@@ -42,7 +48,7 @@ class RayleighDescent : public SplittingSolver {
 
  private:
   Network& network_;
-  RayleighSettings settings_;
+  SolverSettings settings_;
   Tensor v_, s_v_, gradient_, sum_v_, quotient_, sum_r_;
   RmsProp rmsprop_;
 };

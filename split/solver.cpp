@@ -6,10 +6,9 @@
 
 namespace fission {
 
-std::unique_ptr<SplittingSolver> make_solver(Solver solver, Network& network,
-                                             const RayleighSettings& settings, std::uint64_t seed,
-                                             std::uint64_t round) {
-  if (solver == Solver::lanczos)
+std::unique_ptr<SplittingSolver> make_solver(Network& network, const SolverSettings& settings,
+                                             std::uint64_t seed, std::uint64_t round) {
+  if (settings.kind == Solver::lanczos)
     return std::make_unique<Lanczos>(network, settings.probe, settings.epochs, seed, round);
   return std::make_unique<RayleighDescent>(network, settings, seed, round);
 }

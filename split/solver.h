@@ -13,7 +13,7 @@
 namespace fission {
 
 class Network;
-struct RayleighSettings;
+struct SolverSettings;
 
 struct SplittingIndex {
   std::vector<std::vector<double>> lambda;  // [axis][neuron]: λ̂
@@ -27,9 +27,9 @@ class SplittingSolver {
  public:
   virtual ~SplittingSolver() = default;
   virtual void begin_epoch() = 0;
-  // one batch, or a process's share of it; returns the loss (1) of these pictures
+  // one batch, or a process's share of it; returns the loss (1) of these images
   virtual Tensor step(const Tensor& x, const Tensor& labels, Index epoch,
-                      const Share& share = {}) = 0;
+                      const BatchShare& share = {}) = 0;
   virtual void end_epoch(
       Index epoch) = 0;  // its last step has been taken, perhaps by another process
   virtual SplittingIndex result() const = 0;  // after end_epoch()
@@ -41,9 +41,8 @@ class SplittingSolver {
 };
 
 enum class Solver { rq_sgd, lanczos };
-std::unique_ptr<SplittingSolver> make_solver(Solver solver, Network& network,
-                                             const RayleighSettings& settings, std::uint64_t seed,
-                                             std::uint64_t round);
+std::unique_ptr<SplittingSolver> make_solver(Network& network, const SolverSettings& settings,
+                                             std::uint64_t seed, std::uint64_t round);
 
 // (P): directions to start from, drawn from (seed, round) by U(−0.1, 0.1)
 Tensor first_directions(const Network& network, std::uint64_t seed, std::uint64_t round);

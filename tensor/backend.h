@@ -19,7 +19,7 @@ class Comm;  // tensor/comm.h
 enum class Activation { none, swish, relu };
 
 // Batch norm with given statistics, then an activation (E5): z = c y + b, c = γ/√(var + eps), b = β
-// − c·mean; a = φ(z). mean, var (G,C): the batch falls into G equal groups of pictures; gamma, beta
+// − c·mean; a = φ(z). mean, var (G,C): the batch falls into G equal groups of images; gamma, beta
 // (C). Evaluation mode: the running ones, G = 1.
 struct Norm {
   View mean, var, gamma, beta;
@@ -76,9 +76,8 @@ class Backend {
   virtual void fill(View out, double value) = 0;
   virtual void add(View out, View a, View b) = 0;               // out = a + b; out may be a or b
   virtual void add_scaled(View out, View x, double alpha) = 0;  // out += alpha x
-  virtual void normalise_pictures(
-      View out, View pictures, View mean,
-      View std) = 0;  // (N,H,W,C) u8 → (p/255 − mean)/std; mean, std (C)
+  virtual void normalise_images(View out, View images, View mean,
+                                View std) = 0;  // (N,H,W,C) u8 → (p/255 − mean)/std; mean, std (C)
 
   // Dense convolutions, no bias. x (N,H,W,I), w (O,K,K,I), y (N,H',W',O). Zero padding.
   virtual void conv2d(View x, View w, const Conv2dGeometry& g, View y) = 0;

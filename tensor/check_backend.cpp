@@ -219,13 +219,12 @@ void CheckBackend::add_scaled(View out, View x, double alpha) {
   c.run({{"out", out, 1, peak(c(out))}},
         [&](Backend& b, auto at) { b.add_scaled(at(out), at(x), alpha); });
 }
-void CheckBackend::normalise_pictures(View out, View pictures, View mean, View std) {
-  Comparison c(*this, "normalise_pictures", {pictures, mean, std});
+void CheckBackend::normalise_images(View out, View images, View mean, View std) {
+  Comparison c(*this, "normalise_images", {images, mean, std});
   double least = anything;
   for (Index i = 0; i < std.numel(); i++) least = std::min(least, value_at(c(std), i));
-  c.run({{"out", out, 1, (1 + peak(c(mean))) / least}}, [&](Backend& b, auto at) {
-    b.normalise_pictures(at(out), at(pictures), at(mean), at(std));
-  });
+  c.run({{"out", out, 1, (1 + peak(c(mean))) / least}},
+        [&](Backend& b, auto at) { b.normalise_images(at(out), at(images), at(mean), at(std)); });
 }
 
 void CheckBackend::conv2d(View x, View w, const Conv2dGeometry& g, View y) {

@@ -163,9 +163,8 @@ void Comm::require_same(const std::string& what, const std::string& mine, const 
                "; expected what process 0 has: ", d->first, " (", hint, ")");
 }
 
-void Share::average(Tensor& x, Index mine) const {
-  FISSION_CHECK(mine >= 0 && (whole == 0 || mine <= whole), "[share] ", mine, " pictures of ",
-                whole);
+void BatchShare::average(Tensor& x, Index mine) const {
+  FISSION_CHECK(mine >= 0 && (whole == 0 || mine <= whole), "[share] ", mine, " images of ", whole);
   FISSION_CHECK(x.dtype() == DType::f32 || x.dtype() == DType::f64, "[share] a mean of ",
                 name_of(x.dtype()));
   if (comm.size() > 1 && whole > 0)

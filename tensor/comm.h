@@ -43,13 +43,13 @@ class Comm {
 Comm& alone();      // one process
 Comm& processes();  // those that this program was started as; UserError
 
-// Of the pictures that several processes work on together, some are this process's. A mean over a
-// process's own pictures
+// Of the images that several processes work on together, some are this process's. A mean over a
+// process's own images
 // becomes the mean over all: Σ_r (n_r / whole) mean_r. One that has none contributes nothing, and
 // its x may hold anything.
-struct Share {
+struct BatchShare {
   Comm& comm = alone();
-  Index whole = 0;                            // pictures in all; 0: there are no others
+  Index whole = 0;                            // images in all; 0: there are no others
   void average(Tensor& x, Index mine) const;  // x f32 or f64
 };
 

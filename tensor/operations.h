@@ -9,7 +9,7 @@
   X(fill, (View out, double value), (out, value), (out)) \
   X(add, (View out, View a, View b), (out, a, b), (out)) \
   X(add_scaled, (View out, View x, double alpha), (out, x, alpha), (out)) \
-  X(normalise_pictures, (View out, View pictures, View mean, View std), (out, pictures, mean, std), (out)) \
+  X(normalise_images, (View out, View images, View mean, View std), (out, images, mean, std), (out)) \
   X(conv2d, (View x, View w, const Conv2dGeometry& g, View y), (x, w, g, y), (y)) \
   X(conv2d_backward_data, (View dy, View w, const Conv2dGeometry& g, View dx), (dy, w, g, dx), (dx)) \
   X(conv2d_backward_filter, (View x, View dy, const Conv2dGeometry& g, View dw), (x, dy, g, dw), (dw)) \

@@ -78,13 +78,13 @@ void add_scaled(Tensor& out, const Tensor& x, double alpha) {
   check_like("add_scaled", out, x);
   common("add_scaled", {&out, &x}).add_scaled(out, x, alpha);
 }
-Tensor normalise_pictures(const Tensor& pictures, const Tensor& mean, const Tensor& std) {
-  FISSION_CHECK(pictures.dtype() == DType::u8 && pictures.shape().rank() == 4 &&
-                    mean.shape() == Shape({pictures.dim(3)}) && std.shape() == mean.shape(),
-                "[normalise_pictures] pictures ", name_of(pictures.dtype()), pictures.shape(),
-                ", mean ", mean.shape(), ", std ", std.shape());
-  Tensor out(pictures.backend(), pictures.shape(), mean.dtype());
-  common("normalise_pictures", {&mean, &std, &out}).normalise_pictures(out, pictures, mean, std);
+Tensor normalise_images(const Tensor& images, const Tensor& mean, const Tensor& std) {
+  FISSION_CHECK(images.dtype() == DType::u8 && images.shape().rank() == 4 &&
+                    mean.shape() == Shape({images.dim(3)}) && std.shape() == mean.shape(),
+                "[normalise_images] images ", name_of(images.dtype()), images.shape(), ", mean ",
+                mean.shape(), ", std ", std.shape());
+  Tensor out(images.backend(), images.shape(), mean.dtype());
+  common("normalise_images", {&mean, &std, &out}).normalise_images(out, images, mean, std);
   return out;
 }
 

@@ -25,8 +25,8 @@ Tensor zeros(Backend& backend, const Shape& shape, DType dtype);
 Tensor zeros_like(const Tensor& x);
 void add(const Tensor& a, const Tensor& b, Tensor& out);      // same shapes
 void add_scaled(Tensor& out, const Tensor& x, double alpha);  // out += alpha x
-Tensor normalise_pictures(const Tensor& pictures, const Tensor& mean,
-                          const Tensor& std);  // (N,H,W,C) u8, (C), (C) → (N,H,W,C) of mean's type
+Tensor normalise_images(const Tensor& images, const Tensor& mean,
+                        const Tensor& std);  // (N,H,W,C) u8, (C), (C) → (N,H,W,C) of mean's type
 
 Tensor conv2d(const Tensor& x, const Tensor& w,
               const Conv2dGeometry& g);  // (N,H,W,I), (O,K,K,I) → (N,H',W',O)

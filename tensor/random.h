@@ -14,7 +14,7 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
                                     std::array<std::uint32_t, 2> key);
 
 // A stream of numbers addressed by index. `seed` is the run's; the two names say what the numbers
-// are for (purpose: a constant of random::…; item: epoch, parameter, picture …), so that no two
+// are for (purpose: a constant of random::…; item: epoch, parameter, image …), so that no two
 // uses share a number.
 class Random {
  public:

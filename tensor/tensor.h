@@ -1,7 +1,7 @@
 // Tensor: contiguous numbers of one type in one backend's memory; copies share the storage.
 // It refuses strides, broadcasting and ranks over 4: the method needs none of them.
 //
-// Dimensions: N pictures, H height, W width, C channels (I in, O out), K kernel side, G batch-norm
+// Dimensions: N images, H height, W width, C channels (I in, O out), K kernel side, G batch-norm
 // groups, R rows (neurons), P parameters. Activations lie as (N,H,W,C), dense filters (O,K,K,I),
 // depthwise (K,K,C).
 #pragma once

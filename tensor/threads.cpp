@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "tensor/check.h"
-#include "tensor/crowd.h"
+#include "tensor/oversubscription.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -158,7 +158,7 @@ int set_compute_threads(int n) {
     // oneDNN's barriers wait for as many as OpenMP announces, for ever
     omp_set_num_threads(delivered);
   }
-  watch_for_a_crowd(delivered);
+  watch_for_oversubscription(delivered);
   return delivered;
 }
 int compute_threads() { return omp_get_max_threads(); }

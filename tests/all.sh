@@ -21,20 +21,20 @@ if [ "${CASES:-}" ]; then scripts=; fi
 jobs=$({ printf '%s\n' $scripts; grep tests/cuda/ <<<"$files"; grep tests/runners/ <<<"$files"; printf '%s\n' $files; } | awk '!seen[$0]++')
 
 run() {  # FILE COUNT
-  local log=$results/${1//\//-}.log status=0 start=$SECONDS failed
+  local log=$results/${1//\//-}.log status=0 start=$SECONDS mark=✓
   case $1 in
     *.sh) env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL bash "$1" ;;
     *) OMP_WAIT_POLICY=passive "$build/tests" -sf="*$1" ;;
   esac >"$log" 2>&1 </dev/null || status=$?
   if [ $status != 0 ]; then
-    failed=1
+    mark=✗
     echo "$1" >>"$results/failed"
   fi
   {
     flock 9
     echo x >>"$results/done"
     if [ $status != 0 ]; then cat "$log"; fi
-    echo "${failed:+✗}${failed-✓} $(wc -l <"$results/done")/$2 $1 ($((SECONDS - start)) s; $(($(date +%s) - begun)) s in all)"
+    echo "$mark $(wc -l <"$results/done")/$2 $1 ($((SECONDS - start)) s; $(($(date +%s) - begun)) s in all)"
   } 9>"$results/lock"
 }
 export -f run

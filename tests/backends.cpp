@@ -64,8 +64,8 @@ void elementwise(Backend& b, int count) {
     ops::sum_rows(matrix, sums);
     std::vector<std::uint8_t> bytes(x.numel());
     for (std::size_t k = 0; k < bytes.size(); k++) bytes[k] = std::uint8_t(draw.random.bits(k, 3));
-    ops::normalise_pictures(Tensor::from(b, shape, bytes), bias,
-                            random_tensor(b, {shape[3]}, 4, 0.01, 0.2));
+    ops::normalise_images(Tensor::from(b, shape, bytes), bias,
+                          random_tensor(b, {shape[3]}, 4, 0.01, 0.2));
   }
   for (DType type : {DType::i32, DType::u8}) {
     Tensor whole(b, {37}, type);
@@ -200,7 +200,7 @@ void losses(Backend& b, int count) {
     ops::count_hits(logits, labels, hits);
     if (i % 3 != 2) continue;
     std::vector<double> values =
-        logits.to_host();  // some NaN, on a label and beside it, and a picture of nothing else
+        logits.to_host();  // some NaN, on a label and beside it, and an image of nothing else
     for (std::size_t k = 0; k < values.size(); k++)
       if (draw.random.below(k, 7, 1) == 0 || Index(k) < classes) values[k] = NAN;
     ops::count_hits(make_real(b, logits.shape(), values, DType::f32), labels, hits);
@@ -353,8 +353,9 @@ TEST_CASE("backends: every operation agrees with the reference without AVX-512 t
       std::getenv("FISSION_TEST_DEVICE"))
     return;
   ::setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1);
-  test::Ended narrow = test::launch("tests", {"-tc=backends: every operation agrees with the "
-                                              "reference,backends: pointwise convolutions*"});
+  test::ProcessResult narrow =
+      test::launch("tests", {"-tc=backends: every operation agrees with the "
+                             "reference,backends: pointwise convolutions*"});
   ::unsetenv("ONEDNN_MAX_CPU_ISA");
   INFO(narrow.out);
   CHECK(narrow.status == 0);

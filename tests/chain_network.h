@@ -48,10 +48,10 @@ struct ChainCase {
   Tensor x, y;
   ChainCase(const Machine& m, int activations, Activation activation = Activation::swish)
       : m(m), network(activations, {3, 4}, m, activation) {
-    std::vector<double> pictures(5 * 12 * 12 * 3);
+    std::vector<double> images(5 * 12 * 12 * 3);
     Random random(13, random_purpose::test);
-    for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = random.normal(i);
-    x = make_real(m.backend, {5, 12, 12, 3}, pictures, m.type);
+    for (std::size_t i = 0; i < images.size(); i++) images[i] = random.normal(i);
+    x = make_real(m.backend, {5, 12, 12, 3}, images, m.type);
     y = Tensor::from(m.backend, {5}, std::vector<std::int32_t>{0, 3, 1, 2, 3});
   }
   double loss(Network& n) const {

@@ -15,7 +15,7 @@ namespace {
 using Bytes = std::vector<std::uint8_t>;
 using Components = std::vector<std::vector<int>>;  // [component][block]: 0 … 255
 
-Components ycc(const BlockPicture& p, bool inverted) {
+Components ycc(const BlockImage& p, bool inverted) {
   Components c(3);
   for (const auto& rgb : p.colour) {
     double r = rgb[0], g = rgb[1], b = rgb[2];
@@ -28,7 +28,7 @@ Components ycc(const BlockPicture& p, bool inverted) {
   return c;
 }
 
-Components components_of(const BlockPicture& p, FileKind kind) {
+Components components_of(const BlockImage& p, FileKind kind) {
   Components c = ycc(p, kind == FileKind::ycck);
   if (kind == FileKind::grey) c.resize(1);
   if (kind == FileKind::cmyk)  // as Adobe stores it, inverted: with no black the inks are R, G, B
@@ -40,8 +40,7 @@ Components components_of(const BlockPicture& p, FileKind kind) {
 
 class JpegWriter {
  public:
-  JpegWriter(const BlockPicture& p, FileKind kind)
-      : picture_(p), components_(components_of(p, kind)) {
+  JpegWriter(const BlockImage& p, FileKind kind) : image_(p), components_(components_of(p, kind)) {
     const int n = int(components_.size());
     bytes_ = {0xff, 0xd8};
     if (kind == FileKind::broken_exif)  // an orientation (6: turn right) whose directory says 200
@@ -107,7 +106,7 @@ class JpegWriter {
     header.insert(header.end(), {std::uint8_t(from), std::uint8_t(to), 0});
     segment(0xda, header);
     std::vector<int> last(components_.size(), 128);
-    for (std::size_t block = 0; block < picture_.colour.size(); block++)
+    for (std::size_t block = 0; block < image_.colour.size(); block++)
       for (int c = first; c < first + count; c++) {
         if (from == 0) dc(components_[c][block] - last[c]), last[c] = components_[c][block];
         if (to > 0) put(0, 1);
@@ -115,7 +114,7 @@ class JpegWriter {
     if (filled_ > 0) put(0x7f, 8 - filled_);
   }
 
-  const BlockPicture& picture_;
+  const BlockImage& image_;
   Components components_;
   Bytes bytes_;
   unsigned current_ = 0;
@@ -124,7 +123,7 @@ class JpegWriter {
 
 // PNG (RFC 2083) with its pixels in one stored block of deflate (RFC 1951): no compression, no
 // library
-Bytes png(const BlockPicture& p) {
+Bytes png(const BlockImage& p) {
   const std::uint32_t width = std::uint32_t(p.across * 8), height = std::uint32_t(p.down * 8);
   Bytes pixels;
   for (std::uint32_t y = 0; y < height; y++) {
@@ -173,7 +172,7 @@ void write(const std::string& path, const Bytes& bytes) {
   if (!out.flush()) user_error(path, ": could not be written");
 }
 
-// Each seventh picture is of an odd kind, one after the other
+// Each seventh image is of an odd kind, one after the other
 FileKind kind_of(int number) {
   static const FileKind odd[] = {FileKind::grey, FileKind::cmyk,        FileKind::progressive,
                                  FileKind::png,  FileKind::broken_exif, FileKind::ycck};
@@ -182,11 +181,11 @@ FileKind kind_of(int number) {
 
 }  // namespace
 
-// A class has one of six hues, and stripes of one of two directions; a picture its own brightness,
+// A class has one of six hues, and stripes of one of two directions; an image its own brightness,
 // size, phase and noise.
-BlockPicture draw_picture(int label, int number) {
+BlockImage draw_image(int label, int number) {
   Random random(11, random_purpose::test, std::uint64_t(number));
-  BlockPicture p{8 + int(random.below(0, 11)), 8 + int(random.below(1, 11)), {}};
+  BlockImage p{8 + int(random.below(0, 11)), 8 + int(random.below(1, 11)), {}};
   static const int hues[6][3] = {{200, 40, 40},  {40, 180, 60},  {50, 70, 210},
                                  {200, 190, 40}, {180, 50, 190}, {110, 110, 110}};
   const int light = int(random.below(2, 41)) - 20, phase = int(random.below(3, 4));
@@ -203,10 +202,10 @@ BlockPicture draw_picture(int label, int number) {
   return p;
 }
 
-Bytes encode(const BlockPicture& picture, FileKind kind) {
-  if (kind == FileKind::png) return png(picture);
-  if (kind == FileKind::no_picture) return {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '\n'};
-  return JpegWriter(picture, kind).bytes();
+Bytes encode(const BlockImage& image, FileKind kind) {
+  if (kind == FileKind::png) return png(image);
+  if (kind == FileKind::not_images) return {'n', 'o', ' ', 'p', 'i', 'c', 't', 'u', 'r', 'e', '\n'};
+  return JpegWriter(image, kind).bytes();
 }
 
 std::string synset(int label) { return text("n", 10000000 + 1000 * label); }
@@ -217,20 +216,20 @@ void write_image_tree(const std::string& directory, const ImageTree& tree) {
     for (int i = 0; i < tree.train; i++) {
       const int number = label * tree.train + i;
       write(text(directory, "/train/", synset(label), "/", synset(label), "_", i, ".JPEG"),
-            encode(draw_picture(label, number), kind_of(number)));
+            encode(draw_image(label, number), kind_of(number)));
     }
     for (int i = 0; i < tree.val; i++) {
       const int number = label * tree.val + i;
-      const Bytes file = encode(draw_picture(label, 100000 + number), kind_of(number));
+      const Bytes file = encode(draw_image(label, 100000 + number), kind_of(number));
       write(text(directory, "/val/", tree.flat_val ? "" : synset(label) + "/", "val_",
                  1000 + number, ".JPEG"),
             file);
       labels += synset(label) + "\n";
     }
   }
-  for (int i = 0; i < tree.no_pictures; i++)
+  for (int i = 0; i < tree.not_images; i++)
     write(text(directory, "/train/", synset(0), "/", synset(0), "_bad", i, ".JPEG"),
-          encode({}, FileKind::no_picture));
+          encode({}, FileKind::not_images));
   if (tree.flat_val) write(directory + "/val-labels.txt", Bytes(labels.begin(), labels.end()));
 }
 

@@ -7,12 +7,12 @@ BUILD=${BUILD:-build}
 place=$BUILD/imagenet-smoke
 rm -rf "$place"
 mkdir -p "$place"
-"$BUILD/imagenet-tree" "$place/data" --train 40 --val 12 --no-pictures 1 >/dev/null
+"$BUILD/imagenet-tree" "$place/data" --train 40 --val 12 --not-images 1 >/dev/null
 
 fail() { echo "imagenet.sh: NOT SO: $*"; exit 1; }
 # run NAME [KEEP]: the command as a user gives it; what it says goes to NAME.out
 settings="--size 64 --widths 8,8,16,16,16,16,32,32,32,32,32,32,48,48 --batch 16 --bn-batch 8 --lr 0.8 --warmup 1 --epochs 6 --tune-epochs 3
-  --rounds 2 --grow 0.3 --rq-epochs 1 --rq-batch 16 --check-pictures 48 --baselines 0.125 --most-broken 0.01 --checkpoint-minutes 0
+  --rounds 2 --grow 0.3 --rq-epochs 1 --rq-batch 16 --check-images 48 --baselines 0.125 --most-broken 0.01 --checkpoint-minutes 0
   --threads 1 --seed 1"
 run() { make --no-print-directory imagenet DATA="$place/data" FLAGS="$(echo $settings) --out $place/$1" >>"$place/$1.out" 2>&1; }
 
@@ -30,7 +30,7 @@ run killed || { tail -n 20 "$place/killed.out"; fail 'the killed run goes on to 
 echo "imagenet.sh: killed $kills times and given again: $SECONDS s in all"
 
 # What both left behind is the same, of the log all but times, rates, and what was skipped since the start
-lasting() { sed -E 's/,"(pictures_per_second|time|skipped_files)":[^,}]*//g' "$1"; }
+lasting() { sed -E 's/,"(images_per_second|time|skipped_files)":[^,}]*//g' "$1"; }
 for folder in "" -baseline-0.125; do
   (cd "$place/alone$folder" && ls) >"$place/names"
   (cd "$place/killed$folder" && ls) | diff "$place/names" - || fail "the same files in killed$folder"
@@ -40,7 +40,7 @@ for folder in "" -baseline-0.125; do
 done
 grep -q 'n10000000_bad0.JPEG' "$place/alone.out" || fail 'the broken file is named'
 [ "$(grep -c ' measured .* measured .* measured' "$place/alone/table.txt")" = 4 ] || fail 'four networks are measured: three rounds and a baseline'
-# Six classes, 72 pictures: chance is 17 % (standard error 4); seeds 1 to 6 end in 83, 79, 56, 68, 86, 94 %, and other roundings move each
+# Six classes, 72 images: chance is 17 % (standard error 4); seeds 1 to 6 end in 83, 79, 56, 68, 86, 94 %, and other roundings move each
 top1=$(sed -nE 's/^ *Splitting-2 .* published +([0-9]+)\.[0-9]+ % measured +.*% measured.*/\1/p' "$place/alone/table.txt")
 [ "${top1:-0}" -ge 40 ] || fail "Splitting-2 has $top1 % on val/, expected 40 at least"
 tail -n +1 "$place/alone/table.txt"

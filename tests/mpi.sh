@@ -1,6 +1,6 @@
 #!/bin/bash
 # Several processes of cifar under mpirun: the same curves as one process, kills, other numbers of processes, refusals.
-# Tiny runs on pictures that mean nothing (the bytes of a stored reference); one thread a process, a time limit around each.
+# Tiny runs on images that mean nothing (the bytes of a stored reference); one thread a process, a time limit around each.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD bin=$PWD/${BUILD:-build} work=$(mktemp -d)
@@ -14,10 +14,10 @@ flags=; if mpirun --version | grep -q 'Open MPI'; then flags='--quiet --oversubs
 if [ "$flags" ] && ! mpirun $flags -np 1 true >/dev/null 2>&1; then flags=${flags#--quiet }; fi  # Open MPI 5 has none
 cd "$work"
 
-# 240 training pictures, 90 test pictures in Fashion-MNIST's files. A group of 32: 224 are used, and the last of three batches
+# 240 training images, 90 test images in Fashion-MNIST's files. A group of 32: 224 are used, and the last of three batches
 # of 96 holds one group, so that at every step some process has more than another, or nothing.
 number() { printf "\\x$(printf %02x $(($1 >> 24)))\\x$(printf %02x $(($1 >> 16 & 255)))\\x$(printf %02x $(($1 >> 8 & 255)))\\x$(printf %02x $(($1 & 255)))"; }
-write_idx() {  # FOLDER NAME PICTURES SKIP
+write_idx() {  # FOLDER NAME IMAGES SKIP
   mkdir -p "$1"
   { number 2051; number "$3"; number 28; number 28; tail -c +"$4" "$repo/tests/reference/rq_sgd_trajectory.safetensors" | head -c $((784 * $3)); } \
     >"$1/$2-images-idx3-ubyte" || true  # tail is cut off
@@ -28,7 +28,7 @@ cp -r data fewer; write_idx fewer train 200 20001
 write_idx other train 240 20002; write_idx other t10k 90 300001
 
 run="$bin/cifar --dataset fashion-mnist --widths 4,4,4,4,4,4,4,4,4,4,4,4,4,4 --tune-epochs 1 --rounds 1 --rq-epochs 2
-  --batch 96 --rq-batch 50 --check-pictures 70 --epsilon 10 --seed 7"
+  --batch 96 --rq-batch 50 --check-images 70 --epsilon 10 --seed 7"
 # The command with the options given, and these where they are not (none may be given twice)
 with() {
   local all=" $* " name value
@@ -55,7 +55,7 @@ fact() {  # TEXT STATUS PATTERN COMMAND...: ends with STATUS (no: any but 0), an
   sed 's/^/    /' out | tail -n 12
 }
 # Every number of two logs, but rates and times: relative distances, the worst is printed
-numbers() { sed -E 's/"(pictures_per_second|time)":[0-9.]+//g' "$1/log.jsonl" | grep -oE '"[a-z_0-9]+":-?[0-9][-0-9.e+]*'; }
+numbers() { sed -E 's/"(images_per_second|time)":[0-9.]+//g' "$1/log.jsonl" | grep -oE '"[a-z_0-9]+":-?[0-9][-0-9.e+]*'; }
 same_curve() {  # A B TOLERANCE
   paste -d' ' <(numbers "$1") <(numbers "$2") | awk -v bound="$3" -F'[ :]' '
     { a = $2; b = $4; d = a - b; if (d < 0) d = -d; m = a < 0 ? -a : a; if ((b < 0 ? -b : b) > m) m = b < 0 ? -b : b
@@ -90,9 +90,9 @@ often=$(with --checkpoint-minutes 0)
 fact 'a process that dies ends all' no '' several 2 env FISSION_CRASH_AT=after-rename:12 $often --out killed
 fact '... amid the work' 1 '' grep '^round  split' last
 cp -r killed killed3
-fact 'as many go on' 0 'going on from .*rayleigh.*step [1-9]' several 2 $often --out killed
+fact 'as many go on' 0 'going on from .*solve.*step [1-9]' several 2 $often --out killed
 fact '... to the same bits in every file' 0 '' same_bits np2 killed
-fact 'another number goes on' 0 'going on from .*rayleigh.*step [1-9]' several 3 $often --out killed3
+fact 'another number goes on' 0 'going on from .*solve.*step [1-9]' several 3 $often --out killed3
 fact '... with the same curve' 0 'numbers' same_curve alone killed3 1e-4
 fact 'three die amid an epoch of training' no '' several 3 env FISSION_CRASH_AT=after-rename:6 $often --out killed1
 fact 'one alone goes on' 0 'going on from .*train.*step [1-9]' $often --out killed1
@@ -136,8 +136,8 @@ refused() {  # TEXT PATTERN COMMAND...
 both() { pair "$(with --out refused $1)" "$(with --out refused $2)"; }
 refused 'other options' 'process 1 was given other options than process 0: --lr is 0.02 there, 0.2 in process 1' both '' '--lr 0.2'
 refused 'another number of threads' 'process 1 was given other options .*--threads is 1 there, 2' both '' '--threads 2'
-refused 'other data' 'the training data of process 1: 240 pictures of fashion-mnist, 32x32x1, hash .* process 0 has: 240' both '' '--data other'
-refused 'fewer pictures' 'the training data of process 1: 200 .*: 240' both '' '--data fewer'
+refused 'other data' 'the training data of process 1: 240 images of fashion-mnist, 32x32x1, hash .* process 0 has: 240' both '' '--data other'
+refused 'fewer images' 'the training data of process 1: 200 .*: 240' both '' '--data fewer'
 refused 'a mistake of one process alone is told by it' 'process 1 of 2: \[data\] nowhere: no such folder' both '' '--data nowhere'
 refused 'a mistake of all is told once' '\[data\] nowhere: no such folder' both '--data nowhere' '--data nowhere'
 refused 'an unknown option is told once' '.*--nonsense' both --nonsense --nonsense
@@ -148,7 +148,7 @@ refused 'a launcher of another MPI' '\[mpi\] started as one of 4 processes, but 
 fact 'none of them left a folder' 1 '' test -e refused
 
 
-# imagenet's own: what leads processes apart is refused at once, before any picture is looked at
+# imagenet's own: what leads processes apart is refused at once, before any image is looked at
 program=imagenet
 imagenet="$bin/imagenet --threads 1 --out refused"
 apart() { pair "$imagenet $1" "$imagenet $2"; }
@@ -157,15 +157,15 @@ refused 'other baselines' "$same.*--baselines 0.5,0.75,1.0 " apart '--data x' '-
 refused 'checking the data in one process alone' "$same--data --most" apart '--data x' '--data x --check-data'
 refused 'data for one process alone' "$same--data --most" apart '--data x' ''
 refused 'another share of broken files' "$same.*--most-broken 0.001 " apart '--data x' '--data x --most-broken 1'
-"$bin/imagenet-tree" pictures --train 8 --val 4 >tree.out
-cp -r pictures others
+"$bin/imagenet-tree" images --train 8 --val 4 >tree.out
+cp -r images others
 cp others/val/n10000000/"$(ls others/val/n10000000 | head -n 1)" others/train/n10000000/"$(ls others/train/n10000000 | head -n 1)"
-if ! $imagenet --data pictures --size 48 --target-macs 1 2>&1 | grep -q 'no decoder'; then
-  "$bin/imagenet-tree" broken --train 8 --val 4 --no-pictures 2 >tree.out
+if ! $imagenet --data images --size 48 --target-macs 1 2>&1 | grep -q 'no decoder'; then
+  "$bin/imagenet-tree" broken --train 8 --val 4 --not-images 2 >tree.out
   fact 'two processes meet two broken files' 0 'skipped .*_bad[01].JPEG' several 2 "$bin/imagenet" --threads 1 --data broken --size 48 --most-broken 0.05 \
     --widths 4,4,4,4,4,4,4,4,4,4,4,4,4,4 --epochs 1 --rounds 0 --batch 16 --bn-batch 8 --baselines none --out skipping
   fact '... and count them together' 0 '"skipped_files":2' cat skipping/log.jsonl
-  refused 'other pictures under the same names' 'the training data of process 1: 48 .*sizes. hash .* process 0 has: 48' apart '--data pictures' '--data others'
+  refused 'other images under the same names' 'the training data of process 1: 48 .*sizes. hash .* process 0 has: 48' apart '--data images' '--data others'
 fi
 fact 'the guide of two processes' 2 'An epoch of training here \(.*, 2 processes of 1 threads, ' apart '--size 33' '--size 33'
 fact 'none of them left a folder' 1 '' test -e refused

@@ -33,9 +33,9 @@ inline std::unique_ptr<Network> reference_network(const TensorFile& file, const 
   return ReferenceFile(file).network(m);
 }
 // Batch `index` of (…,N,C,H,W) as (N,H,W,C)
-inline Tensor pictures(const TensorFile& file, const std::string&, const Machine& m,
-                       Index index = 0) {
-  return ReferenceFile(file).pictures(m, index);
+inline Tensor images(const TensorFile& file, const std::string&, const Machine& m,
+                     Index index = 0) {
+  return ReferenceFile(file).images(m, index);
 }
 inline Tensor labels(const TensorFile& file, const Machine& m, Index index = 0) {
   return ReferenceFile(file).labels(m, index);

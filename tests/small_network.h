@@ -66,14 +66,14 @@ struct Small {
       Tensor weight = s.value;
       ops::add_scaled(weight, weight.clone(), 29);
     }
-    std::vector<double> pictures(3 * 16 * 16 * 3);
+    std::vector<double> images(3 * 16 * 16 * 3);
     Random random(13, random_purpose::test);
-    for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = random.normal(i);
-    x = make_real(m.backend, {3, 16, 16, 3}, pictures, m.type);
+    for (std::size_t i = 0; i < images.size(); i++) images[i] = random.normal(i);
+    x = make_real(m.backend, {3, 16, 16, 3}, images, m.type);
     y = Tensor::from(m.backend, {3}, std::vector<std::int32_t>{0, 3, 1});
     if (!v2) return;
     // 52 layers and ten sums deep, drawn statistics would let signals grow 10⁶-fold: they go 0.9 of
-    // the way to the pictures' own
+    // the way to the images' own
     GradientMode none(Gradients::none);
     network->set_training(true);
     for (int i = 0; i < 20; i++) network->forward(Variable(x));

@@ -43,9 +43,9 @@ Numbers neurons_off(const Network& n, const Layers& got, const Layers& want, Ove
                          : over == Over::layer ? largest(want[l])
                                                : std::max(largest(want[l]), may_cancel * most);
     for (long i = 0; i < long(want[l].size()); i += d)
-      off.push_back(share(distance(Numbers(got[l].begin() + i, got[l].begin() + i + d),
-                                   Numbers(want[l].begin() + i, want[l].begin() + i + d)),
-                          scale));
+      off.push_back(fraction(distance(Numbers(got[l].begin() + i, got[l].begin() + i + d),
+                                      Numbers(want[l].begin() + i, want[l].begin() + i + d)),
+                             scale));
   }
   return off;
 }
@@ -60,8 +60,8 @@ double Tensors::off(const Tensors& want) const {
   double most = 0, scale = 0;
   for (const Numbers& w : want.all_) scale = std::max(scale, largest(w));
   for (std::size_t i = 0; i < want.all_.size(); i++)
-    most = std::max(most, share(distance(all_[i], want.all_[i]),
-                                std::max(largest(want.all_[i]), may_cancel * scale)));
+    most = std::max(most, fraction(distance(all_[i], want.all_[i]),
+                                   std::max(largest(want.all_[i]), may_cancel * scale)));
   return most;
 }
 Tensors own_tensors(const Network& n, const Tensor& flat, bool parameters,

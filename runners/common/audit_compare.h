@@ -20,7 +20,9 @@ using Layers = std::vector<Numbers>;  // of every splittable layer, neuron by ne
 
 constexpr double nothing =
     1e-30;  // float32 cannot tell smaller numbers from 0: splitting matrices of a saturated softmax
-inline double share(double x, double of) { return x == 0 ? 0 : x / (of > nothing ? of : nothing); }
+inline double fraction(double x, double of) {
+  return x == 0 ? 0 : x / (of > nothing ? of : nothing);
+}
 
 Layers weights(const ReferenceFile& file, const Network& n,
                const std::string& prefix);  // as many numbers as a neuron has weights

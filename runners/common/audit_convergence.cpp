@@ -45,12 +45,12 @@ struct Convergence {
     ExactSettings settings;
     settings.probe = probe;
     ExactMatrices matrices(*network, settings);
-    for (Index b = first; b < end; b++) matrices.add(file.pictures(m, b), file.labels(m, b));
+    for (Index b = first; b < end; b++) matrices.add(file.images(m, b), file.labels(m, b));
     return matrices.mean();
   }
   RayleighDescent descent(bool other_last_bits) const {
-    RayleighSettings settings;
-    settings.probe = probe, settings.decay_every_epoch = true;  // 1e-3, 2e-4, 4e-5
+    SolverSettings settings;
+    settings.probe = probe, settings.rq.decay_every_epoch = true;  // 1e-3, 2e-4, 4e-5
     RayleighDescent d(*network, settings, 0, 0);
     d.v() = file.directions(*network, "v0/");
     if (other_last_bits) {
@@ -165,7 +165,7 @@ void audit_recipe(Findings& f, const Convergence& c) {
 
 void audit_least(Findings& f, const Convergence& c) {
   const std::string what = "least eigenvalues of all batches' mean";
-  if (!have_eigen()) return f.told("E3", what, "not looked at: this build is without Eigen");
+  if (!have_eigen()) return f.note("E3", what, "not looked at: this build is without Eigen");
   Matrices axes = c.oracle(0, c.file.batches());
   for (ExactAxis& a : axes) solve(a);
   f.at_most("E3", what + ", worst layer",
@@ -182,9 +182,9 @@ void audit_convergence(Findings& f, const ReferenceFile& file, const Machine& m,
   const bool has_long = file.any("b/long/"), has_recipe = file.any("b/avg4/");
   const double needed = c.bytes() * (has_recipe ? double(file.batches()) : 1);
   if (!has_long && !has_recipe)
-    return f.told("E10", "where RQ-SGD ends", "not in this file (b/long/, b/avg4/)");
+    return f.note("E10", "where RQ-SGD ends", "not in this file (b/long/, b/avg4/)");
   if (needed > memory)
-    return f.told(
+    return f.note(
         "E10", "where RQ-SGD ends",
         text("not looked at: splitting matrices of ", needed / 1e9, " GB, at most ", memory / 1e9));
   if (has_long) audit_long(f, c);

@@ -31,24 +31,24 @@ void NetworkAudit::real_at_most(const std::string& equation, const std::string& 
   if (f64_.network->config().activation == Activation::swish)
     findings_.at_most(equation, what, figure, bound);
   else
-    findings_.told(equation, what + " (ReLU's curvature is a surrogate's: not judged)",
+    findings_.note(equation, what + " (ReLU's curvature is a surrogate's: not judged)",
                    std::isfinite(figure) ? plain(figure) : "none");
 }
 
-std::unique_ptr<data::Loader> NetworkAudit::loader(const data::Dataset& pictures, Backend& backend,
+std::unique_ptr<data::Loader> NetworkAudit::loader(const data::Dataset& images, Backend& backend,
                                                    Index batch) const {
   data::LoaderOptions o;
   o.batch = batch, o.seed = settings_.seed, o.stage = 1000000, o.shuffle = false,
   o.augment = settings_.augment, o.fixed_key = true;
-  return std::make_unique<data::Loader>(pictures, backend, o);
+  return std::make_unique<data::Loader>(images, backend, o);
 }
 
 NetworkAudit::NetworkAudit(Findings& findings, const TensorFile& checkpoint,
-                           const data::Dataset& pictures, Backend& device, AuditSettings settings)
-    : findings_(findings), pictures_(pictures), many_(pictures), settings_(std::move(settings)) {
+                           const data::Dataset& images, Backend& device, AuditSettings settings)
+    : findings_(findings), images_(images), many_(images), settings_(std::move(settings)) {
   require_eigen("audit");
   many_.count = std::min(many_.count, settings_.batches * settings_.batch);
-  many_.pictures.resize(std::size_t(many_.count * many_.bytes_a_picture())),
+  many_.images.resize(std::size_t(many_.count * many_.bytes_per_image())),
       many_.labels.resize(std::size_t(many_.count));
   auto make = [&](Backend& backend, DType type) {
     Side s;
@@ -56,16 +56,15 @@ NetworkAudit::NetworkAudit(Findings& findings, const TensorFile& checkpoint,
     auto source = loader(many_, backend, settings_.few);
     Batch batch = source->next(0, 0);
     settings_.few = Index(batch.labels.dim(0));  // no more than there are
-    s.x = PictureInput(backend, type, pictures_.mean, pictures_.std)(batch),
-    s.labels = batch.labels;
+    s.x = ImageInput(backend, type, images_.mean, images_.std)(batch), s.labels = batch.labels;
     return s;
   };
   f32_ = make(device, DType::f32), f64_ = make(open_backend("reference"), DType::f64);
 }
 
 // The layers whose matrices cost the least, as many as there is work for: neurons · d² · positions
-// · pictures products an activation
-std::vector<int> NetworkAudit::affordable(Index pictures, const char* what) {
+// · images products an activation
+std::vector<int> NetworkAudit::affordable(Index images, const char* what) {
   const Network& n = *f32_.network;
   std::vector<std::pair<double, int>> cost;
   for (std::size_t l = 0; l < n.axes().size(); l++) {
@@ -73,7 +72,7 @@ std::vector<int> NetworkAudit::affordable(Index pictures, const char* what) {
     double d = double(neurons(n, l).shape.numel() / a.width),
            positions = double(n.producer(a).positions);
     for (int block : a.chain) positions += double(n.blocks()[std::size_t(block)].positions);
-    cost.push_back({double(a.width) * d * d * positions * double(pictures), int(l)});
+    cost.push_back({double(a.width) * d * d * positions * double(images), int(l)});
   }
   std::sort(cost.begin(), cost.end());
   std::vector<int> axes;
@@ -89,9 +88,9 @@ std::vector<int> NetworkAudit::affordable(Index pictures, const char* what) {
   std::sort(axes.begin(), axes.end());
   if (axes.empty())
     user_error("no layer's splitting matrices are within --work ", settings_.work, " and --memory ",
-               settings_.memory, " for ", pictures, " pictures");
+               settings_.memory, " for ", images, " images");
   if (!left.empty())
-    findings_.told("", text("layers that the oracle leaves out for ", what, " (--work, --memory)"),
+    findings_.note("", text("layers that the oracle leaves out for ", what, " (--work, --memory)"),
                    left);
   return axes;
 }
@@ -142,7 +141,7 @@ double NetworkAudit::rounding_of_products(const ProbeSettings& p) const {
 void NetworkAudit::products() {
   findings_.section(text("S·v of one backward pass (E7-E9) against the full matrix, ",
                          settings_.few,
-                         " pictures, random v; max|S·v − Sv| / max|S·v| of the worst layer"));
+                         " images, random v; max|S·v − Sv| / max|S·v| of the worst layer"));
   for (Side* s : {&f64_, &f32_})
     for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
       Tensor v = random_directions(*s->network, settings_.seed, 1),
@@ -237,12 +236,12 @@ void NetworkAudit::judge(const std::string& equation, const std::string& who, co
                fine, 0.01 + l.noise);
   const std::string what = who + ": that distance over the one at three times this ε (theory: 1/9)";
   if (l.noise <= 0.05 * coarse) real_at_most(equation, what, fine / coarse, 0.2 + l.noise / coarse);
-  else findings_.told(equation, what, "not told from rounding");
+  else findings_.note(equation, what, "not told from rounding");
 }
 
 void NetworkAudit::one_neuron() {
   findings_.section(text("One neuron really split along v_min, float64, ", settings_.few,
-                         " pictures: the loss against ε"));
+                         " images: the loss against ε"));
   Network& n = *f64_.network;
   SplittingIndex index = splitting_index(n, truth_);
   double before = f64_.loss(n);
@@ -255,7 +254,7 @@ void NetworkAudit::one_neuron() {
       chosen.push_back({a.axis, best});
   }
   if (chosen.empty())
-    return findings_.told(
+    return findings_.note(
         "E2", "no layer has a λ_min < 0 whose split changes the loss by more than rounding",
         "nothing to split");
   double step = std::max(1.0, double(chosen.size()) / double(settings_.neurons));
@@ -293,9 +292,9 @@ void NetworkAudit::many_neurons() {
       if (a.lambda_min(o) < 0)
         split[std::size_t(a.axis)][std::size_t(o)] = 1, sum += a.lambda_min(o), count++;
   if (count == 0)
-    return findings_.told("E3", "no neuron has λ_min < 0", "the network is splitting stable");
+    return findings_.note("E3", "no neuron has λ_min < 0", "the network is splitting stable");
   if (rounding(before, 0.5e-4 / 9 * sum) > 0.01)
-    return findings_.told(
+    return findings_.note(
         "E4", text("Σ λ_min of ", count, " neurons, too little for a loss change beyond rounding"),
         sum);
   for (const ExactAxis& a : oracle(f64_, Matrix::paper, 0)) {
@@ -315,19 +314,19 @@ void NetworkAudit::many_neurons() {
   const Limit l = limit(ratio, [&](double e) { return rounding(before, 0.5 * e * e * sum); });
   const double small = l.epsilon / 3, half = 0.5 * small * small;
   const std::string at = "ε = " + plain(small) + ": ";
-  findings_.told("E4",
+  findings_.note("E4",
                  text(count, " neurons, chain's matrix, ε = ", plain(l.epsilon), ": the ratio"),
                  plain(l.coarse));
   judge("E4", text(count, " neurons, chain's matrix"), l);
-  findings_.told("E4",
+  findings_.note("E4",
                  "the same by the paper's matrix, which leaves the chain out, " + at + "the ratio",
                  plain(change(small, SplitStep::exact) / (half * paper)));
-  findings_.told("E4", "with the authors' step (v̂'s columns not halved), " + at + "the ratio",
+  findings_.note("E4", "with the authors' step (v̂'s columns not halved), " + at + "the ratio",
                  plain(change(small, SplitStep::paper) / (half * sum)));
 }
 
 void NetworkAudit::all() {
-  axes_ = affordable(settings_.few, "the few pictures");
+  axes_ = affordable(settings_.few, "the few images");
   truth_ = oracle(f64_, Matrix::chain, 0);
   for (ExactAxis& a : truth_) solve(a);
   preservation();

@@ -22,7 +22,7 @@ struct Splits {
   Splits(const ReferenceFile& f, const Machine& m, const std::string& directions)
       : file(f),
         network(f.network(m)),
-        x(f.pictures(m)),
+        x(f.images(m)),
         labels(f.labels(m)),
         u(f.directions(*network, directions)),
         before(loss(*network)) {}
@@ -93,7 +93,7 @@ void audit_averaged(Findings& f, const Splits& s, const std::vector<Numbers>& pa
   const std::string what = text(rows.size() / 7, " single neurons' copies, averaged: ");
   f.at_most("E2", what + "λ and ε²/2 λ, worst row", worst_row(got, want), 1e-9);
   f.at_most("E2", what + "loss before, absolute", largest(before), s.rounding());
-  f.told("E2", what + text("loss change over ε²/2 λ, less 1, largest of ε = ", least),
+  f.note("E2", what + text("loss change over ε²/2 λ, less 1, largest of ε = ", least),
          largest(beside));
 }
 
@@ -130,9 +130,9 @@ void audit_single_splits(Findings& f, const ReferenceFile& file, const Machine& 
   const bool averaged = file.has("b/split_check"),
              real = file.has("b/split_check_real") || promised;
   if (!averaged)
-    f.told("E2", "loss changes of averaged copies", "not in this file (b/split_check)");
+    f.note("E2", "loss changes of averaged copies", "not in this file (b/split_check)");
   if (!real)
-    f.told("E2", "loss changes of really split neurons", "not in this file (b/split_check_real)");
+    f.note("E2", "loss changes of really split neurons", "not in this file (b/split_check_real)");
   if (!averaged && !real) return;
   const Splits s(file, m, "b/min_eigvec/");
   const std::vector<Numbers> paper = s.forms(probe, Matrix::paper);

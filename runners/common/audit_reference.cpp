@@ -34,21 +34,21 @@ struct RqStep {
 RqStep rq_step(const Reference& r, const Machine& m, double jitter_by) {
   auto n = r.file.network(m);
   if (jitter_by > 0) jitter(*n, jitter_by);
-  RayleighSettings settings;
+  SolverSettings settings;
   settings.probe = authors_probe(r);
   RayleighDescent descent(*n, settings, 0, 0);
   descent.v() = r.file.directions(*n, "v/");
-  Tensor x = r.file.pictures(m);
+  Tensor x = r.file.images(m);
   descent.begin_epoch();
   const Numbers loss = descent.step(x, r.file.labels(m), 0).to_host();
   return {logits(*n, x).to_host(),         loss,
           weights(*n, descent.products()), singles(*n, descent.quotients().to_host()),
           weights(*n, descent.gradient()), weights(*n, descent.v())};
 }
-RqStep rq_step_of_file(const ReferenceFile& file, const Network& n, Index pictures,
+RqStep rq_step_of_file(const ReferenceFile& file, const Network& n, Index images,
                        const std::string& precision) {
   const std::string prefix = "b/" + precision + "/";
-  return {file.numbers(prefix + "logits", {pictures, n.config().classes}),
+  return {file.numbers(prefix + "logits", {images, n.config().classes}),
           file.numbers(prefix + "loss", {1}),
           weights(file, n, prefix + "sv/"),
           singles(file, n, prefix + "rq/"),
@@ -60,15 +60,15 @@ void audit_rq_step(Findings& f, const Reference& r) {
   const ReferenceFile& file = r.file;
   const Machine& m = r.m;
   auto n = file.network(m);
-  const Index pictures = file.pictures(m).dim(0);
-  const RqStep got = rq_step(r, m, 0), want = rq_step_of_file(file, *n, pictures, "f64");
+  const Index images = file.images(m).dim(0);
+  const RqStep got = rq_step(r, m, 0), want = rq_step_of_file(file, *n, images, "f64");
   // float32 beside float64: the file's own, or else what rounding the parameters to float32 does
   std::optional<std::pair<RqStep, RqStep>> rounded;
   auto spread = [&](const std::function<double(const RqStep&, const RqStep&)>& off) {
     const Machine f64{open_backend("reference"), DType::f64};
     if (!rounded && m.exact()) rounded = {rq_step(r, m, 1e-15), got};
     else if (!rounded && file.any("b/f32/"))
-      rounded = {rq_step_of_file(file, *n, pictures, "f32"), want};
+      rounded = {rq_step_of_file(file, *n, images, "f32"), want};
     else if (!rounded) rounded = {rq_step(r, f64, 6e-8), rq_step(r, f64, 0)};
     return off(rounded->first, rounded->second);
   };
@@ -81,11 +81,10 @@ void audit_rq_step(Findings& f, const Reference& r) {
   held("E5", "loss", 1e-5,
        [](const RqStep& a, const RqStep& b) { return relative(a.loss, b.loss); });
   if (file.has("plain_eval_forward/f64/logits"))
-    f.at_most(
-        "E5", "logits of the plain network in evaluation mode, which these are",
-        relative(file.numbers("plain_eval_forward/f64/logits", {pictures, n->config().classes}),
-                 want.logits),
-        tight);
+    f.at_most("E5", "logits of the plain network in evaluation mode, which these are",
+              relative(file.numbers("plain_eval_forward/f64/logits", {images, n->config().classes}),
+                       want.logits),
+              tight);
   auto neurons = [&](Layers RqStep::*part, Over over, bool strictly) {
     return [&n, part, over, strictly](const RqStep& a, const RqStep& b) {
       return judged(neurons_off(*n, a.*part, b.*part, over), strictly);
@@ -106,12 +105,12 @@ void audit_exact(Findings& f, const Reference& r) {
   const ReferenceFile& file = r.file;
   const Machine& m = r.m;
   auto n = file.network(m);
-  Tensor x = file.pictures(m), labels = file.labels(m);
+  Tensor x = file.images(m), labels = file.labels(m);
   auto matrices_of = [&](Network& network, const Machine& where, Matrix matrix) {
     ExactSettings e;
     e.probe = authors_probe(r), e.probe.matrix = matrix;
     ExactMatrices exact(network, e);
-    exact.add(file.pictures(where), file.labels(where));
+    exact.add(file.images(where), file.labels(where));
     std::vector<ExactAxis> all = exact.mean();
     for (ExactAxis& a : all) solve(a);
     return all;
@@ -128,8 +127,8 @@ void audit_exact(Findings& f, const Reference& r) {
     double most = 0;
     for (std::size_t i = 0; i < a.size(); i++)
       most = std::max(
-          {most, share(distance(b[i].s, a[i].s), largest(a[i].s)),
-           share(distance(b[i].eigenvalues, a[i].eigenvalues), largest(a[i].eigenvalues))});
+          {most, fraction(distance(b[i].s, a[i].s), largest(a[i].s)),
+           fraction(distance(b[i].eigenvalues, a[i].eigenvalues), largest(a[i].eigenvalues))});
     return most;
   };
   // the files order a neuron's weights (I,K,K), the program (K,K,I)
@@ -160,15 +159,15 @@ void audit_exact(Findings& f, const Reference& r) {
       const Numbers ours = in_files_order(a, a.s);
       const double scale =
           largest(a.eigenvalues);  // all may be 0: neurons that no gradient reaches
-      s_off = std::max(s_off, share(distance(ours, s), largest(s)));
+      s_off = std::max(s_off, fraction(distance(ours, s), largest(s)));
       if (!chain)
         values_off = std::max(
             values_off,
-            share(distance(a.eigenvalues, file.of_layer("b/eigvals/", l, {a.neurons, a.d})),
-                  scale));
+            fraction(distance(a.eigenvalues, file.of_layer("b/eigvals/", l, {a.neurons, a.d})),
+                     scale));
       for (Index o = 0; o < a.neurons; o++) lambda.push_back(a.lambda_min(o));
-      least_off =
-          std::max(least_off, share(distance(lambda, file.of_layer(least, l, {a.neurons})), scale));
+      least_off = std::max(least_off,
+                           fraction(distance(lambda, file.of_layer(least, l, {a.neurons})), scale));
       if (!with_vectors) continue;
       Numbers u = file.of_layer(*n, vectors, l),
               rest(u.size());  // S u − λ u, not u itself: two least eigenvalues may be close
@@ -176,7 +175,7 @@ void audit_exact(Findings& f, const Reference& r) {
         rest[i] = -lambda[i / d] * u[i];
         for (std::size_t j = 0; j < d; j++) rest[i] += ours[i * d + j] * u[i / d * d + j];
       }
-      residual = std::max(residual, share(distance(rest, Numbers(rest.size())), scale));
+      residual = std::max(residual, fraction(distance(rest, Numbers(rest.size())), scale));
     }
     const std::string which = chain ? "the chain's" : "the paper's";
     auto held = [&](const char* equation, const std::string& what, double figure, double f32) {
@@ -192,7 +191,7 @@ void audit_exact(Findings& f, const Reference& r) {
   };
   check(matrices(Matrix::paper), false);
   if (file.any("b/S_dwterm/") || file.any("b/full_min_eig")) check(matrices(Matrix::chain), true);
-  else f.told("E6c", "the chain's matrix", "not in this file (b/S_dwterm/)");
+  else f.note("E6c", "the chain's matrix", "not in this file (b/S_dwterm/)");
   if (m.exact()) audit_single_splits(f, file, m, authors_probe(r));
 }
 
@@ -200,7 +199,7 @@ void audit_trajectory(Findings& f, const Reference& r) {
   const ReferenceFile& file = r.file;
   const Machine& m = r.m;
   auto n = file.network(m);
-  RayleighSettings settings;
+  SolverSettings settings;
   settings.probe = authors_probe(r);
   auto in_file = [&](const char* which) { return file.any(which); };
   const char* trajectories[] = {"b/fixed/", "b/alternating/", "b/long/", "b/avg4/"};
@@ -211,7 +210,7 @@ void audit_trajectory(Findings& f, const Reference& r) {
   for (const std::string which : {"b/fixed/", "b/alternating/"}) {
     const std::string other = which == "b/fixed/" ? "b/alternating/" : "b/fixed/";
     if (!file.any(which)) {
-      f.told("E11", "trajectory of " + which.substr(2), "not in this file");
+      f.note("E11", "trajectory of " + which.substr(2), "not in this file");
       continue;
     }
     RayleighDescent descent(*n, settings, 0, 0);
@@ -222,7 +221,7 @@ void audit_trajectory(Findings& f, const Reference& r) {
     int marks = 0;
     for (std::size_t t = 0; t < expected.size(); t++) {
       Index batch = which == "b/fixed/" ? 0 : Index(t) % file.batches();
-      losses.push_back(descent.step(file.pictures(m, batch), file.labels(m, batch), 0).item());
+      losses.push_back(descent.step(file.images(m, batch), file.labels(m, batch), 0).item());
       for (double q : descent.quotients().to_host()) quotients.push_back(q);
       std::string after = which + "v_after_" + std::to_string(t + 1) + "/";
       if (t + 1 == expected.size()) after = which + "v_final/";
@@ -244,7 +243,7 @@ void audit_trajectory(Findings& f, const Reference& r) {
         Numbers got, want;
         for (std::size_t t = 0; t < expected.size(); t++)
           got.push_back(quotients[t * all + first + o]), want.push_back(rq[t * width + o]);
-        rq_off.push_back(share(distance(got, want), largest(rq)));
+        rq_off.push_back(fraction(distance(got, want), largest(rq)));
       }
       first += width;
     }
@@ -297,7 +296,7 @@ void tell_unread(Findings& f, const ReferenceFile& file) {
   for (const auto& [family, n] : families)
     list += (list.empty() ? "" : ", ") + text(family, " (", n, ")");
   if (count)
-    f.told("", text(count, " of ", file.file().tensors.size(), " tensors that no statement reads"),
+    f.note("", text(count, " of ", file.file().tensors.size(), " tensors that no statement reads"),
            list);
 }
 

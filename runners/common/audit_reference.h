@@ -1,12 +1,12 @@
 // The audit against a file of reference numbers: what its kind (rq_step, exact, trajectory,
 // train_step, select, split) allows is computed again, in float64 on the reference backend and in
 // float32 on the device, and compared; how closely, audit_compare.h says. In wide networks float32
-// alone goes astray, and float64 judges: training steps are told only, but a first one of swish; of
-// directions, and of ReLU's S·v, the median neuron is judged. For RMSprop's first steps are by the
-// sign of a gradient, and ReLU's slope by the sign of its input: rounding turns both where they are
-// about 0. A tensor is missed, by name, where those of its kind are there; a part that is wholly
-// absent is told, and at the end what no statement has read. Of the two variants in the files it
-// takes "b", with all batch norms fixed (section 5 of METHOD.md).
+// alone goes astray, and float64 judges: training steps are notes only, but a first one of swish;
+// of directions, and of ReLU's S·v, the median neuron is judged. For RMSprop's first steps are by
+// the sign of a gradient, and ReLU's slope by the sign of its input: rounding turns both where they
+// are about 0. A tensor is missed, by name, where those of its kind are there; a part that is
+// wholly absent is noted, and at the end what no statement has read. Of the two variants in the
+// files it takes "b", with all batch norms fixed (section 5 of METHOD.md).
 #pragma once
 #include <optional>
 

@@ -108,7 +108,7 @@ struct Instance {
   }
 };
 
-// The authors' count of what one more channel costs. The file says neither the pictures' size nor
+// The authors' count of what one more channel costs. The file says neither the images' size nor
 // the classes: the size of theirs that fits best is taken, and what the classifier adds to the last
 // layer's cost is read off; the rest must fit.
 double costs_off(const Instance& i) {
@@ -220,9 +220,9 @@ void audit_select(Findings& f, const ReferenceFile& file) {
               share_off(worth(i, theirs), best.chosen.objective), 1e-6);
     f.equal("E12", what + "layers whose new width is not what their 0/1 optimum's neurons make",
             i.widths_off(i.chosen(theirs), "milp_new_cfg"), 0);
-    f.told("E12", what + "layers that their 0/1 optimum grows otherwise, as equals may",
+    f.note("E12", what + "layers that their 0/1 optimum grows otherwise, as equals may",
            i.widths_off(best.chosen, "milp_new_cfg"));
-    f.told("E12", what + "what dropping the fraction loses against the 0/1 optimum",
+    f.note("E12", what + "what dropping the fraction loses against the 0/1 optimum",
            best.chosen.objective < 0 ? std::max(0.0, 1 - dropped.objective / best.chosen.objective)
                                      : 0);
     auto elsewhere =

@@ -50,17 +50,17 @@ void NetworkAudit::solvers() {
   Network& n = *f32_.network;
   std::vector<int> axes = affordable(many_.count, "the solvers");
   findings_.section(text("λ̂ against the exact λ_min: ", many_.count,
-                         " pictures, augmentation key (seed ", settings_.seed,
+                         " images, augmentation key (seed ", settings_.seed,
                          ", stage 1000000), float32, chain's matrix, ", axes.size(), " layers"));
-  PictureInput input(n.backend(), DType::f32, many_.mean, many_.std);
+  ImageInput input(n.backend(), DType::f32, many_.mean, many_.std);
   ExactSettings e;
   e.probe.curvature = settings_.curvature, e.axes = axes, e.memory = settings_.memory;
   auto start = std::chrono::steady_clock::now();
   auto source = loader(many_, n.backend(), settings_.batch);
   std::vector<ExactAxis> matrices = exact(n, *source, input, e);
-  findings_.told("E6c", "seconds of the exact oracle", seconds_since(start));
+  findings_.note("E6c", "seconds of the exact oracle", seconds_since(start));
   SplittingIndex truth = splitting_index(n, matrices);
-  RayleighSettings published;
+  SolverSettings published;
   published.epochs = settings_.passes, published.probe = e.probe;
   RayleighDescent descent(n, published, settings_.seed, 1);
   Lanczos lanczos(n, e.probe, settings_.passes, settings_.seed, 1);
@@ -99,14 +99,14 @@ void NetworkAudit::solvers() {
     std::string recipe =
         text(name, ", ", settings_.passes, " passes",
              rq ? text(" of ", batches->steps(), " batches (published recipe)") : "");
-    findings_.told("E10", recipe + ": seconds", seconds);
-    findings_.told("E10", name + ": rank correlation a layer", layers);
+    findings_.note("E10", recipe + ": seconds", seconds);
+    findings_.note("E10", name + ": rank correlation a layer", layers);
     double overall = rank_correlation(all, all_true);
     if (rq || settings_.passes < 10)
-      findings_.told("E10", name + ": rank correlation overall",
+      findings_.note("E10", name + ": rank correlation overall",
                      overall);  // 10: the published recipe's passes
     else findings_.at_least("E10", name + ": rank correlation overall", overall, 0.99);
-    findings_.told(
+    findings_.note(
         "E10",
         name + ": worst neuron, |λ̂ − λ_min| over the layer's largest |λ_min|, in " + worst_layer,
         worst);
@@ -116,7 +116,7 @@ void NetworkAudit::solvers() {
         residual = std::max(residual, largest(found.residual[std::size_t(l)]) /
                                           largest(truth.lambda[std::size_t(l)]));
     if (!found.residual.empty())
-      findings_.told(
+      findings_.note(
           "E10", name + ": worst neuron's own residual ‖Sv̂ − λ̂v̂‖ over the layer's largest |λ_min|",
           residual);
     selection(truth, found, name);
@@ -140,9 +140,9 @@ void NetworkAudit::selection(const SplittingIndex& truth, const SplittingIndex& 
     for (std::size_t o = 0; o < by_truth.split[l].size(); o++)
       same += by_truth.split[l][o] && by_found.split[l][o],
           worth += by_found.split[l][o] ? truth.lambda[l][o] : 0;
-  findings_.told("E12", solver + ": of the neurons that the exact λ_min selects, it selects",
+  findings_.note("E12", solver + ": of the neurons that the exact λ_min selects, it selects",
                  text(same, " of ", by_truth.count()));
-  findings_.told("E12", solver + ": share of the exact selection's Σ λ_min that its own is worth",
+  findings_.note("E12", solver + ": share of the exact selection's Σ λ_min that its own is worth",
                  percent(by_truth.objective < 0 ? worth / by_truth.objective : 1));
 }
 
@@ -168,10 +168,10 @@ void NetworkAudit::real_split(const SplittingIndex& found) {
   const double lost = chosen.objective - chosen.relaxed_objective;
   findings_.at_most("E12", "what rounding loses of the relaxation, over one neuron a group",
                     neuron > 0 ? lost / neuron : lost, 1 + 1e-9);
-  findings_.told("E12", "what rounding loses against the 0/1 optimum, share",
+  findings_.note("E12", "what rounding loses against the 0/1 optimum, share",
                  best.objective < 0 ? std::max(0.0, 1 - chosen.objective / best.objective) : 0);
   if (chosen.count() == 0)
-    return findings_.told(
+    return findings_.note(
         "E12", "nothing is selected",
         chosen.why_none.empty() ? why_nobody(problem, chosen, "MACs") : chosen.why_none);
   Tensor v = make_real(n.backend(), {n.parameter_count()}, found.v.to_host(), n.dtype()),
@@ -193,18 +193,18 @@ void NetworkAudit::real_split(const SplittingIndex& found) {
   const double half = settings_.epsilon * settings_.epsilon / 2, before = f64_.loss(n);
   const double measured =
       f64_.loss(*split_network(n, chosen.split, v, {settings_.epsilon, SplitStep::exact})) - before;
-  findings_.told("E4",
+  findings_.note("E4",
                  text("loss change of ", chosen.count(), " neurons on ", settings_.few,
-                      " pictures, predicted and measured"),
+                      " images, predicted and measured"),
                  plain(half * form) + ", " + plain(measured));
-  // λ̂ is of other pictures, so that some of these neurons may raise this loss: the error is over
+  // λ̂ is of other images, so that some of these neurons may raise this loss: the error is over
   // the sum of the sizes
   const std::string what = "measured − predicted over ½ε² Σ|v̂ᵀSv̂|";
   if (!(half * sizes > 0) || rounding(before, half * sizes) > 0.01)
-    return findings_.told("E4", what, "too little for a loss change beyond rounding");
+    return findings_.note("E4", what, "too little for a loss change beyond rounding");
   const double off = std::abs(measured - half * form) / (half * sizes);
   if (settings_.epsilon <= 1e-2) real_at_most("E4", what, off, 0.1);
-  else findings_.told("E4", what + " (ε above 0.01: not judged)", off);
+  else findings_.note("E4", what + " (ε above 0.01: not judged)", off);
 }
 
 }  // namespace fission

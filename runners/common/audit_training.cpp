@@ -67,7 +67,7 @@ struct Training {
     for (int i = 0; i < steps(); i++) {
       n->set_training(true);
       n->begin_step();
-      Variable y = n->forward(Variable(file.pictures(m, i))),
+      Variable y = n->forward(Variable(file.images(m, i))),
                l = cross_entropy(y, file.labels(m, i), smoothing());
       Step s;
       s.logits = y.value().to_host(), s.loss = l.value().to_host();
@@ -79,13 +79,13 @@ struct Training {
       s.statistics = own_tensors(*n, n->statistics(), false, every);
       all.push_back(std::move(s));
     }
-    *evaluated = fission::logits(*n, file.pictures(m)).to_host();
+    *evaluated = fission::logits(*n, file.images(m)).to_host();
     return all;
   }
-  Step read(const Network& n, const std::string& precision, int step, Index pictures) const {
+  Step read(const Network& n, const std::string& precision, int step, Index images) const {
     const std::string prefix = at(precision, step);
     Step s;
-    s.logits = file.numbers(prefix + "logits", {pictures, n.config().classes}),
+    s.logits = file.numbers(prefix + "logits", {images, n.config().classes}),
     s.loss = file.numbers(prefix + "loss", {1});
     if (gradients(precision, step))
       s.gradients = file_tensors(file, n, true, prefix + "grad/", every);
@@ -129,17 +129,17 @@ void audit_train_step(Findings& f, const Reference& r) {
                  "/f64/step1/loss': expected a name such as ls0.1_cifar, with the label smoothing");
     const Training t{file, name};
     auto n = file.network(m);
-    const Index pictures = file.pictures(m).dim(0);
+    const Index images = file.images(m).dim(0);
     Numbers evaluated, moved_evaluated;
     bool nesterov = t.imagenet();
     std::vector<Step> got = t.run(m, nesterov, 0, &evaluated);
     if (nesterov && t.v2()) {
-      const Step first = t.read(*n, "f64", 1, pictures);
+      const Step first = t.read(*n, "f64", 1, images);
       Numbers plain_evaluated;
       std::vector<Step> plain = t.run(m, false, 0, &plain_evaluated);
       if (plain[0].parameters.off(first.parameters) < got[0].parameters.off(first.parameters))
         nesterov = false, got = plain, evaluated = plain_evaluated;
-      f.told("", name + ": Nesterov's step, by the file's first", nesterov ? "yes" : "no");
+      f.note("", name + ": Nesterov's step, by the file's first", nesterov ? "yes" : "no");
     }
     std::vector<Step> moved;  // the same from parameters with other last bits
     auto last_bits = [&]() -> const std::vector<Step>& {
@@ -149,37 +149,37 @@ void audit_train_step(Findings& f, const Reference& r) {
     const bool in_f32 = file.any(name + "/f32/");
     for (int step = 1; step <= t.steps(); step++) {
       const std::size_t at = std::size_t(step - 1);
-      const Step want = t.read(*n, "f64", step, pictures);
+      const Step want = t.read(*n, "f64", step, images);
       for (const Row& row : rows) {
         const std::string what = text(name, ", step ", step, ": ", row.what);
         if (row.what == std::string("gradients") && want.gradients.count() == 0) {
-          f.told(row.equation, what, "not in this file");
+          f.note(row.equation, what, "not in this file");
           continue;
         }
         const double off = row.off(got[at], want);
         auto spread = [&] {
           return m.exact() ? row.off(last_bits()[at], got[at])
-                 : in_f32  ? finite(row.off(t.read(*n, "f32", step, pictures), want))
+                 : in_f32  ? finite(row.off(t.read(*n, "f32", step, images), want))
                            : 0;
         };
         if (m.exact() || (step == 1 && r.smooth()))
           hold(f, m, row.equation, what, off, m.tolerance(row.f32), spread);
-        else f.told(row.equation, what, off);
+        else f.note(row.equation, what, off);
       }
     }
     const int steps = t.steps();
     const std::string what =
         text(name, ": logits of batch 0 after ", steps, " steps, running statistics");
     if (!file.any(name + "/f64/eval_logits_after_")) {
-      f.told("E5", what, "not in this file");
+      f.note("E5", what, "not in this file");
       continue;
     }
     const double off =
-        relative(evaluated, file.numbers(t.after("f64", steps), {pictures, n->config().classes}));
+        relative(evaluated, file.numbers(t.after("f64", steps), {images, n->config().classes}));
     if (m.exact())
       hold(f, m, "E5", what, off, tight,
            [&] { return last_bits(), relative(moved_evaluated, evaluated); });
-    else f.told("E5", what, off);
+    else f.note("E5", what, off);
   }
 }
 
@@ -187,7 +187,7 @@ void audit_split(Findings& f, const Reference& r) {
   const ReferenceFile& file = r.file;
   const Machine& m = r.m;
   auto n = file.network(m);
-  Tensor x = file.pictures(m), labels = file.labels(m), v = file.directions(*n, "eigvec/");
+  Tensor x = file.images(m), labels = file.labels(m), v = file.directions(*n, "eigvec/");
   const Layers masks = singles(file, *n, "mask/");
   std::vector<std::vector<char>> split;
   Numbers widths;
@@ -282,7 +282,7 @@ void audit_split(Findings& f, const Reference& r) {
   const bool promised = file.config().model == "mobilenet_v1" &&
                         file.config().activation == Activation::swish && file.any("corrected_eps");
   if (file.has("loss_change") || promised) audit_loss_change(f, file, m, authors_probe(r), split);
-  else f.told("E4", "loss changes of this split", "not in this file (loss_change)");
+  else f.note("E4", "loss changes of this split", "not in this file (loss_change)");
 }
 
 }  // namespace fission

@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 constexpr Index loader_steps =
     100;  // at least: what the loader prepares ahead has long been used up, and a mean stands still
 constexpr Index large =
-    64;  // pictures over this side are ImageNet's kind: JPEG files, and fewer steps
+    64;  // images over this side are ImageNet's kind: JPEG files, and fewer steps
 
 struct Times {
   double median, mean;  // ms
@@ -91,8 +91,8 @@ Json limits(Backend& backend) {
 }
 
 // A folder like ImageNet's for the time of a job: `distinct` JPEGs of 500×375, as (size,size,3)
-// pictures, over and over
-class SampleFolder : public data::PictureSource {
+// images, over and over
+class SampleFolder : public data::ImageSource {
  public:
   SampleFolder(Index count, Index size, data::Decoder decoder) : count_(count) {
     file(0);  // a build that can make none stops here, before there is a folder
@@ -106,15 +106,15 @@ class SampleFolder : public data::PictureSource {
     }
     data::ImageFolderOptions o;
     o.directory = place, o.size = size, o.decoder = decoder;
-    pictures_ = std::make_unique<data::FolderPictures>(o);
+    images_ = std::make_unique<data::FolderImages>(o);
   }
   ~SampleFolder() override { std::filesystem::remove_all(folder_); }
   Shape shape() const override {
-    Shape s = pictures_->shape();
+    Shape s = images_->shape();
     return {count_, s[1], s[2], s[3]};
   }
   std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
-    return pictures_->write(i % distinct, random, out);
+    return images_->write(i % distinct, random, out);
   }
   static const std::vector<std::uint8_t>& file(Index i) {
     static std::vector<std::vector<std::uint8_t>> made;
@@ -128,7 +128,7 @@ class SampleFolder : public data::PictureSource {
   static constexpr Index distinct = 16;
   Index count_;
   std::filesystem::path folder_;
-  std::unique_ptr<data::FolderPictures> pictures_;
+  std::unique_ptr<data::FolderImages> images_;
 };
 
 // The median of the processor's time; what else the machine does counts little in it
@@ -143,7 +143,7 @@ double processor_milliseconds(Index repeat, const std::function<void()>& job) {
   return times[2 + std::size_t(repeat) / 2];
 }
 
-// Pictures a second of one core: JPEG to pixels; and from the file to the network's input, cropped
+// Images a second of one core: JPEG to pixels; and from the file to the network's input, cropped
 // at random
 Json decoding(Backend& backend, const BenchOptions& o) {
   set_compute_threads(1);
@@ -163,14 +163,14 @@ Json decoding(Backend& backend, const BenchOptions& o) {
             },
             whole, decoder);
     });
-    PictureInput input(backend, DType::f32, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225});
+    ImageInput input(backend, DType::f32, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225});
     Tensor batch(backend, {n, size, size, 3}, DType::u8), labels(backend, {n}, DType::i32);
-    std::vector<std::uint8_t> pictures(std::size_t(batch.numel()));
+    std::vector<std::uint8_t> images(std::size_t(batch.numel()));
     double all = processor_milliseconds(o.repeat, [&] {
       Random random(1, random_purpose::test, std::uint64_t(serial++));
       for (Index i = 0; i < n; i++)
-        folder.write(serial * n + i, &random, pictures.data() + i * size * size * 3);
-      input({Tensor::from(backend, batch.shape(), pictures), labels});
+        folder.write(serial * n + i, &random, images.data() + i * size * size * 3);
+      input({Tensor::from(backend, batch.shape(), images), labels});
     });
     j[data::name_of(decoder)] = {{"decode_a_second", double(n) / alone * 1e3},
                                  {"crop_a_second", double(n) / all * 1e3}};
@@ -269,24 +269,24 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   o.batch = all.batch / comm.size();
   if (o.batch * comm.size() != all.batch)
     user_error("--batch ", all.batch, ": expected a multiple of the ", comm.size(), " processes");
-  Share share{comm, comm.size() > 1 ? all.batch : 0};
-  Backend& backend = o.device.open(processes(), o.json || o.told);
+  BatchShare share{comm, comm.size() > 1 ? all.batch : 0};
+  Backend& backend = o.device.open(processes(), o.json || o.quiet);
   if (job == "limits") return limits(backend);
   if (job == "decode") return decoding(backend, o);
   NetworkConfig config;
   config.model = o.model, config.widths = widths_of(o.model, width), config.size = o.size,
   config.stem_stride = o.size <= 64 ? 1 : 2, config.classes = o.classes;
   auto network = make_network(config, backend, DType::f32, 1);
-  data::Dataset pictures;
-  pictures.count = 8 * o.batch, pictures.height = pictures.width = o.size, pictures.channels = 3,
-  pictures.classes = o.classes;
-  pictures.mean = {.4914, .4822, .4465}, pictures.std = {.2023, .1994, .2010};
+  data::Dataset images;
+  images.count = 8 * o.batch, images.height = images.width = o.size, images.channels = 3,
+  images.classes = o.classes;
+  images.mean = {.4914, .4822, .4465}, images.std = {.2023, .1994, .2010};
   Random random(1, random_purpose::test);
-  pictures.pictures = repeated<std::uint8_t>(pictures.count * pictures.bytes_a_picture(),
-                                             [&](std::uint64_t i) { return random.bits(i); });
-  for (Index i = 0; i < pictures.count; i++)
-    pictures.labels.push_back(std::int32_t(random.below(i, o.classes, 1)));
-  PictureInput input(backend, DType::f32, pictures.mean, pictures.std);
+  images.images = repeated<std::uint8_t>(images.count * images.bytes_per_image(),
+                                         [&](std::uint64_t i) { return random.bits(i); });
+  for (Index i = 0; i < images.count; i++)
+    images.labels.push_back(std::int32_t(random.below(i, o.classes, 1)));
+  ImageInput input(backend, DType::f32, images.mean, images.std);
   data::LoaderOptions loader_options;
   loader_options.batch = o.batch;
   std::unique_ptr<data::Loader> source;
@@ -295,15 +295,15 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
     source = std::make_unique<data::Loader>(
         std::make_shared<SampleFolder>(8 * o.batch, o.size, data::Decoder::best), backend,
         loader_options);
-  } else source = std::make_unique<data::Loader>(pictures, backend, loader_options);
+  } else source = std::make_unique<data::Loader>(images, backend, loader_options);
   data::Loader& loader = *source;
-  Batch first = loader.next(0, 0), batch{first.pictures.clone(), first.labels.clone()};
+  Batch first = loader.next(0, 0), batch{first.images.clone(), first.labels.clone()};
   Tensor x = input(batch);
 
   TrainingSettings settings;
   Sgd sgd(*network, settings.sgd);
   Meter meter(backend, DType::f32);
-  RayleighSettings rayleigh;
+  SolverSettings rayleigh;
   rayleigh.probe.matrix = job == "rq-paper" ? Matrix::paper : Matrix::chain;
   auto train = [&](const Tensor& in, const Tensor& labels) {
     train_step(*network, sgd, in, labels, settings, 0.1, meter, share);
@@ -343,7 +343,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
          {"threads", compute_threads()},
          {"processes", comm.size()},
          {"device", backend.name()}};
-  if (job.substr(0, 2) == "rq") j["curvature"] = job.substr(3);
+  if (job.substr(0, 2) == "rq") j["matrix"] = job.substr(3);
   // The log's rate is a mean over an epoch, steps that others delayed among them; nothing a median
   // can be compared with.
   const Index steps =
@@ -352,13 +352,13 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   Times times = time_steps(backend, steps, step);
   if (job == "loader") j["waiting"] = waited / double(steps) / times.mean;
   j["ms"] = times.median, j["mean_ms"] = times.mean,
-  j["pictures_per_second"] = double(all.batch) / times.mean * 1e3;
+  j["images_per_second"] = double(all.batch) / times.mean * 1e3;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   j["peak_mib"] = double(usage.ru_maxrss) / 1024,
   j["tensor_mib"] = double(backend.arena(Memory::device).statistics().peak) / (1 << 20);
   if (job == "train") j["conv_ms"] = convolutions(backend, *network, o);
-  j["macs_a_picture"] = network->macs();
+  j["macs_per_image"] = network->macs();
   floors(j, *network, job, double(o.batch));
   return j;
 }

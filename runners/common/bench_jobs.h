@@ -1,7 +1,7 @@
 // What bench times: a training step (the very one the runners take), RQ-SGD steps by both matrices,
-// evaluation, the loader (of pictures
+// evaluation, the loader (of images
 // over 64x64: from JPEG files made up for it); decoding JPEGs; and the machine's limits. Medians,
-// and pictures/s as the runners' log has them: of the mean. Floors: arithmetic at the rate of a
+// and images/s as the runners' log has them: of the mean. Floors: arithmetic at the rate of a
 // large matrix product, bytes at that of a large pass.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
@@ -14,14 +14,14 @@ struct BenchOptions {
   Index batch = 128, size = 32, repeat = 9, classes = 10;
   std::string model = "mobilenet_v1", widths = "seed,0.5,0.5+5,1.0",
               jobs = "limits,decode,train,rq-paper,rq-chain,eval,loader";
-  bool json = false, told = false;  // told: how many threads there are
+  bool json = false, quiet = false;  // quiet: the line of threads has been printed
   DeviceOptions device;
 };
 
 // One job of one list of widths, in this process (or, of several, in all of them together: the
-// batch is all of theirs): "ms", "pictures_per_second", "peak_mib", "gmac" and "gbyte" (the floors'
+// batch is all of theirs): "ms", "images_per_second", "peak_mib", "gmac" and "gbyte" (the floors'
 // counts), …
-// loader: "waiting", the share of a step that the network waits for its pictures. decode: pictures
+// loader: "waiting", the share of a step that the network waits for its images. decode: images
 // a second of one core, of each decoder.
 nlohmann::ordered_json measure(const std::string& job, const std::string& width,
                                const BenchOptions& options);

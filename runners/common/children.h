@@ -7,16 +7,16 @@
 
 namespace fission {
 
-std::string in_quotes(const std::string& argument);  // for the shell
-std::string beside(
+std::string shell_quoted(const std::string& argument);  // for the shell
+std::string sibling_program(
     const std::string& program);  // the program of that name that lies where this one does, quoted
 int run(const std::string& command);  // its exit status; −1: it was killed
 
-struct Said {
+struct CommandOutput {
   int status;
   std::vector<std::string> lines;  // of both outputs
 };
-Said listen_to(const std::string& command);
+CommandOutput capture_output(const std::string& command);
 
 // What this process and its children write goes to where it went, and into a file (UserError)
 class Tee {

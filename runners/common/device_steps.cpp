@@ -26,17 +26,17 @@ Steps steps_on(Backend& backend, bool quick) {
   auto network = make_network(c, backend, DType::f32, 1);
   const Index batch = quick ? 16 : 64;
   Random random(1, random_purpose::test);
-  std::vector<float> pictures(std::size_t(batch * c.size * c.size * c.channels));
+  std::vector<float> images(std::size_t(batch * c.size * c.size * c.channels));
   std::vector<std::int32_t> classes(static_cast<std::size_t>(batch));
-  for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = float(random.normal(i));
+  for (std::size_t i = 0; i < images.size(); i++) images[i] = float(random.normal(i));
   for (std::size_t i = 0; i < classes.size(); i++)
     classes[i] = std::int32_t(random.below(i, std::uint32_t(c.classes), 1));
-  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, pictures),
+  Tensor x = Tensor::from(backend, {batch, c.size, c.size, c.channels}, images),
          labels = Tensor::from(backend, {batch}, classes);
 
   Steps s;
   for (Matrix matrix : {Matrix::paper, Matrix::chain}) {
-    RayleighSettings settings;
+    SolverSettings settings;
     settings.probe.matrix = matrix;
     RayleighDescent descent(*network, settings, 1, 1);
     for (int step = 0; step < 3; step++) descent.step(x, labels, 0);
@@ -64,12 +64,12 @@ Steps steps_on(Backend& backend, bool quick) {
     s.slope_found += sign * loss() / (2 * h);
     parameters.copy_from(start);
   }
-  TrainingSettings how;
-  Sgd sgd(*network, how.sgd);
+  TrainingSettings training;
+  Sgd sgd(*network, training.sgd);
   Meter meter(backend, DType::f32);
   for (int step = 0; step < 3; step++) {
     meter.clear();
-    train_step(*network, sgd, x, labels, how, 0.01, meter);
+    train_step(*network, sgd, x, labels, training, 0.01, meter);
     s.losses.push_back(meter.read().loss);
   }
   return s;
@@ -95,7 +95,7 @@ void against_cpu(Findings& f, Backend& device, bool quick) {
   f.section("The same steps on " + device.name() + " and on " + cpu.name());
   Steps here = steps_on(device, quick), there = steps_on(cpu, quick);
   for (std::size_t i = 0; i < here.losses.size(); i++)
-    f.told("", text("loss of training step ", i + 1),
+    f.note("", text("loss of training step ", i + 1),
            compact(here.losses[i]) + " and " + compact(there.losses[i]));
   f.at_most("", "gradient of all parameters", distance(here.gradient, there.gradient), 1e-4);
   f.at_most("", "its square norm and central differences along it: |x − y| / |y|",

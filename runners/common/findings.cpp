@@ -29,7 +29,7 @@ void Findings::section(const std::string& title) {
   if (!json_) std::printf("\n%s\n", title.c_str());
 }
 
-void Findings::tell(const std::string& json, const std::string& prose) {
+void Findings::write(const std::string& json, const std::string& prose) {
   lines_ += json + "\n";
   std::printf("%s\n", (json_ ? json : prose).c_str());
   std::fflush(stdout);
@@ -38,14 +38,14 @@ void Findings::tell(const std::string& json, const std::string& prose) {
 void Findings::line(const std::string& equation, const std::string& what, double figure,
                     const char* relation, double bound, bool holds) {
   (holds ? held_ : failed_)++;
-  tell(json_text(Json{{"equation", equation},
-                      {"what", what},
-                      {"figure", finite(figure)},
-                      {"relation", relation},
-                      {"bound", bound},
-                      {"holds", holds}}),
-       text(holds ? "✓ " : "✗ ", padded(equation), " ", what, ": ", number(figure), ", ", relation,
-            " ", number(bound)));
+  write(json_text(Json{{"equation", equation},
+                       {"what", what},
+                       {"figure", finite(figure)},
+                       {"relation", relation},
+                       {"bound", bound},
+                       {"holds", holds}}),
+        text(holds ? "✓ " : "✗ ", padded(equation), " ", what, ": ", number(figure), ", ", relation,
+             " ", number(bound)));
 }
 
 void Findings::at_most(const std::string& equation, const std::string& what, double figure,
@@ -61,19 +61,19 @@ void Findings::equal(const std::string& equation, const std::string& what, doubl
   line(equation, what, figure, "expected", expected, figure == expected);
 }
 
-void Findings::told(const std::string& equation, const std::string& what,
+void Findings::note(const std::string& equation, const std::string& what,
                     const std::string& figure) {
-  tell(json_text(Json{{"equation", equation}, {"what", what}, {"told", figure}}),
-       text("  ", padded(equation), " ", what, ": ", figure));
+  write(json_text(Json{{"equation", equation}, {"what", what}, {"note", figure}}),
+        text("  ", padded(equation), " ", what, ": ", figure));
 }
-void Findings::told(const std::string& equation, const std::string& what, double figure) {
-  tell(json_text(Json{{"equation", equation}, {"what", what}, {"told", finite(figure)}}),
-       text("  ", padded(equation), " ", what, ": ", number(figure)));
+void Findings::note(const std::string& equation, const std::string& what, double figure) {
+  write(json_text(Json{{"equation", equation}, {"what", what}, {"note", finite(figure)}}),
+        text("  ", padded(equation), " ", what, ": ", number(figure)));
 }
 
 void Findings::finish() {
-  tell(json_text(Json{{"held", held_}, {"failed", failed_}}),
-       text("\n", held_, " statements hold, ", failed_, failed_ == 1 ? " does" : " do", " not."));
+  write(json_text(Json{{"held", held_}, {"failed", failed_}}),
+        text("\n", held_, " statements hold, ", failed_, failed_ == 1 ? " does" : " do", " not."));
   if (!file_.empty()) write_file_atomically(file_, lines_);
 }
 

@@ -1,5 +1,5 @@
 // What an audit finds: one line a statement, with its equation, the figure, the bound that it must
-// keep, and whether it does. Statements without a bound are told, and hold nothing up. A figure
+// keep, and whether it does. Statements without a bound are notes, and change no status. A figure
 // that is no number holds nowhere.
 #pragma once
 #include <string>
@@ -15,8 +15,8 @@ class Findings {
   void at_least(const std::string& equation, const std::string& what, double figure, double bound);
   void equal(const std::string& equation, const std::string& what, double figure,
              double expected);  // whole numbers
-  void told(const std::string& equation, const std::string& what, const std::string& figure);
-  void told(const std::string& equation, const std::string& what, double figure);
+  void note(const std::string& equation, const std::string& what, const std::string& figure);
+  void note(const std::string& equation, const std::string& what, double figure);
   void finish();  // how many held; the file is written
   int held() const { return held_; }
   int failed() const { return failed_; }
@@ -24,7 +24,7 @@ class Findings {
  private:
   void line(const std::string& equation, const std::string& what, double figure,
             const char* relation, double bound, bool holds);
-  void tell(const std::string& json, const std::string& prose);
+  void write(const std::string& json, const std::string& prose);
   bool json_;
   std::string file_, lines_;
   int held_ = 0, failed_ = 0;

@@ -51,14 +51,14 @@ TensorFile GivenNetwork::read(const std::string& path) const {
   auto& m = file.metadata;
   auto lacks = [&](const char* key) { return m.count(key) == 0; };
   const bool foreign = lacks("format") || m["format"] == "pt";
-  auto said = [&](const char* key, const std::string& value) {
+  auto must_agree = [&](const char* key, const std::string& value) {
     if (value.empty()) return;
     if (lacks(key)) m[key] = value;
     else if (m[key] != value)
       user_error(path, ": metadata '", key, "': '", m[key], "', but --", key, " is '", value,
                  "', expected the same or no such option");
   };
-  said("model", model);
+  must_agree("model", model);
   if (foreign) {
     m["format"] = "fission 1";
     if (lacks("model")) m["model"] = model_of(file);
@@ -68,10 +68,10 @@ TensorFile GivenNetwork::read(const std::string& path) const {
     std::string list;
     for (Index w : parse_widths(known, widths))
       list += (list.empty() ? "" : ",") + std::to_string(w);
-    said("widths", list);
+    must_agree("widths", list);
   }
-  said("activation", activation);
-  said("size", size > 0 ? std::to_string(size) : "");
+  must_agree("activation", activation);
+  must_agree("size", size > 0 ? std::to_string(size) : "");
   if (!foreign) return file;
   if (lacks("dataset") && !dataset.empty()) m["dataset"] = dataset;
   const bool imagenet = !lacks("dataset") && m["dataset"] == "imagenet";

@@ -110,12 +110,11 @@ Index whole(const TensorFile& file, const std::string& key, Index least, Index m
 
 std::vector<RoundRecord> check_metadata(const TensorFile& file, const Network& network) {
   auto has = [&](const char* key) { return file.metadata.count(key) > 0; };
-  for (const char* key : {"seed", "round", "epoch", "step", "rq_steps_in_mean", "log_lines"})
+  for (const char* key : {"seed", "round", "epoch", "step", "solver_steps_in_mean", "log_lines"})
     if (has(key)) whole(file, key);
-  if (has("stage") && file.metadata_at("stage") != "train" &&
-      file.metadata_at("stage") != "rayleigh")
+  if (has("stage") && file.metadata_at("stage") != "train" && file.metadata_at("stage") != "solve")
     user_error(file.path, ": metadata 'stage': '", file.metadata_at("stage"),
-               "', expected train or rayleigh");
+               "', expected train or solve");
   if (has("dataset")) {
     try {
       data::normalisation_of(file.metadata_at("dataset"));

@@ -79,7 +79,7 @@ void ImagenetOptions::add_to(CommandLine& app) {
     return app.add_option(name, value, text)->group("Data");
   };
   option("--data", growth.data,
-         "folder with train/ and val/, the raw pictures; default: none, and then what to fetch is "
+         "folder with train/ and val/, the raw images; default: none, and then what to fetch is "
          "said");
   option("--val-labels", val_labels,
          "where val/ is flat: a file of its labels, a synset or class index a line in the order of "
@@ -91,14 +91,14 @@ void ImagenetOptions::add_to(CommandLine& app) {
          "line; default: they are not")
       ->needs("--val-labels");
   option("--size", size,
-         "side of the pictures that the network sees; evaluation: resized to 256/224 of it, the "
+         "side of the images that the network sees; evaluation: resized to 256/224 of it, the "
          "centre cut out; the paper: 224")
       ->capture_default_str()
       ->check(in_range(
           33,
-          1024));  // from 33 on 2x2 positions are left for the last batch norm, of one picture too
+          1024));  // from 33 on 2x2 positions are left for the last batch norm, of one image too
   app.add_flag("--check-data", check_data,
-               "decode every picture, list those that cannot be, and stop")
+               "decode every image, list those that cannot be, and stop")
       ->group("Data");
   option("--most-broken", most_broken,
          "share of training's files that may turn out broken and be skipped")
@@ -124,7 +124,7 @@ void ImagenetOptions::add_to(CommandLine& app) {
   app.get_option("--decay")->default_str(both(v1.decay, v2.decay));
   app.get_option("--target-macs")
       ->description(
-          "stay just under so many MACs a picture; several, comma-separated: one a round; 0: no "
+          "stay just under so many MACs per image; several, comma-separated: one a round; 0: no "
           "target; default: the published networks' (" +
           both(listed(targets(v1)), listed(targets(v2))) + ")");
 }
@@ -136,18 +136,18 @@ void ImagenetOptions::settle(const CommandLine& app) {
     for (const Recipe& r : recipes)
       if (read_config(growth.read_start()).model == r.model) model = r.name;
   const Recipe& r = recipe();
-  GrowSettings& how = growth.how;
+  GrowSettings& settings = growth.settings;
   auto given = [&](const char* option) { return app.count(option) > 0; };
   growth.run.network.model = r.model;
-  if (!given("--rounds")) how.rounds = r.rounds;
-  if (!given("--rq-epochs")) how.rayleigh.epochs = r.rq_epochs;
-  if (!given("--epsilon")) how.surgery.epsilon = r.epsilon;
+  if (!given("--rounds")) settings.rounds = r.rounds;
+  if (!given("--rq-epochs")) settings.solver.epochs = r.rq_epochs;
+  if (!given("--epsilon")) settings.surgery.epsilon = r.epsilon;
   if (!given("--nesterov")) growth.nesterov = r.nesterov;
   if (!given("--decay")) growth.decay = r.decay;
   if (!given("--target-macs"))
-    how.target_macs = targets(r),
-    how.target_macs.resize(std::min<std::size_t>(how.target_macs.size(), how.rounds));
-  if (how.target_macs == std::vector<double>{0}) how.target_macs.clear();
+    settings.target_macs = targets(r), settings.target_macs.resize(std::min<std::size_t>(
+                                           settings.target_macs.size(), settings.rounds));
+  if (settings.target_macs == std::vector<double>{0}) settings.target_macs.clear();
   if (growth.run.directory.empty()) growth.run.directory = std::string("runs/imagenet-") + r.name;
   if (baselines == std::vector<std::string>{"none"}) baselines.clear();
   for (const std::string& factor : baselines)
@@ -168,19 +168,19 @@ void ImagenetOptions::check_processes(Comm& comm) const {
 }
 
 nlohmann::ordered_json ImagenetOptions::with_data(nlohmann::ordered_json config,
-                                                  const data::PictureSets& pictures) const {
+                                                  const data::ImageSets& images) const {
   config["size"] = size;
   auto listing = [](const data::SourcePtr& of) {
-    return dynamic_cast<const data::FolderPictures&>(*of).folder().fingerprint();
-  };  // of open_pictures
-  config["data"] = {{"train", listing(pictures.train)}, {"val", listing(pictures.test)}};
+    return dynamic_cast<const data::FolderImages&>(*of).folder().fingerprint();
+  };  // of open_images
+  config["data"] = {{"train", listing(images.train)}, {"val", listing(images.test)}};
   return config;
 }
 
 GrowthOptions ImagenetOptions::baseline(const std::string& factor) const {
   GrowthOptions b = growth;
   b.start = b.run.start = "";
-  b.how.rounds = 0, b.how.target_macs.clear();
+  b.settings.rounds = 0, b.settings.target_macs.clear();
   b.run.network.widths = parse_widths(recipe().model, factor);
   b.run.directory += "-baseline-" + factor;
   return b;
@@ -196,14 +196,14 @@ data::ImageFolderOptions folder(const ImagenetOptions& options, data::Split spli
 }
 }  // namespace
 
-data::PictureSets open_pictures(const ImagenetOptions& options) {
-  auto train = std::make_shared<data::FolderPictures>(folder(options, data::Split::train));
-  auto val = std::make_shared<data::FolderPictures>(folder(options, data::Split::test));
+data::ImageSets open_images(const ImagenetOptions& options) {
+  auto train = std::make_shared<data::FolderImages>(folder(options, data::Split::train));
+  auto val = std::make_shared<data::FolderImages>(folder(options, data::Split::test));
   data::Dataset d = data::description(*train);
   return {options.growth.dataset, d.classes, d.mean, d.std, train, val, true};
 }
 
-void check_pictures(const ImagenetOptions& options) {
+void check_images(const ImagenetOptions& options) {
   Index files = 0, bad = 0;
   for (data::Split split : {data::Split::train, data::Split::test}) {
     data::ImageFolderOptions o = folder(options, split);
@@ -271,7 +271,7 @@ std::string imagenet_table(const ImagenetOptions& options, const std::vector<Rou
       "models, each by a recipe of\n"
       "its own. Fairer: these widths trained here (--baselines).\n";
   if (n.size != 224 || n.classes != 1000)
-    notes += text("The published rows are of ImageNet, 224x224, 1000 classes. These pictures are ",
+    notes += text("The published rows are of ImageNet, 224x224, 1000 classes. These images are ",
                   n.size, "x", n.size, " of ", n.classes, " classes: no comparison.\n");
   if (n.widths == parse_widths(n.model, "imagenet-seed") && r.name == std::string("v1"))
     notes +=
@@ -282,16 +282,16 @@ std::string imagenet_table(const ImagenetOptions& options, const std::vector<Rou
 }
 
 namespace {
-// Seconds of a training step on synthetic pictures, each: the median of three after one
-double seconds_a_picture(const ImagenetOptions& options, const std::string& widths,
+// Seconds of a training step on synthetic images, each: the median of three after one
+double seconds_per_image(const ImagenetOptions& options, const std::string& widths,
                          Backend& backend) {
   NetworkConfig config = options.growth.run.network;
   config.classes = 1000, config.widths = parse_widths(config.model, widths);
-  TrainingSettings settings = options.growth.how.train;
+  TrainingSettings settings = options.growth.settings.train;
   settings.bn_batch = 0;  // of one group, smaller than a run's
   const Index batch = 32;
   auto network = make_network(config, backend, DType::f32, 1);
-  Sgd sgd(*network, options.growth.how.train.sgd);
+  Sgd sgd(*network, options.growth.settings.train.sgd);
   Meter meter(backend, DType::f32);
   Tensor x = ops::zeros(backend, {batch, config.size, config.size, 3}, DType::f32),
          labels = ops::zeros(backend, {batch}, DType::i32);
@@ -317,19 +317,19 @@ double slowest(double mine, Comm& comm) {
 
 std::string imagenet_guide(const ImagenetOptions& options, Backend& backend) {
   const Recipe& r = options.recipe();
-  const GrowSettings& how = options.growth.how;
-  Comm& comm = processes();  // which measure at once, and share the pictures
-  const double pictures = 1281167.0 / comm.size();
+  const GrowSettings& settings = options.growth.settings;
+  Comm& comm = processes();  // which measure at once, and share the images
+  const double images = 1281167.0 / comm.size();
   auto epoch = [&](const std::string& widths) {
-    return pictures * slowest(seconds_a_picture(options, widths, backend), comm);
+    return images * slowest(seconds_per_image(options, widths, backend), comm);
   };
   const double seed = epoch("imagenet-seed"), full = epoch("1.0");
   return text(
       "make imagenet DATA=DIR [MODEL=v1|v2] [NP=processes]: grows ", r.title,
-      " on the raw pictures of ImageNet (ILSVRC 2012):\n"
-      "  DIR/train/n01440764/*.JPEG ...  1000 folders named by synset, 1281167 pictures: "
+      " on the raw images of ImageNet (ILSVRC 2012):\n"
+      "  DIR/train/n01440764/*.JPEG ...  1000 folders named by synset, 1281167 images: "
       "ILSVRC2012_img_train.tar, a tar a class inside\n"
-      "  DIR/val/n01440764/*.JPEG ...    50000 pictures: ILSVRC2012_img_val.tar; or flat, "
+      "  DIR/val/n01440764/*.JPEG ...    50000 images: ILSVRC2012_img_val.tar; or flat, "
       "DIR/val/*.JPEG, with FLAGS=\"--val-labels FILE\":\n"
       "                                  a synset or class index a line, in the order of the file "
       "names\n"
@@ -341,10 +341,10 @@ std::string imagenet_guide(const ImagenetOptions& options, Backend& backend) {
       "An epoch of training here (", backend.name(), ", ",
       comm.size() > 1 ? text(comm.size(), " processes of ") : "", compute_threads(), " threads, ",
       options.growth.run.network.size, "x", options.growth.run.network.size,
-      ", synthetic pictures, decoding not included): ", duration(seed), " h at the seed's widths, ",
+      ", synthetic images, decoding not included): ", duration(seed), " h at the seed's widths, ",
       duration(full), " h at 1.0; the whole growth has ",
-      (how.rounds + 1) * how.train.schedule.epochs, " such epochs between them, and ",
-      how.rounds * how.rayleigh.epochs, " of RQ-SGD.\n");
+      (settings.rounds + 1) * settings.train.schedule.epochs, " such epochs between them, and ",
+      settings.rounds * settings.solver.epochs, " of RQ-SGD.\n");
 }
 
 }  // namespace fission

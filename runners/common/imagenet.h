@@ -1,6 +1,6 @@
 // ImageNet's own side of a growth: the authors' recipe of either network, the published rows
 // (section 8 of METHOD.md), the widths that are trained beside it, the table of both, and what to
-// say where there are no pictures yet.
+// say where there are no images yet.
 #pragma once
 #include <map>
 
@@ -24,7 +24,7 @@ struct Recipe {
 const Recipe& recipe_of(const std::string& name);  // UserError
 
 struct ImagenetOptions {
-  GrowthOptions growth{Pictures::imagenet};
+  GrowthOptions growth{DataKind::imagenet};
   std::string model = "v1", val_labels, devkit_mapping;
   std::vector<std::string> baselines{"0.5", "0.75", "1.0"};
   bool check_data = false;
@@ -37,15 +37,15 @@ struct ImagenetOptions {
   void check_processes(Comm& comm) const;
   const Recipe& recipe() const { return recipe_of(model); }
   nlohmann::ordered_json with_data(nlohmann::ordered_json config,
-                                   const data::PictureSets& pictures) const;
+                                   const data::ImageSets& images) const;
   // The same training of a network that is not grown, in a folder of its own: --out with
   // "-baseline-0.5" after it
   GrowthOptions baseline(const std::string& factor) const;
 };
 
-data::PictureSets open_pictures(const ImagenetOptions& options);
+data::ImageSets open_images(const ImagenetOptions& options);
 // Decodes every file and prints the paths of those that can't be; UserError if there are any
-void check_pictures(const ImagenetOptions& options);
+void check_images(const ImagenetOptions& options);
 
 // Ours beside the published ones, each cell marked measured, published or not run. baselines: by
 // their factor. What --start grew stands in rows of its own.

@@ -3,7 +3,8 @@
 #include <cstdio>
 #include <iostream>
 
-#include "runners/common/ends.h"
+#include "runners/common/renamed.h"
+#include "runners/common/signals.h"
 #include "tensor/check.h"
 #include "tensor/launch.h"
 #include "tensor/threads.h"
@@ -19,7 +20,7 @@ int run_program(CommandLine& app, int argc, char** argv, const std::function<voi
                 Comm& (*start)()) {
   if (start == alone && launch_rank() > 0) return 0;
   open_missing_streams();
-  take_signals(app.get_name());
+  handle_signals(app.get_name());
   set_compute_threads(1);  // until the program says more
   Comm* comm = &alone();
   auto fail = [&](const std::string& what, int status) {
@@ -44,7 +45,9 @@ int run_program(CommandLine& app, int argc, char** argv, const std::function<voi
     comm = &start();
     if (comm->rank() > 0 && !std::freopen("/dev/null", "w", stdout))
       return fail("/dev/null can't be opened", status_broken);
-    if (comm->size() > 1) take_signals("");  // an abort ends the others so, and its reason is told
+    if (comm->size() > 1)
+      handle_signals("");  // an abort ends the others so, and its reason is told
+    refuse_renamed_options(argc, argv);
     if (!app.parse(argc, argv)) return done();
   } catch (const UserError& e) {
     return fail(e.what(), status_user_error);

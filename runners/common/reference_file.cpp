@@ -80,7 +80,7 @@ bool ReferenceFile::any(const std::string& prefix) const {
   return first != file_.tensors.end() && first->first.compare(0, prefix.size(), prefix) == 0;
 }
 
-const std::vector<std::int64_t>& ReferenceFile::picture_shape() const {
+const std::vector<std::int64_t>& ReferenceFile::image_shape() const {
   const auto& shape = at(inputs()).shape;
   if (shape.size() < 4 || shape.size() > 5)
     user_error(file_.path, ": tensor '", inputs(), "': rank ", shape.size(),
@@ -90,7 +90,7 @@ const std::vector<std::int64_t>& ReferenceFile::picture_shape() const {
       user_error(file_.path, ": tensor '", inputs(), "': a dimension of ", dim,
                  ", expected 1 to 65536");
   if (shape.back() != shape[shape.size() - 2])
-    user_error(file_.path, ": tensor '", inputs(), "': pictures of ", shape[shape.size() - 2], "x",
+    user_error(file_.path, ": tensor '", inputs(), "': images of ", shape[shape.size() - 2], "x",
                shape.back(), ", expected squares");
   return shape;
 }
@@ -113,8 +113,8 @@ NetworkConfig ReferenceFile::config() const {
   for (std::size_t l = 0; l < (v1 ? 14 : 35); l++)
     c.widths.push_back(rows_of("param/" + layer_module(c.model, l) + ".bn.weight", 1));
   c.classes = rows_of(v1 ? "param/linear.weight" : "param/classifier.weight", 2);
-  const auto& picture = picture_shape();
-  c.size = picture.back(), c.channels = picture[picture.size() - 3];
+  const auto& image = image_shape();
+  c.size = image.back(), c.channels = image[image.size() - 3];
   // The authors' networks: MobileNetV2 for ImageNet alone, MobileNetV1 for CIFAR (32×32) or
   // ImageNet. Where their list of layers is in the metadata with a stride in its first entry, "[(4,
   // 2, 0), …", that is it.
@@ -140,25 +140,25 @@ double ReferenceFile::relu_beta()
 
 std::unique_ptr<Network> ReferenceFile::network(const Machine& m) const {
   auto network = make_network_in(file_, config(), m.backend, m.type);
-  const auto& shape = picture_shape();
+  const auto& shape = image_shape();
   const Index positions = network->blocks().back().positions, n = shape[shape.size() - 4];
   if (n * positions < 2)
-    user_error(file_.path, ": tensor '", inputs(), "': one picture of ", shape.back(), "x",
+    user_error(file_.path, ": tensor '", inputs(), "': one image of ", shape.back(), "x",
                shape.back(), " leaves one value a channel in the last layer, expected more",
-               " pictures or larger ones: batch norm takes a variance of two values or more");
+               " images or larger ones: batch norm takes a variance of two values or more");
   load_parameters(file_, *network, "param/");
   for (const Stored& s : network->stored()) read_.insert("param/" + s.name);
   return network;
 }
 
 Index ReferenceFile::batches() const {
-  const auto& shape = picture_shape();
+  const auto& shape = image_shape();
   return shape.size() > 4 ? shape[0] : 1;
 }
 
-Tensor ReferenceFile::pictures(const Machine& m, Index index) const {
+Tensor ReferenceFile::images(const Machine& m, Index index) const {
   const StoredTensor& t = at(inputs());
-  std::size_t r = picture_shape().size();
+  std::size_t r = image_shape().size();
   if (index >= batches())
     user_error(file_.path, ": tensor '", inputs(), "': ", batches(),
                " batches, expected more than ", index);
@@ -173,7 +173,7 @@ Tensor ReferenceFile::pictures(const Machine& m, Index index) const {
 }
 
 Tensor ReferenceFile::labels(const Machine& m, Index index) const {
-  const auto& shape = picture_shape();
+  const auto& shape = image_shape();
   Index n = shape[shape.size() - 4], classes = config().classes;
   std::vector<double> all = numbers("labels", shape.size() > 4 ? Dims{batches(), n} : Dims{n});
   for (double label : all)

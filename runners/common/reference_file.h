@@ -39,8 +39,8 @@ class ReferenceFile {
   std::unique_ptr<Network> network(const Machine& m) const;
   Index batches() const;     // of inputs
   double relu_beta() const;  // of the authors' surrogate, in this network
-  Tensor pictures(const Machine& m, Index batch = 0) const;  // (N,H,W,C)
-  Tensor labels(const Machine& m, Index batch = 0) const;    // (N)
+  Tensor images(const Machine& m, Index batch = 0) const;  // (N,H,W,C)
+  Tensor labels(const Machine& m, Index batch = 0) const;  // (N)
   Tensor directions(const Network& network,
                     const std::string& prefix) const;  // a flat buffer from one tensor an axis
   // of all neurons of a layer: their weights, as (O,I,K,K); or of this shape
@@ -56,7 +56,7 @@ class ReferenceFile {
   TensorFile file_;
   mutable std::set<std::string> read_;
   std::string inputs() const { return has("inputs") ? "inputs" : "input"; }
-  const std::vector<std::int64_t>& picture_shape() const;  // (…,N,C,H,W)
+  const std::vector<std::int64_t>& image_shape() const;  // (…,N,C,H,W)
 };
 
 std::string layer_name(std::size_t layer);  // "L07"

@@ -113,10 +113,10 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
   }
   return table(rows) + "widths of the channel axes\n" + widths.str() +
          "split: neurons split. MACs: products of all convolutions and of the classifier, one "
-         "picture. test: top-1 on the test pictures.\n"
+         "image. test: top-1 on the test images.\n"
          "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n"
          "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
-         "same training pictures;\n"
+         "same training images;\n"
          "beyond E4: steps a half and a quarter as large do not change the loss by a quarter and a "
          "sixteenth as much, so E4 does not apply.\n";
 }
@@ -137,10 +137,9 @@ std::string growth_csv(const std::vector<RoundRecord>& history) {
 
 Progress::Progress() : shown_(Clock::now()), terminal_(draws()) {}
 void Progress::pause() { running_ = false; }
-void Progress::add(double pictures) {
+void Progress::add(double images) {
   auto now = Clock::now();
-  if (running_)
-    seconds_ += std::chrono::duration<double>(now - last_).count(), pictures_ += pictures;
+  if (running_) seconds_ += std::chrono::duration<double>(now - last_).count(), images_ += images;
   running_ = true;
   last_ = now;
 }

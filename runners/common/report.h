@@ -26,17 +26,17 @@ std::string growth_csv(const std::vector<RoundRecord>& history);
 
 std::string cut_to(const std::string& line, std::size_t columns);  // UTF-8 characters, not bytes
 
-// Rate and time left of work whose size is known in pictures.
+// Rate and time left of work whose size is known in images.
 class Progress {
  public:
   Progress();
   void
   pause();  // what comes next (evaluation, a checkpoint) is not training: keep it out of the rate
-  void add(double pictures);  // a step is done
+  void add(double images);  // a step is done
   double rate() const {
-    return seconds_ > 0 ? pictures_ / seconds_ : 0;
-  }  // pictures a second, since reset
-  void reset() { seconds_ = pictures_ = 0, pause(); }
+    return seconds_ > 0 ? images_ / seconds_ : 0;
+  }  // images per second, since reset
+  void reset() { seconds_ = images_ = 0, pause(); }
   // At most some times a second on a terminal, cut to its width; twice a minute elsewhere.
   void show(const std::string& line);
   void clear();  // the live line makes way for a lasting one
@@ -45,7 +45,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
   Clock::time_point last_, shown_;
   bool running_ = false, terminal_, live_ = false;
-  double seconds_ = 0, pictures_ = 0;
+  double seconds_ = 0, images_ = 0;
 };
 
 }  // namespace fission

@@ -8,8 +8,9 @@
 #include <sstream>
 
 #include "nn/json.h"
-#include "runners/common/ends.h"
 #include "runners/common/growth_options.h"
+#include "runners/common/renamed.h"
+#include "runners/common/signals.h"
 #include "tensor/hash.h"
 #include "tensor/threads.h"
 
@@ -29,8 +30,8 @@ bool exists(const std::string& path) {
 std::string identity(const NetworkConfig& c, const std::vector<Index>& seed_widths,
                      const std::string& dataset, const std::string& seed) {
   return text(c.model, " grown from ", joined(seed_widths), ", ", name_of(c.activation), ", ",
-              c.size, "x", c.size, "x", c.channels, " pictures of ", c.classes, " classes (",
-              dataset, "), seed ", seed);
+              c.size, "x", c.size, "x", c.channels, " images of ", c.classes, " classes (", dataset,
+              "), seed ", seed);
 }
 
 // what two configurations say differently, by name; words: around the one's value and the other's
@@ -39,18 +40,18 @@ std::string differences(const Json& old, const Json& now, const std::array<const
   Json all = old;
   all.update(now);
   for (const auto& item : all.items()) {
-    auto said = [&](const Json& j) {
+    auto value_in = [&](const Json& j) {
       return j.contains(item.key()) ? json_text(j.at(item.key())) : std::string("(not there)");
     };
-    if (said(old) != said(now))
-      text += (text.empty() ? "--" : ", --") + item.key() + words[0] + said(old) + words[1] +
-              said(now) + words[2];
+    if (value_in(old) != value_in(now))
+      text += (text.empty() ? "--" : ", --") + item.key() + words[0] + value_in(old) + words[1] +
+              value_in(now) + words[2];
   }
   return text;
 }
 
 std::string place(const State& s) {
-  return text("round ", s.round, ", ", s.stage == Stage::train ? "train" : "rayleigh", ", epoch ",
+  return text("round ", s.round, ", ", s.stage == Stage::train ? "train" : "solve", ", epoch ",
               s.epoch + 1, ", step ", s.step);
 }
 
@@ -89,39 +90,39 @@ double macs_spent(const TensorFile& file) {  // 0 where it is not known
 // other number the first takes them all.
 void store_meter(TensorFile& file, Meter& meter, Comm& comm) {
   const std::size_t n = std::size_t(comm.size()), r = std::size_t(comm.rank());
-  std::vector<double> loss(n), hits(2 * n), pictures(n), mine = meter.hits().to_host();
+  std::vector<double> loss(n), hits(2 * n), images(n), mine = meter.hits().to_host();
   loss[r] = meter.loss_sum().item(), hits[2 * r] = mine[0], hits[2 * r + 1] = mine[1],
-  pictures[r] = double(meter.count);
-  for (auto* all : {&loss, &hits, &pictures}) comm.sum(all->data(), Index(all->size()));
+  images[r] = double(meter.count);
+  for (auto* all : {&loss, &hits, &images}) comm.sum(all->data(), Index(all->size()));
   Backend& b = meter.hits().backend();
   store_tensor(file, "meter/loss", make_real(b, {Index(n)}, loss, meter.loss_sum().dtype()));
   store_tensor(
       file, "meter/hits",
       Tensor::from(b, {Index(2 * n)}, std::vector<std::int32_t>(hits.begin(), hits.end())));
-  file.metadata["pictures_metered"] = joined({pictures.begin(), pictures.end()});
+  file.metadata["images_metered"] = joined({images.begin(), images.end()});
 }
 // seen: images of the epoch so far
 void load_meter(const TensorFile& file, Meter& meter, Index seen, Comm& comm) {
-  std::vector<Index> pictures;
-  std::istringstream list(file.metadata_at("pictures_metered"));
+  std::vector<Index> images;
+  std::istringstream list(file.metadata_at("images_metered"));
   for (std::string item; std::getline(list, item, ' ');)
-    pictures.push_back(whole(file, "pictures_metered", item, 0, 999999999999999));
-  const Index n = Index(pictures.size());
-  if (n == 0) user_error(file.path, ": metadata 'pictures_metered': nothing, expected a number");
+    images.push_back(whole(file, "images_metered", item, 0, 999999999999999));
+  const Index n = Index(images.size());
+  if (n == 0) user_error(file.path, ": metadata 'images_metered': nothing, expected a number");
   Backend& b = meter.hits().backend();
   Tensor loss(b, {n}, meter.loss_sum().dtype()), hits(b, {2 * n}, DType::i32);
   load_tensor(file, "meter/loss", loss), load_tensor(file, "meter/hits", hits);
   const std::vector<double> l = loss.to_host(), h = hits.to_host();
   Index all = 0;
   for (Index i = 0; i < n; i++) {
-    all += std::min(pictures[i], seen + 1);
+    all += std::min(images[i], seen + 1);
     for (Index top : {2 * i, 2 * i + 1})
-      if (!(h[top] >= 0 && h[top] <= double(pictures[i])))
+      if (!(h[top] >= 0 && h[top] <= double(images[i])))
         user_error(file.path, ": tensor 'meter/hits' holds ", h[top], ", expected hits among ",
-                   pictures[i], " images");
+                   images[i], " images");
   }
   if (all != seen)
-    user_error(file.path, ": metadata 'pictures_metered': '", file.metadata_at("pictures_metered"),
+    user_error(file.path, ": metadata 'images_metered': '", file.metadata_at("images_metered"),
                "', expected ", seen, " in all, as metadata 'step' says");
   const bool each = n == comm.size();
   double sum = 0;
@@ -129,22 +130,22 @@ void load_meter(const TensorFile& file, Meter& meter, Index seen, Comm& comm) {
   meter.count = 0;
   for (Index i = each ? comm.rank() : 0; i < (each ? comm.rank() + 1 : comm.first() ? n : 0); i++)
     sum += l[i], top[0] += std::int32_t(h[2 * i]), top[1] += std::int32_t(h[2 * i + 1]),
-        meter.count += pictures[i];
+        meter.count += images[i];
   meter.loss_sum().copy_from(make_real(b, {1}, {sum}, loss.dtype()));
   meter.hits().copy_from(Tensor::from(b, {2}, top));
 }
 
 }  // namespace
 
-Run::Run(const RunOptions& options, const GrowSettings& how, const Json& config,
-         const data::PictureSets& pictures, Backend& backend, Comm& comm)
+Run::Run(const RunOptions& options, const GrowSettings& settings, const Json& config,
+         const data::ImageSets& images, Backend& backend, Comm& comm)
     : options_(options),
-      how_(how),
+      settings_(settings),
       config_(config),
-      pictures_(pictures),
+      images_(images),
       backend_(backend),
       comm_(comm),
-      input_(backend, DType::f32, pictures.mean, pictures.std),
+      input_(backend, DType::f32, images.mean, images.std),
       last_checkpoint_(std::chrono::steady_clock::now()) {
   if (options.directory == "-") user_error("--out -: expected a folder's name");
   check_processes();
@@ -155,6 +156,7 @@ void Run::check_config() const {
     const std::string expected = "the configuration of a run";
     const Json old = parse_json(read_file(path("config.json")), path("config.json"), expected);
     if (!old.is_object()) user_error(path("config.json"), ": no object, expected ", expected);
+    refuse_renamed_settings(old, options_.directory);
     Json now = config_;
     if (!old.contains("data")) now.erase("data");  // of an older version, which kept none
     std::string differ = differences(old, now, {" was ", ", now ", ""});
@@ -182,7 +184,7 @@ void Run::lock() {
 }
 
 void Run::check_processes() const {
-  const Index group = how_.train.bn_batch, n = comm_.size();
+  const Index group = settings_.train.bn_batch, n = comm_.size();
   if (n == 1) return;
   Json all = config_;
   all.erase("data");  // below
@@ -192,9 +194,9 @@ void Run::check_processes() const {
     user_error("process ", d->rank, " was given other options than process 0: ",
                differences(Json::parse(d->first), Json::parse(d->other),
                            {" is ", " there, ", text(" in process ", d->rank).c_str()}));
-  comm_.require_same("the training data", pictures_.train->fingerprint(),
+  comm_.require_same("the training data", images_.train->fingerprint(),
                      "--data: the same files for each");
-  comm_.require_same("the test data", pictures_.test->fingerprint(),
+  comm_.require_same("the test data", images_.test->fingerprint(),
                      "--data: the same files for each");
   if (group == 0)
     user_error("--bn-batch 0, one batch-norm group of the whole batch, with ", n,
@@ -220,19 +222,19 @@ State Run::begin() {
   }
   State state;
   state.network = options_.start.empty()
-                      ? make_network(options_.network, backend_, DType::f32, how_.seed)
+                      ? make_network(options_.network, backend_, DType::f32, settings_.seed)
                       : load_network(options_.start_file, backend_);
   double least = state.network->macs();
-  for (double target : how_.target_macs) {
+  for (double target : settings_.target_macs) {
     if (target < least)
       user_error("--target-macs ", Index(target), ": expected at least the ", Index(least),
                  " MACs of the network before");
     least = target;
   }
   scaled_energies(
-      *state.network, how_.energy,
-      how_.scale);  // a table that lacks its layers is refused now, not after the training
-  if (comm_.first()) warn_of_narrow_table(how_, *state.network);
+      *state.network, settings_.energy,
+      settings_.scale);  // a table that lacks its layers is refused now, not after the training
+  if (comm_.first()) warn_of_narrow_table(settings_, *state.network);
   if (comm_.first()) {
     make_directories(options_.directory);
     lock();
@@ -243,67 +245,66 @@ State Run::begin() {
     write_file_atomically(path("config.json"), json_text(config_, 2) + "\n");
     log_->keep(0);
   }
-  state.enter(Stage::train, how_);
+  state.enter(Stage::train, settings_);
   if (!options_.start.empty())
     state.training_macs = macs_spent(options_.start_file),
-    state.epoch = how_.train.schedule.epochs;  // that network's training is over
+    state.epoch = settings_.train.schedule.epochs;  // that network's training is over
   return state;
 }
 
 data::LoaderOptions Run::share_of_batches(Index batch) const {
   data::LoaderOptions o;
-  o.batch = batch, o.seed = how_.seed, o.rank = comm_.rank(), o.ranks = comm_.size(),
+  o.batch = batch, o.seed = settings_.seed, o.rank = comm_.rank(), o.ranks = comm_.size(),
   o.threads = options_.loader_threads;
   return o;
 }
 
 BatchSource& Run::training(Index round, Stage stage) {
   data::LoaderOptions o =
-      share_of_batches(stage == Stage::rayleigh ? options_.rq_batch : options_.batch);
-  o.stage = 2 * round + (stage == Stage::rayleigh), o.augment = options_.augment;
-  if (stage == Stage::train) o.group = std::max<Index>(1, how_.train.bn_batch);
-  o.fixed_key =
-      stage == Stage::rayleigh &&
-      how_.solver == Solver::lanczos;  // products of one matrix: the same pictures in each pass
+      share_of_batches(stage == Stage::solve ? options_.rq_batch : options_.batch);
+  o.stage = 2 * round + (stage == Stage::solve), o.augment = options_.augment;
+  if (stage == Stage::train) o.group = std::max<Index>(1, settings_.train.bn_batch);
+  o.fixed_key = stage == Stage::solve &&
+                settings_.solver.kind ==
+                    Solver::lanczos;  // products of one matrix: the same images in each pass
   if (o.fixed_key && loader_stage_ != o.stage)
-    std::printf(
-        "Lanczos: %ld passes over the same pictures, augmentation key: seed %lu, stage %ld\n",
-        long(how_.rayleigh.epochs), (unsigned long)o.seed, long(o.stage));
-  return loader(stage == Stage::rayleigh ? some_of_training(rq_images()) : pictures_.train, o);
+    std::printf("Lanczos: %ld passes over the same images, augmentation key: seed %lu, stage %ld\n",
+                long(settings_.solver.epochs), (unsigned long)o.seed, long(o.stage));
+  return loader(stage == Stage::solve ? some_of_training(rq_images()) : images_.train, o);
 }
 
 Index Run::rq_images() const {
-  const Index all = pictures_.train->shape()[0];
+  const Index all = images_.train->shape()[0];
   return options_.rq_images > 0 ? std::min(options_.rq_images, all) : all;
 }
 
 // `count` training images: the first ones, or where they lie class by class every so manyth
 data::SourcePtr Run::some_of_training(Index count) const {
-  const Index all = pictures_.train->shape()[0];
-  if (count == all) return pictures_.train;
-  return data::part_of(pictures_.train, count,
-                       pictures_.by_class ? std::max<Index>(1, all / count) : 1);
+  const Index all = images_.train->shape()[0];
+  if (count == all) return images_.train;
+  return data::part_of(images_.train, count,
+                       images_.by_class ? std::max<Index>(1, all / count) : 1);
 }
 
-// Some pictures of the training set: what a split's loss change is predicted and measured on
+// Some images of the training set: what a split's loss change is predicted and measured on
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
-  return watched(loader(some_of_training(options_.check_pictures), o));
+  return watched(loader(some_of_training(options_.check_images), o));
 }
 
 BatchSource& Run::test() {
   data::LoaderOptions o = share_of_batches(options_.batch);
   o.stage = test_stage, o.shuffle = false, o.augment = false;
-  return watched(loader(pictures_.test, o));
+  return watched(loader(images_.test, o));
 }
 
 // One at a time: a ring at 224x224 and batch 256 is 4 * 256 * 150528 B = 154 MB; three would be 462
 // MB.
-BatchSource& Run::loader(data::SourcePtr pictures, const data::LoaderOptions& o) {
+BatchSource& Run::loader(data::SourcePtr images, const data::LoaderOptions& o) {
   if (loader_stage_ == o.stage) return *loader_;
   loader_stage_ = -1, loader_.reset();
-  loader_ = std::make_unique<data::Loader>(std::move(pictures), backend_, o);
+  loader_ = std::make_unique<data::Loader>(std::move(images), backend_, o);
   loader_stage_ = o.stage;
   return *loader_;
 }
@@ -315,7 +316,7 @@ class Run::Watched : public BatchSource {
   Index size() const override { return source_.size(); }
   Index steps() const override { return source_.steps(); }
   Batch next(Index epoch, Index step) override {
-    run_.end_if_asked();
+    run_.end_if_requested();
     return source_.next(epoch, step);
   }
 
@@ -329,23 +330,23 @@ BatchSource& Run::watched(BatchSource& source) {
 }
 
 // What one process was asked to do, all do, in the same step.
-void Run::end_if_asked() {
-  double asked = asked_to_end();
+void Run::end_if_requested() {
+  double asked = end_requested();
   comm_.sum(&asked, 1);
   if (asked > 0) stop();
 }
 void Run::stop() {
   std::vector<double> signals(std::size_t(comm_.size()), 0.0);
-  signals[std::size_t(comm_.rank())] = asked_to_end();
+  signals[std::size_t(comm_.rank())] = end_requested();
   comm_.sum(signals.data(), Index(signals.size()));
   throw Stopped(int(*std::max_element(signals.begin(), signals.end())));
 }
 
 void Run::grow(State& state) {
-  const Deferred until_saved;
+  const DeferSignals until_saved;
   try {
-    fission::grow(state, how_, *this);
-    end_if_asked();
+    fission::grow(state, settings_, *this);
+    end_if_requested();
   } catch (const Stopped& stopped) {
     progress_.clear();
     if (!state.done) write_checkpoint(state);
@@ -355,17 +356,17 @@ void Run::grow(State& state) {
   }
 }
 
-double Run::pictures_left(const State& s) const {
-  const bool descends = s.stage == Stage::rayleigh;
+double Run::images_left(const State& s) const {
+  const bool solving = s.stage == Stage::solve;
   auto training = [&](Index round) {
-    return double(how_.training_of(round).schedule.epochs * pictures_.train->shape()[0]);
+    return double(settings_.training_of(round).schedule.epochs * images_.train->shape()[0]);
   };
-  const double rq = double(how_.rayleigh.epochs * rq_images());
-  const double epoch = double(descends ? rq_images() : pictures_.train->shape()[0]);
-  const double batch = double(descends ? options_.rq_batch : options_.batch);
-  double left = descends ? rq + training(s.round) : training(s.round);
+  const double rq = double(settings_.solver.epochs * rq_images());
+  const double epoch = double(solving ? rq_images() : images_.train->shape()[0]);
+  const double batch = double(solving ? options_.rq_batch : options_.batch);
+  double left = solving ? rq + training(s.round) : training(s.round);
   left -= double(s.epoch) * epoch + std::min(epoch, double(s.step) * batch);
-  for (Index round = s.round + 1; round <= how_.rounds; round++) left += rq + training(round);
+  for (Index round = s.round + 1; round <= settings_.rounds; round++) left += rq + training(round);
   return left;
 }
 
@@ -378,22 +379,22 @@ void Run::after_step(State& s) {
   Index epochs = epochs_of(s);
   double rate = progress_.rate();
   char line[200];
-  std::snprintf(line, sizeof line,
-                "round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f pictures/s, %s left",
-                long(s.round),
-                s.stage == Stage::rayleigh ? (how_.solver == Solver::lanczos ? "Lanczos" : "RQ-SGD")
-                : s.round                  ? "fine-tuning"
-                                           : "training",
-                long(s.epoch + 1), long(epochs), long(s.step), long(source.steps()), rate,
-                rate > 0 ? duration(pictures_left(s) / rate).c_str() : "?");
+  std::snprintf(
+      line, sizeof line, "round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f images/s, %s left",
+      long(s.round),
+      s.stage == Stage::solve ? (settings_.solver.kind == Solver::lanczos ? "Lanczos" : "RQ-SGD")
+      : s.round               ? "fine-tuning"
+                              : "training",
+      long(s.epoch + 1), long(epochs), long(s.step), long(source.steps()), rate,
+      rate > 0 ? duration(images_left(s) / rate).c_str() : "?");
   progress_.show(line);
   auto now = std::chrono::steady_clock::now();
   const bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >=
                    60 * options_.checkpoint_minutes;
-  double said[] = {double(comm_.first() && due), double(asked_to_end())};
-  comm_.sum(said, 2);  // the first process's clock is everyone's
-  if (said[1] > 0) stop();
-  if (said[0] > 0) {
+  double requests[] = {double(comm_.first() && due), double(end_requested())};
+  comm_.sum(requests, 2);  // the first process's clock is everyone's
+  if (requests[1] > 0) stop();
+  if (requests[0] > 0) {
     write_checkpoint(s);
     progress_.pause();
   }
@@ -403,9 +404,9 @@ void Run::log(const Json& line) {
   Json full = line;
   std::string pace;
   if (line.contains("epoch")) {
-    pace = text(std::llround(progress_.rate()), " pictures/s");
-    if (progress_.rate() > 0) full["pictures_per_second"] = std::round(progress_.rate());
-    if (const Index skipped = pictures_.train->skipped(comm_))
+    pace = text(std::llround(progress_.rate()), " images/s");
+    if (progress_.rate() > 0) full["images_per_second"] = std::round(progress_.rate());
+    if (const Index skipped = images_.train->skipped(comm_))
       full["skipped_files"] = skipped,
       pace += text("; ", skipped, " broken files skipped since the start");
   }
@@ -447,7 +448,7 @@ void Run::log(const Json& line) {
         number("round"), number("epoch"), number("of"), number("least_lambda"),
         number("sum_of_negative_lambdas"), number("largest_residual"), number("median_residual"),
         pace.c_str());
-  } else if (line.at("stage") == "rq") {
+  } else if (line.at("stage") == "solve") {
     std::printf(
         "round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative "
         "ones %.4e; %s\n",
@@ -464,8 +465,8 @@ void Run::log(const Json& line) {
   progress_.reset();
 }
 
-void Run::tell(Index round, const Network& network, const SplittingIndex& index,
-               const Selection& chosen) {
+void Run::save_neurons(Index round, const Network& network, const SplittingIndex& index,
+                       const Selection& chosen) {
   std::string csv = "axis,neuron,lambda,residual,products,split\n";
   auto number = [](double x) {
     char s[40];
@@ -488,15 +489,15 @@ void Run::save(State& s) {
   progress_.clear();
   std::string name;
   if (s.done) name = "round-" + std::to_string(s.round);
-  else if (s.stage == Stage::rayleigh) name = "round-" + std::to_string(s.round - 1);
+  else if (s.stage == Stage::solve) name = "round-" + std::to_string(s.round - 1);
   else name = "round-" + std::to_string(s.round) + "-split";
   TensorFile file;
   file.path = path(name + ".safetensors");
   store_network(file, *s.network);
-  file.metadata["seed"] = std::to_string(how_.seed),
+  file.metadata["seed"] = std::to_string(settings_.seed),
   file.metadata["round"] = std::to_string(s.round);
   file.metadata["training_macs"] = exact(s.training_macs);
-  file.metadata["dataset"] = pictures_.name,
+  file.metadata["dataset"] = images_.name,
   file.metadata["history"] = json_text(history_to_json(s.history));
   if (comm_.first()) {
     check_no_nan(file);
@@ -517,17 +518,17 @@ void Run::write_checkpoint(const State& s) {
   file.path = path("checkpoint.safetensors");
   store_network(file, *s.network);
   auto& m = file.metadata;
-  m["seed"] = std::to_string(how_.seed), m["dataset"] = pictures_.name,
+  m["seed"] = std::to_string(settings_.seed), m["dataset"] = images_.name,
   m["history"] = json_text(history_to_json(s.history));
-  m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "rayleigh",
+  m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "solve",
   m["done"] = s.done ? "1" : "0";
   m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step),
   m["log_lines"] = std::to_string(log_lines_), m["training_macs"] = exact(s.training_macs);
   store_meter(file, *s.meter, comm_);
   if (s.optimizer) store_flat(file, *s.network, "sgd/", s.optimizer->buffer());
-  if (s.descent) {
-    m["rq_steps_in_mean"] = std::to_string(s.descent->in_mean);
-    for (auto& entry : s.descent->state()) {
+  if (s.solver) {
+    m["solver_steps_in_mean"] = std::to_string(s.solver->in_mean);
+    for (auto& entry : s.solver->state()) {
       if (entry.second.shape() == s.network->parameters().shape())
         store_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else store_tensor(file, "rq/" + entry.first, entry.second);
@@ -541,14 +542,14 @@ void Run::write_checkpoint(const State& s) {
 }
 
 Index Run::epochs_of(const State& s) const {
-  return s.stage == Stage::rayleigh ? how_.rayleigh.epochs
-                                    : how_.training_of(s.round).schedule.epochs;
+  return s.stage == Stage::solve ? settings_.solver.epochs
+                                 : settings_.training_of(s.round).schedule.epochs;
 }
 // of an epoch: images in whole batch-norm groups
 Index Run::images_of(const State& s) const {
-  if (s.stage == Stage::rayleigh) return rq_images();
-  const Index all = pictures_.train->shape()[0];
-  return all - all % std::max<Index>(1, how_.train.bn_batch);
+  if (s.stage == Stage::solve) return rq_images();
+  const Index all = images_.train->shape()[0];
+  return all - all % std::max<Index>(1, settings_.train.bn_batch);
 }
 Index Run::batch_of(const State& s) const {
   return s.stage == Stage::train ? options_.batch : options_.rq_batch;
@@ -559,19 +560,19 @@ Index Run::images_before(const State& s) const {
 
 // A position that this growth never comes to is refused: it might go on for ever.
 void Run::read_position(const TensorFile& file, State& s) const {
-  const bool training = file.metadata_at("stage") == "train";  // or rayleigh: it was looked at
+  const bool training = file.metadata_at("stage") == "train";  // or solve: it was looked at
   if (file.metadata_at("done") != "0" && file.metadata_at("done") != "1")
     user_error(file.path, ": metadata 'done': '", file.metadata_at("done"), "', expected 0 or 1");
   const bool done = file.metadata_at("done") == "1";
-  s.round = whole(file, "round", training || done ? 0 : 1, how_.rounds);
+  s.round = whole(file, "round", training || done ? 0 : 1, settings_.rounds);
   // A round is recorded when it is split, a pruned network at once, the seed when it is trained. A
-  // growth that found nothing to split is done in Stage::rayleigh, and stands in the round before.
+  // growth that found nothing to split is done in Stage::solve, and stands in the round before.
   const bool recorded = done || (training && (s.round > 0 || !s.history.empty()));
   const Index rounds = s.round + recorded;
   if (Index(s.history.size()) != rounds)
     user_error(file.path, ": metadata 'history': ", s.history.size(), " rounds, expected ", rounds,
                " in round ", s.round, ", stage ", file.metadata_at("stage"));
-  s.enter(training ? Stage::train : Stage::rayleigh, how_);
+  s.enter(training ? Stage::train : Stage::solve, settings_);
   s.done = done;
   const Index epochs = epochs_of(s), steps = (images_of(s) + batch_of(s) - 1) / batch_of(s);
   s.epoch = whole(file, "epoch", 0, epochs);  // all of them: what comes after is not done yet
@@ -587,21 +588,21 @@ State Run::read_checkpoint() {
       s.history.empty() ? s.network->config().widths : s.history.front().widths;
   std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"),
                                file.metadata_at("seed"));
-  std::string expected = identity(options_.network, options_.network.widths, pictures_.name,
-                                  std::to_string(how_.seed));
+  std::string expected = identity(options_.network, options_.network.widths, images_.name,
+                                  std::to_string(settings_.seed));
   if (found != expected)
     user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
   read_position(file, s);
   load_meter(file, *s.meter, images_before(s), comm_);
-  if (s.stage == Stage::rayleigh && how_.carry_momentum)
-    s.optimizer = std::make_unique<Sgd>(*s.network, how_.training_of(s.round).sgd);
+  if (s.stage == Stage::solve && settings_.carry_momentum)
+    s.optimizer = std::make_unique<Sgd>(*s.network, settings_.training_of(s.round).sgd);
   if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
-  if (s.descent) {
+  if (s.solver) {
     // Between epochs it is the last one's, and the result's once all are over.
-    const Index summed = how_.solver == Solver::lanczos ? images_before(s) : s.step;
-    s.descent->in_mean = s.step > 0 ? whole(file, "rq_steps_in_mean", summed, summed)
-                                    : whole(file, "rq_steps_in_mean", s.epoch > 0);
-    for (auto& entry : s.descent->state()) {
+    const Index summed = settings_.solver.kind == Solver::lanczos ? images_before(s) : s.step;
+    s.solver->in_mean = s.step > 0 ? whole(file, "solver_steps_in_mean", summed, summed)
+                                   : whole(file, "solver_steps_in_mean", s.epoch > 0);
+    for (auto& entry : s.solver->state()) {
       if (entry.second.shape() == s.network->parameters().shape())
         load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
       else load_tensor(file, "rq/" + entry.first, entry.second);

@@ -7,6 +7,7 @@
 
 #include "nn/files.h"
 #include "nn/json.h"
+#include "runners/common/renamed.h"
 
 namespace fission {
 namespace {
@@ -59,7 +60,7 @@ void check_log_line(const Json& line, const std::string& place) {
   const std::map<std::string, std::vector<const char*>> needed{
       {"train", {"loss", "train_top1", "test_loss", "test_top1"}},
       {"tune", {"loss", "train_top1", "test_loss", "test_top1"}},
-      {"rq", {"least_lambda"}},
+      {"solve", {"least_lambda"}},
       {"split", {"neurons"}}};
   finite(line, "round", place);
   if (const auto keys = needed.find(stage); keys != needed.end())
@@ -166,7 +167,7 @@ void check_finding(const Json& line, const std::string& place) {
     return;
   }
   words(line, "equation", place), words(line, "what", place);
-  if (line.contains("told")) return;
+  if (line.contains("note")) return;
   words(line, "relation", place), finite(line, "bound", place);
   if (!line.contains("holds") || !line["holds"].is_boolean())
     user_error(place, ": 'holds': expected true or false");
@@ -187,6 +188,7 @@ RunFolder read_run(const std::string& directory) {
     user_error(run.directory, ": no config.json there, expected the folder of a run (--out)");
   run.config = parsed(read_file(path("config.json")), path("config.json"),
                       "a JSON object, the configuration of a run");
+  refuse_renamed_settings(run.config, run.directory);
   bool seed_done = false;
   each_object(path("log.jsonl"), [&](const Json& line, const std::string& place) {
     check_log_line(line, place);

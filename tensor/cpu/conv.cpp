@@ -48,7 +48,7 @@ void* ConvPlans::grow(void*& buffer, std::size_t& held, std::size_t bytes) {
 }
 
 // A pointwise convolution does not ask where a pixel lies: all of the batch as one row is what
-// oneDNN runs fastest (on maps of 2×2 and 4×4, whose pictures it would take one by one, by 1.1 to
+// oneDNN runs fastest (on maps of 2×2 and 4×4, whose images it would take one by one, by 1.1 to
 // 1.6 times; larger ones by a few per cent).
 ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y,
                                  const Conv2dGeometry& g) {
@@ -63,11 +63,11 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
 
   using Tag = memory::format_tag;
   const dnnl::engine& engine = library_->engine;
-  auto picture = [](const Shape& s) {
+  auto image = [](const Shape& s) {
     return memory::desc({s[0], s[3], s[1], s[2]}, memory::data_type::f32, Tag::nhwc);
   };
   memory::dims filter{w[0], w[3], g.kernel, g.kernel};
-  memory::desc xd = picture(x), yd = picture(y), any(filter, memory::data_type::f32, Tag::any),
+  memory::desc xd = image(x), yd = image(y), any(filter, memory::data_type::f32, Tag::any),
                plain(filter, memory::data_type::f32, Tag::ohwi);
   auto right = [&](Index in, Index out) {
     return std::max<Index>(0, (out - 1) * g.stride + g.kernel - in - g.padding);

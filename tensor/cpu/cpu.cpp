@@ -50,7 +50,7 @@ void CpuBackend::add_scaled(View out, View x, double alpha) {
 }
 
 // (p/255 − mean)/std as a product and a sum
-void CpuBackend::normalise_pictures(View out, View pictures, View mean, View std) {
+void CpuBackend::normalise_images(View out, View images, View mean, View std) {
   Scratch::Frame frame(scratch_);
   Index channels = last_dim(out.shape), run = run_pixels(channels);
   float *scale = scratch_.take<float>(run * channels),
@@ -60,7 +60,7 @@ void CpuBackend::normalise_pictures(View out, View pictures, View mean, View std
     scale[j] = float(1 / (255 * s));
     shift[j] = float(-m / s);
   }
-  const std::uint8_t* in = pictures.as<std::uint8_t>();
+  const std::uint8_t* in = images.as<std::uint8_t>();
   float* to = out.as<float>();
 #pragma omp parallel if (worth_threads(out.numel()))
   {

@@ -94,7 +94,7 @@ class Ring {
     std::fill(memory, memory + rows * floats, 0.0f);  // the padding stays zero
   }
   template <class Fill>
-  const float* row(Index row, Fill fill) {  // row: counted over all pictures
+  const float* row(Index row, Fill fill) {  // row: counted over all images
     Index slot = row % rows_;
     float* at = memory_ + slot * floats_;
     if (tags_[slot] != row) fill(at), tags_[slot] = row;
@@ -117,7 +117,7 @@ Index band_rows(Index rows, Index columns, Index floats) {
 template <class Load>
 void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots& slots,
                   Index groups, Scratch& scratch, const Load& load) {
-  const Index pictures = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3],
+  const Index images = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3],
               out_h = out.shape[1], out_w = out.shape[2];
   const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride, pitch = slots.pitch();
   FISSION_CHECK(taps <= most_taps, "[depthwise] kernel ", kernel, ": at most 11");
@@ -140,11 +140,11 @@ void forward_rows(View y, View w, const Conv2dGeometry& g, View out, const Slots
     const Index me = omp_get_thread_num();
     Ring ring(ring_rows, floats, rings + me * ring_rows * floats, tags + me * ring_rows);
     const float** in = pointers + me * band * taps;
-    Range mine = my_range(pictures * out_h);
+    Range mine = my_range(images * out_h);
     for (Index row = mine.first; row < mine.last;) {
       const Index n = row / out_h, oy = row % out_h,
                   rows = std::min({band, mine.last - row, out_h - oy}),
-                  group = n / (pictures / groups);
+                  group = n / (images / groups);
       for (Index r = 0; r < rows; r++)
         for (Index ky = 0; ky < kernel; ky++) {
           const Index iy = (oy + r) * stride - g.padding + ky;
@@ -191,7 +191,7 @@ template <class Load>
 void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, View dw,
                    const Slots& slots, Index groups, const NormSums* norm, Scratch& scratch,
                    const Load& load) {
-  const Index pictures = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3],
+  const Index images = y.shape[0], height = y.shape[1], width = y.shape[2], channels = y.shape[3],
               out_h = dout.shape[1], out_w = dout.shape[2];
   const Index kernel = g.kernel, taps = kernel * kernel, stride = g.stride, pitch = slots.pitch();
   FISSION_CHECK(taps <= most_taps, "[depthwise_backward] kernel ", kernel, ": at most 11");
@@ -224,12 +224,12 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
     const float** d = pointers + me * band * taps;
     int number[most_taps];
     Index shift[most_taps];
-    Range mine = my_range(pictures * height);
+    Range mine = my_range(images * height);
     Index summed = 0;
     for (Index row = mine.first; row < mine.last;) {
       const Index n = row / height, iy = row % height,
                   rows = std::min({band, mine.last - row, height - iy}),
-                  group = n / (pictures / groups);
+                  group = n / (images / groups);
       const Index source = row * width * channels;
       Index place = 0;
       if (da && !dw) prefetch_floats(da.as<float>() + source, rows * width * channels);
@@ -301,8 +301,7 @@ void backward_rows(View y, View w, View dout, const Conv2dGeometry& g, View da, 
       row += rows;
       summed += rows * width;
       // float sums over a few hundred pixels, then double
-      if (dw &&
-          (summed >= 256 || row == mine.last || row / height / (pictures / groups) != group)) {
+      if (dw && (summed >= 256 || row == mine.last || row / height / (images / groups) != group)) {
         for (Index i = 0; i < sums_floats; i++) {
           const Index to = i < taps * pitch ? i : i + group * 2 * pitch;
           total[to] += partial[i], partial[i] = 0;

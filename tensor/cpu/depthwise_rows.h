@@ -73,7 +73,7 @@ inline const float* in_slots(const float* values, Index rows, const Slots& slots
   return out;
 }
 
-// Column x of a picture is padded column x + p. Those with x + p ≡ q mod s are phase q: `count` of
+// Column x of an image is padded column x + p. Those with x + p ≡ q mod s are phase q: `count` of
 // them, from `first` on, every s-th; the first is number `skipped` of its phase (those before it
 // are padding).
 struct Phase {

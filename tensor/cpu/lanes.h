@@ -23,7 +23,7 @@ inline __attribute__((always_inline)) const typename Vector<L>::Type& lanes_at(c
   return *reinterpret_cast<const typename Vector<L>::Type*>(p);
 }
 
-// Asks for (n) floats ahead of their use. The hardware follows long streams; a row here and a row
+// Prefetches n floats. The hardware follows long streams; a row here and a row
 // there it does not.
 inline void prefetch_floats(const float* p, Index n) {
   for (Index i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 3);

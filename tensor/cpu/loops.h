@@ -132,7 +132,7 @@ void for_my_groups(Index pixels, Index groups, F f) {
 
 // f(i, j) for each float i of the pixels [first, last) of C channels; j: its place in an expanded
 // table of T pixels.
-// streams: what f reads and writes at i, asked for ahead of it: a core alone has too few loads
+// streams: what f reads and writes at i, prefetched: a core alone has too few loads
 // under way to use the memory's bandwidth, and the hardware's own prefetching stops at every page
 // (a pass over a large tensor takes 10 to 20 % less).
 template <class F, class... Streams>

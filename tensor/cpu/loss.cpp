@@ -102,14 +102,14 @@ void CpuBackend::average_pool_backward(View dy, const PoolGeometry& g, View dx) 
   {
     Range r = my_range(dx.shape[0]);
     for (Index n = r.first; n < r.last; n++) {
-      float* picture = dx.as<float>() + n * height * width * channels;
-      std::fill(picture, picture + height * width * channels, 0.0f);
+      float* image = dx.as<float>() + n * height * width * channels;
+      std::fill(image, image + height * width * channels, 0.0f);
       for (Index o = 0; o < out_h * out_w; o++) {
         const float* __restrict from = dy.as<float>() + (n * out_h * out_w + o) * channels;
         for (Index ky = 0; ky < g.window; ky++)
           for (Index kx = 0; kx < g.window; kx++) {
             float* __restrict to =
-                picture +
+                image +
                 ((o / out_w * g.stride + ky) * width + o % out_w * g.stride + kx) * channels;
             for (Index c = 0; c < channels; c++) to[c] += scale * from[c];
           }

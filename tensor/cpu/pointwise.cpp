@@ -104,9 +104,9 @@ inline __attribute__((always_inline)) void tile(Factors f, const Place& to, Ahea
 
 // How work over pixels and vectors of channels is shared: parts of the pixels, each in `columns`
 // parts of the vectors.
-struct Share {
+struct Partition {
   Index workers, parts, columns;
-  Share(Index work, Index most_parts)
+  Partition(Index work, Index most_parts)
       : workers(worth_threads(work) ? threads() : 1),
         parts(std::clamp<Index>(most_parts, 1, workers)) {
     while (workers % parts) parts--;
@@ -190,7 +190,7 @@ void multiply(const Matrix& x, Range pixels, const float* packed, Index panels, 
 
 void product(const Matrix& x, Index pixels, const Weights& w, Index channels, float* y,
              Scratch& scratch) {
-  const Share share(pixels * x.channels * channels / 16, pixels / band);
+  const Partition share(pixels * x.channels * channels / 16, pixels / band);
   float* packed = scratch.take<float>(x.channels * (channels + widest_lanes - 1));
 #pragma omp parallel num_threads(share.workers)
   widest([&](auto floats) {
@@ -286,7 +286,7 @@ void pointwise_backward_filter(const float* x, const float* dy, float* dw, Index
                b = along_in ? Matrix{x, in} : Matrix{dy, out};
   const Index L = wide ? widest_lanes : lanes, vectors = (b.channels + L - 1) / L,
               pitch = vectors * L;
-  const Share share(
+  const Partition share(
       pixels * in * out / 16,
       pixels * (in + out) / (4 * in * out));  // as long as the parts' sums are few beside x and dy
   const Index size = a.channels * pitch,

@@ -1,6 +1,6 @@
 // What kernels over pixels × channels share: batch norm's coefficients of a channel, the sum over a
 // block's rows, the choice of an activation, and the second half of every sum over pixels: partial
-// sums, added in a fixed order. A block is (channels or vectors of them) × (places in the picture),
+// sums, added in a fixed order. A block is (channels or vectors of them) × (places in the image),
 // at most 256 threads.
 #pragma once
 #include <algorithm>

@@ -1,4 +1,4 @@
-// cuBLAS's and cuDNN's share of CudaBackend. Layouts: NHWC pictures; cuDNN's "NHWC" filters lie as
+// cuBLAS's and cuDNN's share of CudaBackend. Layouts: NHWC images; cuDNN's "NHWC" filters lie as
 // (O,K,K,I/groups), which for dense ones is ours.
 #include "tensor/cuda/conv.h"
 

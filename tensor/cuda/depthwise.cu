@@ -1,5 +1,5 @@
 // Depthwise convolutions over φ(norm(y)), which exists only in registers, forward and backward; and
-// forward over its tangent. A thread has one channel and walks down a strip of a picture, some
+// forward over its tangent. A thread has one channel and walks down a strip of an image, some
 // columns wide: the rows of its window move up one by one, so that each value is loaded and
 // activated once a strip. 3×3 at stride 1 and 2 by these; any other by depthwise_any.cu.
 //
@@ -19,27 +19,27 @@ constexpr int backward_sums = 2 + taps;
 constexpr Index reducing_blocks = 2048;  // each leaves partial sums behind
 constexpr Index rows_of_strip = 16;
 
-// What is walked: in each picture `rows` × `columns` places from (first_row, first_column), in
-// tiles × strips. An item is one of these of one picture; a group has `items`. Threads of a block:
+// What is walked: in each image `rows` × `columns` places from (first_row, first_column), in
+// tiles × strips. An item is one of these of one image; a group has `items`. Threads of a block:
 // (channels, items).
 struct Walk {
   int height, width, out_h, out_w, channels, padding;
   int first, rows, columns;  // rows and columns of places walked, both from `first`
   int tiles, strips, strip_rows;
-  int pictures, items;  // of a group
+  int images, items;  // of a group
 };
 struct Place {
-  int picture, row, last_row, column;
+  int image, row, last_row, column;
 };
 __device__ inline Place place_of(const Walk& k, int item, int tile_columns) {
   const int tile = item % k.tiles, strip = item / k.tiles % k.strips,
-            picture = int(blockIdx.z) * k.pictures + item / (k.tiles * k.strips);
+            image = int(blockIdx.z) * k.images + item / (k.tiles * k.strips);
   const int row = strip * k.strip_rows, last = row + k.strip_rows;
-  return {picture, k.first + row, k.first + (last < k.rows ? last : k.rows),
+  return {image, k.first + row, k.first + (last < k.rows ? last : k.rows),
           k.first + tile * tile_columns};
 }
 
-// Which of `count` columns from `first` on are in the picture: a bit each
+// Which of `count` columns from `first` on are in the image: a bit each
 __device__ inline unsigned columns_inside(int count, int first, int width) {
   unsigned inside = 0;
   FISSION_UNROLL
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(block_threads, 2)
                    in_out = columns_inside(tile, at.column, k.out_w);
     auto load = [&](int row, float(&to)[columns]) {
       const unsigned inside = unsigned(row) < unsigned(k.height) ? in_width : 0;
-      const Index from = ((Index(at.picture) * k.height + row) * k.width + left) * k.channels + c;
+      const Index from = ((Index(at.image) * k.height + row) * k.width + left) * k.channels + c;
       float along[columns] = {};
       load_row(y, from, inside, k.channels, to);
       if (tangent) load_row(u, from, inside, k.channels, along);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(block_threads, 2)
           load(row * S - k.padding + r, x[r]);
         }
       }
-      Index to = ((Index(at.picture) * k.out_h + row) * k.out_w + at.column) * k.channels + c;
+      Index to = ((Index(at.image) * k.out_h + row) * k.out_w + at.column) * k.channels + c;
       FISSION_UNROLL
       for (int j = 0; j < tile; j++, to += k.channels) {
         float sum = 0;
@@ -149,8 +149,8 @@ __global__ void __launch_bounds__(block_threads, 2)
                    in_y = columns_inside(S * cells, left, k.width);
     auto load = [&](int row, float(&to)[columns]) {
       const unsigned inside = unsigned(row) < unsigned(k.out_h) ? in_dout : 0;
-      load_row(dout, ((Index(at.picture) * k.out_h + row) * k.out_w + from) * k.channels + c,
-               inside, k.channels, to);
+      load_row(dout, ((Index(at.image) * k.out_h + row) * k.out_w + from) * k.channels + c, inside,
+               k.channels, to);
     };
     FISSION_UNROLL
     for (int r = 1; r < reach; r++)
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(block_threads, 2)
       for (int a = 0; a < S; a++) {
         const int h = S * i + a - k.padding;
         if (unsigned(h) >= unsigned(k.height)) continue;
-        const Index row = ((Index(at.picture) * k.height + h) * k.width + left) * k.channels + c;
+        const Index row = ((Index(at.image) * k.height + h) * k.width + left) * k.channels + c;
         float value[S * cells];
         if (want != Want::data) load_row(y, row, in_y, k.channels, value);
         Index to = row;
@@ -219,7 +219,7 @@ struct Plan {
   Walk walk;
   dim3 grid, block;
 };
-// rows × columns of places from (first, first) of each picture, tiles `tile_columns` wide; `most`:
+// rows × columns of places from (first, first) of each image, tiles `tile_columns` wide; `most`:
 // blocks
 Plan plan(View y, View out, const Conv2dGeometry& g, Index groups, Index first, Index rows,
           Index columns, Index tile_columns, Index most) {
@@ -227,14 +227,14 @@ Plan plan(View y, View out, const Conv2dGeometry& g, Index groups, Index first, 
   const BlockShape shape = block_shape(channels, warp);
   const Index strips = blocks_for(rows, rows_of_strip), strip_rows = blocks_for(rows, strips),
               tiles = blocks_for(columns, tile_columns);
-  const Index pictures = y.shape[0] / groups, items = pictures * tiles * strips;
+  const Index images = y.shape[0] / groups, items = images * tiles * strips;
   const Index blocks = std::max<Index>(1, std::min(most_blocks, most / (shape.chunks * groups)));
   const Index rounds =
       blocks_for(items, shape.y * blocks);  // every block takes as many items, but the last
   const Walk walk{int(y.shape[1]), int(y.shape[2]), int(out.shape[1]), int(out.shape[2]),
                   channels,        int(g.padding),  int(first),        int(rows),
                   int(columns),    int(tiles),      int(strips),       int(strip_rows),
-                  int(pictures),   int(items)};
+                  int(images),     int(items)};
   return {walk, dim3(shape.chunks, unsigned(blocks_for(items, shape.y * rounds)), unsigned(groups)),
           dim3(shape.x, shape.y)};
 }

@@ -10,7 +10,7 @@ constexpr Index reducing_blocks = 2048;  // each leaves partial sums behind
 
 struct Plain {
   int height, width, out_h, out_w, channels, kernel, stride, padding,
-      pictures;  // pictures: of a group
+      images;  // images: of a group
 };
 
 template <class Phi>
@@ -20,14 +20,14 @@ __global__ void forward_kernel(Plain k, const float* y, Affine norm, const float
   if (i >= n) return;
   const int c = int(i % k.channels), ox = int(i / k.channels % k.out_w),
             oy = int(i / k.channels / k.out_w % k.out_h);
-  const Index picture = i / k.channels / k.out_w / k.out_h;
-  const Channel channel = channel_of(norm, int(picture / k.pictures), k.channels, c);
+  const Index image = i / k.channels / k.out_w / k.out_h;
+  const Channel channel = channel_of(norm, int(image / k.images), k.channels, c);
   float sum = 0;
   for (int ky = 0; ky < k.kernel; ky++)
     for (int kx = 0; kx < k.kernel; kx++) {
       const int h = oy * k.stride + ky - k.padding, x = ox * k.stride + kx - k.padding;
       if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
-      const Index at = ((picture * k.height + h) * k.width + x) * k.channels + c;
+      const Index at = ((image * k.height + h) * k.width + x) * k.channels + c;
       const float z = channel.z(y[at]);
       sum += (u ? Phi::slope(z) * (channel.scale * u[at]) : Phi::value(z)) *
              w[(ky * k.kernel + kx) * k.channels + c];
@@ -40,7 +40,7 @@ __global__ void data_kernel(Plain k, const float* w, const float* dout, float* d
   if (i >= n) return;
   const int c = int(i % k.channels), x = int(i / k.channels % k.width),
             h = int(i / k.channels / k.width % k.height);
-  const Index picture = i / k.channels / k.width / k.height;
+  const Index image = i / k.channels / k.width / k.height;
   float sum = 0;
   for (int ky = 0; ky < k.kernel; ky++)
     for (int kx = 0; kx < k.kernel; kx++) {
@@ -48,9 +48,8 @@ __global__ void data_kernel(Plain k, const float* w, const float* dout, float* d
       if (oy < 0 || ox < 0 || oy % k.stride || ox % k.stride || oy / k.stride >= k.out_h ||
           ox / k.stride >= k.out_w)
         continue;
-      sum +=
-          dout[((picture * k.out_h + oy / k.stride) * k.out_w + ox / k.stride) * k.channels + c] *
-          w[(ky * k.kernel + kx) * k.channels + c];
+      sum += dout[((image * k.out_h + oy / k.stride) * k.out_w + ox / k.stride) * k.channels + c] *
+             w[(ky * k.kernel + kx) * k.channels + c];
     }
   da[i] = sum;
 }
@@ -67,10 +66,10 @@ __global__ void __launch_bounds__(block_threads)
        p += gridDim.y * blockDim.y) {
     const int ox = int(p % k.out_w), oy = int(p / k.out_w % k.out_h),
               h = oy * k.stride + ky - k.padding, x = ox * k.stride + kx - k.padding;
-    const Index picture = p / k.out_w / k.out_h;
+    const Index image = p / k.out_w / k.out_h;
     if (h < 0 || h >= k.height || x < 0 || x >= k.width) continue;
-    const Channel channel = channel_of(norm, int(picture / k.pictures), k.channels, c);
-    sum += Phi::value(channel.z(y[((picture * k.height + h) * k.width + x) * k.channels + c])) *
+    const Channel channel = channel_of(norm, int(image / k.images), k.channels, c);
+    sum += Phi::value(channel.z(y[((image * k.height + h) * k.width + x) * k.channels + c])) *
            dout[p * k.channels + c];
   }
   sum = column_sum(sum);

@@ -88,7 +88,7 @@ struct AddScaled {
   __device__ void operator()(Index, float& out, float x) const { out += alpha * x; }
 };
 
-struct NormalisePictures {  // (p/255 − mean)/std
+struct NormaliseImages {  // (p/255 − mean)/std
   const float *mean, *std;
   Index channels;
   __device__ void operator()(Index i, float& out, std::uint8_t p) const {
@@ -152,10 +152,10 @@ void CudaBackend::add_scaled(View sum, View x, double alpha) {
        in<float>(x));
 }
 
-void CudaBackend::normalise_pictures(View normalised, View pictures, View mean, View std) {
-  each(stream(Queue::compute), pictures.numel(),
-       NormalisePictures{mean.as<float>(), std.as<float>(), mean.numel()}, out<float>(normalised),
-       in<std::uint8_t>(pictures));
+void CudaBackend::normalise_images(View normalised, View images, View mean, View std) {
+  each(stream(Queue::compute), images.numel(),
+       NormaliseImages{mean.as<float>(), std.as<float>(), mean.numel()}, out<float>(normalised),
+       in<std::uint8_t>(images));
 }
 
 void CudaBackend::sgd(View p, View g, View momentum_buffer, View lr, double momentum, double decay,

@@ -1,5 +1,5 @@
-// Softmax with cross-entropy, and hits. A device cannot throw for a label that is no class: such a
-// picture makes the loss and its own gradient NaN, which training refuses, and is never hit.
+// Softmax with cross-entropy, and hits. A device cannot throw for a label that is no class: such an
+// image makes the loss and its own gradient NaN, which training refuses, and is never hit.
 #include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/reduce.h"
@@ -8,7 +8,7 @@
 namespace fission::cuda {
 namespace {
 
-// A block a picture: log Σ e^x − Σ t x and (softmax − t)·scale, x relative to its greatest logit, t
+// A block per image: log Σ e^x − Σ t x and (softmax − t)·scale, x relative to its greatest logit, t
 // = (1−s)·onehot + s/C. Where t = 0 a logit of −∞ costs nothing. losses (N), dlogits (N,C): either
 // may be null.
 template <int threads>
@@ -46,15 +46,15 @@ __global__ void mean_kernel(const float* __restrict x, Index n, float* __restric
   if (threadIdx.x == 0) *mean = float(sum / double(n));
 }
 
-// One block, a warp a picture. The label's rank is how many other logits are not less: ties and NaN
+// One block, a warp an image. The label's rank is how many other logits are not less: ties and NaN
 // count against it.
 template <int threads>
 __global__ void __launch_bounds__(threads, 1)
     count_hits_kernel(const float* __restrict logits, const std::int32_t* __restrict labels,
-                      Index pictures, int classes, std::int32_t* __restrict hits) {
+                      Index images, int classes, std::int32_t* __restrict hits) {
   const int lane = threadIdx.x % warp;
   int first = 0, fifth = 0;  // what lane 0 of this warp has seen
-  for (Index row = threadIdx.x / warp; row < pictures; row += threads / warp) {
+  for (Index row = threadIdx.x / warp; row < images; row += threads / warp) {
     const float* x = logits + row * classes;
     const int label = labels[row];
     const float own = label >= 0 && label < classes ? x[label] : NAN;
@@ -74,18 +74,18 @@ __global__ void __launch_bounds__(threads, 1)
 
 void CudaBackend::softmax_cross_entropy(View logits, View labels, double smoothing, View loss,
                                         View dlogits) {
-  const Index pictures = logits.shape[0], classes = logits.shape[1];
+  const Index images = logits.shape[0], classes = logits.shape[1];
   constexpr int narrow = warp, wide = 256;
   const bool few = classes <= 4 * warp;
   Scratch scratch(memory_);
-  float* losses = loss ? scratch.take<float>(pictures) : nullptr;
-  if (pictures > 0)
+  float* losses = loss ? scratch.take<float>(images) : nullptr;
+  if (images > 0)
     launch(few ? softmax_cross_entropy_kernel<narrow> : softmax_cross_entropy_kernel<wide>,
-           dim3(unsigned(pictures)), dim3(few ? narrow : wide), stream(Queue::compute),
+           dim3(unsigned(images)), dim3(few ? narrow : wide), stream(Queue::compute),
            logits.as<float>(), labels.as<std::int32_t>(), classes, 1 - smoothing,
-           smoothing / double(classes), 1 / double(pictures), losses, dlogits.as<float>());
+           smoothing / double(classes), 1 / double(images), losses, dlogits.as<float>());
   if (loss)
-    launch(mean_kernel<wide>, dim3(1), dim3(wide), stream(Queue::compute), losses, pictures,
+    launch(mean_kernel<wide>, dim3(1), dim3(wide), stream(Queue::compute), losses, images,
            loss.as<float>());
 }
 

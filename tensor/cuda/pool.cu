@@ -8,9 +8,9 @@ namespace {
 
 constexpr int threads = 256;
 
-struct Pictures {  // (N,H,W,C)
+struct Images {  // (N,H,W,C)
   int h, w, c;
-  explicit Pictures(const Shape& s) : h(int(s[1])), w(int(s[2])), c(int(s[3])) {}
+  explicit Images(const Shape& s) : h(int(s[1])), w(int(s[2])), c(int(s[3])) {}
 };
 
 struct Place {
@@ -18,20 +18,20 @@ struct Place {
   int h, w, c;
 };
 template <int width>
-__device__ Place place_of(Index pack, const Pictures& p) {
+__device__ Place place_of(Index pack, const Images& p) {
   const int packs = p.c / width;
   const Index row = pack / packs / p.w;
   return {row / p.h, int(row % p.h), int(pack / packs % p.w), int(pack % packs) * width};
 }
 template <int width>
-__device__ Pack<float, width> at(const float* x, const Pictures& p, const Place& o) {
+__device__ Pack<float, width> at(const float* x, const Images& p, const Place& o) {
   return load<float, width>(x + ((o.n * p.h + o.h) * p.w + o.w) * p.c + o.c);
 }
 
 // y = scale Σ of the window's values
 template <int width>
-__global__ void average_pool_kernel(const float* __restrict x, Pictures in, int window, int stride,
-                                    float scale, float* __restrict y, Pictures out, Index packs) {
+__global__ void average_pool_kernel(const float* __restrict x, Images in, int window, int stride,
+                                    float scale, float* __restrict y, Images out, Index packs) {
   const Index i = Index(blockIdx.x) * threads + threadIdx.x;
   if (i >= packs) return;
   const Place o = place_of<width>(i, out);
@@ -48,9 +48,9 @@ __global__ void average_pool_kernel(const float* __restrict x, Pictures in, int 
 
 // dx = scale Σ dy of the windows that hold the place: those that start at most window − 1 before it
 template <int width>
-__global__ void average_pool_backward_kernel(const float* __restrict dy, Pictures out, int window,
+__global__ void average_pool_backward_kernel(const float* __restrict dy, Images out, int window,
                                              int stride, float scale, float* __restrict dx,
-                                             Pictures in, Index packs) {
+                                             Images in, Index packs) {
   const Index i = Index(blockIdx.x) * threads + threadIdx.x;
   if (i >= packs) return;
   const Place o = place_of<width>(i, in);
@@ -66,7 +66,7 @@ __global__ void average_pool_backward_kernel(const float* __restrict dy, Picture
   store(dx + i * width, sum);
 }
 
-using PoolKernel = void (*)(const float*, Pictures, int, int, float, float*, Pictures, Index);
+using PoolKernel = void (*)(const float*, Images, int, int, float, float*, Images, Index);
 
 void pool(PoolKernel four, PoolKernel one, View from, const PoolGeometry& g, View to,
           cudaStream_t stream) {
@@ -75,8 +75,8 @@ void pool(PoolKernel four, PoolKernel one, View from, const PoolGeometry& g, Vie
       to.shape[3] % 4 == 0 && packs_at<4>(from.as<float>()) && packs_at<4>(to.as<float>());
   const Index packs = to.numel() / (wide ? 4 : 1);
   launch_flat(wide ? four : one, dim3(unsigned(blocks_for(packs, threads))), dim3(threads), stream,
-              from.as<float>(), Pictures(from.shape), g.window, g.stride,
-              1 / double(g.window * g.window), to.as<float>(), Pictures(to.shape), packs);
+              from.as<float>(), Images(from.shape), g.window, g.stride,
+              1 / double(g.window * g.window), to.as<float>(), Images(to.shape), packs);
 }
 
 }  // namespace

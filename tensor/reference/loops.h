@@ -16,14 +16,14 @@ void with_real(DType type, const F& f) {
   else f(double());
 }
 
-// (N,H,W,C) in memory; out of the picture at(…) is null, which is what zero padding comes from
+// (N,H,W,C) in memory; out of the image at(…) is null, which is what zero padding comes from
 template <class T>
-struct Pictures {
+struct Images {
   T* data;
   Index n, h, w, c;
-  Pictures(T* values, const Shape& shape)
+  Images(T* values, const Shape& shape)
       : data(values), n(shape[0]), h(shape[1]), w(shape[2]), c(shape[3]) {}
-  explicit Pictures(View v) : Pictures(v.as<T>(), v.shape) {}
+  explicit Images(View v) : Images(v.as<T>(), v.shape) {}
   T* at(Index in, Index ih, Index iw) const {
     return ih < 0 || ih >= h || iw < 0 || iw >= w ? nullptr : data + ((in * h + ih) * w + iw) * c;
   }
@@ -76,11 +76,10 @@ struct Affine {
   }
 };
 
-// f(i, c, g) for every value i of pictures (N,…,C), its channel and its group
+// f(i, c, g) for every value i of images (N,…,C), its channel and its group
 template <class F>
-void each_value(View pictures, Index groups, const F& f) {
-  Index channels = pictures.shape[pictures.shape.rank() - 1], group = pictures.numel() / groups,
-        i = 0;
+void each_value(View images, Index groups, const F& f) {
+  Index channels = images.shape[images.shape.rank() - 1], group = images.numel() / groups, i = 0;
   for (Index g = 0; g < groups; g++)
     for (; i < (g + 1) * group; i++) f(i, i % channels, g);
 }

@@ -1,5 +1,5 @@
 // The reference's batch norm with its activation (E5 of the method), the depthwise convolution over
-// it, and the products of E6 and E9. Picture n of N belongs to group n/(N/G) of the G groups.
+// it, and the products of E6 and E9. Image n of N belongs to group n/(N/G) of the G groups.
 #include <vector>
 
 #include "tensor/reference/loops.h"
@@ -14,8 +14,8 @@ namespace {
 // y's shape
 template <class T>
 void convolve(std::vector<double> values, View y, View w, const Conv2dGeometry& g, View out_) {
-  Pictures<double> a(values.data(), y.shape);
-  Pictures<T> out(out_);
+  Images<double> a(values.data(), y.shape);
+  Images<T> out(out_);
   for (Index n = 0; n < out.n; n++)
     for (Index h = 0; h < out.h; h++)
       for (Index v = 0; v < out.w; v++)
@@ -69,14 +69,14 @@ void ReferenceBackend::depthwise_tangent(View y, const Norm& norm, View u, View 
 }
 
 // da[n,h,w,c] = Σ dout[n,h',w',c] w[kh,kw,c] and dw[kh,kw,c] = Σ dout[n,h',w',c]
-// φ(norm(y))[n,h,w,c], both over all h = h's + kh − p, w = w's + kw − p in the picture
+// φ(norm(y))[n,h,w,c], both over all h = h's + kh − p, w = w's + kw − p in the image
 void ReferenceBackend::depthwise_backward(View y_, const Norm* norm, View w, View dout_,
                                           const Conv2dGeometry& g, View da, View dw) {
   with_real(y_.dtype, [&](auto real) {
     using T = decltype(real);
     std::vector<double> activations = dw ? activated<T>(y_, norm) : std::vector<double>(y_.numel());
-    Pictures<double> a(activations.data(), y_.shape);
-    Pictures<T> dout(dout_);
+    Images<double> a(activations.data(), y_.shape);
+    Images<T> dout(dout_);
     std::vector<double> sum_a(da ? y_.numel() : 0), sum_w(w.numel());
     for (Index n = 0; n < dout.n; n++)
       for (Index h = 0; h < dout.h; h++)

@@ -42,12 +42,12 @@ void ReferenceBackend::add_scaled(View out, View x, double alpha) {
   });
 }
 
-void ReferenceBackend::normalise_pictures(View out, View pictures, View mean, View std) {
+void ReferenceBackend::normalise_images(View out, View images, View mean, View std) {
   with_real(out.dtype, [&](auto real) {
     using T = decltype(real);
     Index channels = mean.numel();
     for (Index i = 0; i < out.numel(); i++)  // (p/255 − mean)/std
-      out.as<T>()[i] = T((pictures.as<std::uint8_t>()[i] / 255.0 - mean.as<T>()[i % channels]) /
+      out.as<T>()[i] = T((images.as<std::uint8_t>()[i] / 255.0 - mean.as<T>()[i % channels]) /
                          std.as<T>()[i % channels]);
   });
 }
@@ -56,7 +56,7 @@ void ReferenceBackend::normalise_pictures(View out, View pictures, View mean, Vi
 void ReferenceBackend::conv2d(View x_, View w_, const Conv2dGeometry& g, View y_) {
   with_real(y_.dtype, [&](auto real) {
     using T = decltype(real);
-    Pictures<T> x(x_), y(y_), w(w_);  // a filter (O,K,K,I) is indexed like O pictures
+    Images<T> x(x_), y(y_), w(w_);  // a filter (O,K,K,I) is indexed like O images
     for (Index n = 0; n < y.n; n++)
       for (Index h = 0; h < y.h; h++)
         for (Index v = 0; v < y.w; v++)
@@ -79,7 +79,7 @@ void ReferenceBackend::conv2d(View x_, View w_, const Conv2dGeometry& g, View y_
 void ReferenceBackend::conv2d_backward_data(View dy_, View w_, const Conv2dGeometry& g, View dx_) {
   with_real(dx_.dtype, [&](auto real) {
     using T = decltype(real);
-    Pictures<T> dx(dx_), dy(dy_), w(w_);
+    Images<T> dx(dx_), dy(dy_), w(w_);
     std::vector<double> sum(dx.c);
     for (Index n = 0; n < dx.n; n++)
       for (Index h = 0; h < dx.h; h++)
@@ -105,7 +105,7 @@ void ReferenceBackend::conv2d_backward_filter(View x_, View dy_, const Conv2dGeo
                                               View dw_) {
   with_real(dw_.dtype, [&](auto real) {
     using T = decltype(real);
-    Pictures<T> x(x_), dy(dy_), dw(dw_);
+    Images<T> x(x_), dy(dy_), dw(dw_);
     std::vector<double> sum(x.c);
     for (Index o = 0; o < dy.c; o++)
       for (Index kh = 0; kh < g.kernel; kh++)
@@ -146,7 +146,7 @@ void ReferenceBackend::sum_rows(View y, View out) {
 void ReferenceBackend::average_pool(View x_, const PoolGeometry& g, View y_) {
   with_real(y_.dtype, [&](auto real) {
     using T = decltype(real);
-    Pictures<T> x(x_), y(y_);
+    Images<T> x(x_), y(y_);
     for (Index n = 0; n < y.n; n++)
       for (Index h = 0; h < y.h; h++)
         for (Index v = 0; v < y.w; v++)
@@ -164,7 +164,7 @@ void ReferenceBackend::average_pool(View x_, const PoolGeometry& g, View y_) {
 void ReferenceBackend::average_pool_backward(View dy_, const PoolGeometry& g, View dx_) {
   with_real(dx_.dtype, [&](auto real) {
     using T = decltype(real);
-    Pictures<T> dx(dx_), dy(dy_);
+    Images<T> dx(dx_), dy(dy_);
     std::vector<double> sum(dx_.numel());
     for (Index n = 0; n < dy.n; n++)
       for (Index h = 0; h < dy.h; h++)
@@ -185,13 +185,13 @@ void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double sm
                                              View dlogits) {
   with_real(logits.dtype, [&](auto real) {
     using T = decltype(real);
-    Index pictures = logits.shape[0], classes = logits.shape[1];
+    Index images = logits.shape[0], classes = logits.shape[1];
     double total = 0;
-    for (Index n = 0; n < pictures; n++) {
+    for (Index n = 0; n < images; n++) {
       const T* l = logits.as<T>() + n * classes;
       Index label = labels.as<std::int32_t>()[n];
       FISSION_CHECK(label >= 0 && label < classes, "[softmax_cross_entropy] label ", label,
-                    " of picture ", n, ", ", classes, " classes");
+                    " of image ", n, ", ", classes, " classes");
       double most = l[0],
              sum = 0;  // log Σ exp l = most + log Σ exp(l − most), which cannot overflow
       for (Index c = 1; c < classes; c++) most = l[c] > most ? l[c] : most;
@@ -200,10 +200,10 @@ void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double sm
         double log_p = l[c] - most - std::log(sum);
         double t = (c == label ? 1 - smoothing : 0) + smoothing / double(classes);
         if (t != 0) total -= t * log_p;  // 0·log 0 = 0
-        if (dlogits) dlogits.as<T>()[n * classes + c] = T((std::exp(log_p) - t) / double(pictures));
+        if (dlogits) dlogits.as<T>()[n * classes + c] = T((std::exp(log_p) - t) / double(images));
       }
     }
-    if (loss) loss.as<T>()[0] = T(total / double(pictures));
+    if (loss) loss.as<T>()[0] = T(total / double(images));
   });
 }
 
@@ -212,11 +212,11 @@ void ReferenceBackend::softmax_cross_entropy(View logits, View labels, double sm
 void ReferenceBackend::count_hits(View logits, View labels, View hits) {
   with_real(logits.dtype, [&](auto real) {
     using T = decltype(real);
-    Index pictures = logits.shape[0], classes = logits.shape[1];
-    for (Index n = 0; n < pictures; n++) {
+    Index images = logits.shape[0], classes = logits.shape[1];
+    for (Index n = 0; n < images; n++) {
       const T* l = logits.as<T>() + n * classes;
       Index label = labels.as<std::int32_t>()[n], rank = 0;
-      FISSION_CHECK(label >= 0 && label < classes, "[count_hits] label ", label, " of picture ", n,
+      FISSION_CHECK(label >= 0 && label < classes, "[count_hits] label ", label, " of image ", n,
                     ", ", classes, " classes");
       for (Index c = 0; c < classes; c++) rank += c != label && !(l[c] < l[label]);
       bool number = l[label] == l[label];

@@ -1,5 +1,5 @@
-// Facts of the CUDA backend, run by the double: every operation, whole steps of both networks, what
-// a step costs in launches, waits and memory, and that a recorded step can be replayed. The double
+// Facts of the CUDA backend, run by the fake: every operation, whole steps of both networks, what
+// a step costs in launches, waits and memory, and that a recorded step can be replayed. The fake
 // throws where anything was done that a GPU need not have forgiven.
 #include "tests/cuda/module.h"
 #include "tests/runners/program.h"
@@ -10,16 +10,16 @@ using namespace fission::testing;
 
 namespace {
 
-void set(const char* settings) { DOUBLE_FUNCTION(fission_double_set)(settings); }
-long count(const char* what) { return DOUBLE_FUNCTION(fission_double_count)(what); }
+void set(const char* settings) { FAKE_FUNCTION(fission_fake_set)(settings); }
+long count(const char* what) { return FAKE_FUNCTION(fission_fake_count)(what); }
 long count(const std::vector<const char*>& all) {
   long sum = 0;
   for (const char* what : all) sum += count(what);
   return sum;
 }
-std::string counts() { return DOUBLE_FUNCTION(fission_double_counts)(); }
-void clear_counts() { DOUBLE_FUNCTION(fission_double_clear_counts)(); }
-std::string failure() { return DOUBLE_FUNCTION(fission_double_failure)(); }
+std::string counts() { return FAKE_FUNCTION(fission_fake_counts)(); }
+void clear_counts() { FAKE_FUNCTION(fission_fake_clear_counts)(); }
+std::string failure() { return FAKE_FUNCTION(fission_fake_failure)(); }
 
 const std::vector<const char*> orders = {"fibers=up,streams=late", "fibers=down,streams=early"};
 const std::vector<const char*> waits = {"cudaStreamSynchronize", "cudaDeviceSynchronize",
@@ -51,12 +51,12 @@ struct Outcome {
 
 TEST_CASE(
     "cuda: every operation agrees with the reference, in both orders of threads and of streams" *
-    doctest::skip(!have_double())) {
+    doctest::skip(!have_fake())) {
   EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"),
-      module("FISSION_CUDA_MODULE", double_path());
+      module("FISSION_CUDA_MODULE", fake_path());
   for (const char* order : orders) {
-    EnvironmentVariable settings("FISSION_DOUBLE", order);
-    test::Ended e =
+    EnvironmentVariable settings("FISSION_FAKE", order);
+    test::ProcessResult e =
         test::launch("tests", {"-tc=backends: every operation agrees with the reference,backends: "
                                "copies arrive*,backends: the same operation twice*"});
     INFO(order, "\n", e.out, e.err);
@@ -68,15 +68,15 @@ TEST_CASE(
 TEST_CASE(
     "cuda: all of that holds where cuDNN serves every convolution, has no workspace, or is timed "
     "against the kernels" *
-    doctest::skip(!have_double())) {
+    doctest::skip(!have_fake())) {
   EnvironmentVariable device("FISSION_TEST_DEVICE", "cuda"),
-      module("FISSION_CUDA_MODULE", double_path());
+      module("FISSION_CUDA_MODULE", fake_path());
   for (const char* settings : {"cudnn", "cudnn,workspace=0", "autotune", "cudnn,autotune"}) {
     EnvironmentVariable how("FISSION_TEST_SETTINGS", settings);
     const std::string steps = "cuda: whole training*,cuda: training and RQ-SGD steps*",
                       operations = "backends: every operation agrees with the reference,";
     const bool all = settings == std::string("cudnn");
-    test::Ended e = test::launch("tests", {"-tc=" + (all ? operations : "") + steps});
+    test::ProcessResult e = test::launch("tests", {"-tc=" + (all ? operations : "") + steps});
     INFO(settings, "\n", e.out, e.err);
     CHECK(e.status == 0);
     CHECK(e.out.find(all ? "3 passed" : "2 passed") != std::string::npos);
@@ -84,9 +84,9 @@ TEST_CASE(
 }
 
 TEST_CASE("cuda: whole training and RQ-SGD steps agree with the reference, operation by operation" *
-          doctest::skip(!have_double())) {
+          doctest::skip(!have_fake())) {
   for (const std::vector<Index>& widths : small_models) {
-    Steps steps({double_backend("check:cuda"), DType::f32}, widths);
+    Steps steps({fake_backend("check:cuda"), DType::f32}, widths);
     for (int i = 0; i < 2; i++) steps.train(), steps.rayleigh();
   }
   CHECK(failure() == "");
@@ -95,13 +95,13 @@ TEST_CASE("cuda: whole training and RQ-SGD steps agree with the reference, opera
 TEST_CASE(
     "cuda: training and RQ-SGD steps of both networks agree with the reference, and give the same "
     "bits in both orders" *
-    doctest::skip(!have_double())) {
+    doctest::skip(!have_fake())) {
   for (const std::vector<Index>& widths : small_models) {
     Outcome expected(open_backend("reference"), DType::f64, widths);
     std::vector<Outcome> got;
     for (const char* order : orders) {
       set(order);
-      got.emplace_back(double_backend(), DType::f32, widths);
+      got.emplace_back(fake_backend(), DType::f32, widths);
     }
     set(orders[0]);
     // Within 30 times of what f32 costs the reference backend, which adds one after the other: 12
@@ -128,12 +128,12 @@ TEST_CASE(
 // A build with the address sanitizer takes every block of memory from the system, and waits before
 // it gives one back.
 TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes nothing anew" *
-          doctest::skip(!have_double() || test::instrumented())) {
+          doctest::skip(!have_fake() || test::instrumented())) {
   for (const std::vector<Index>& widths : small_models) {
-    Steps steps({double_backend(), DType::f32}, widths);
+    Steps steps({fake_backend(), DType::f32}, widths);
     for (int i = 0; i < 3; i++) steps.train(), steps.rayleigh();
-    double_backend().synchronize();
-    std::size_t used = double_backend().arena(Memory::device).statistics().in_use;
+    fake_backend().synchronize();
+    std::size_t used = fake_backend().arena(Memory::device).statistics().in_use;
     clear_counts();
     for (int i = 0; i < 2; i++) steps.train(), steps.rayleigh();
     const std::string all = counts();
@@ -147,7 +147,7 @@ TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes 
     CHECK(count({"cudnnGetConvolutionForwardAlgorithm_v7",
                  "cudnnGetConvolutionBackwardDataAlgorithm_v7",
                  "cudnnGetConvolutionBackwardFilterAlgorithm_v7"}) == 0);
-    CHECK(double_backend().arena(Memory::device).statistics().in_use == used);
+    CHECK(fake_backend().arena(Memory::device).statistics().in_use == used);
     clear_counts();
     steps.meter.read();  // the loss and the hits, once an epoch
     CHECK(count("cudaMemcpyAsync") == 2);
@@ -156,9 +156,9 @@ TEST_CASE("cuda: a running step allocates nothing, waits for nothing, and makes 
 }
 
 TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward and backward" *
-          doctest::skip(!have_double())) {
+          doctest::skip(!have_fake())) {
   for (const std::vector<Index>& widths : small_models) {
-    Steps steps({double_backend(), DType::f32}, widths);
+    Steps steps({fake_backend(), DType::f32}, widths);
     steps.train();
     clear_counts();
     steps.train();
@@ -169,20 +169,20 @@ TEST_CASE("cuda: a training step takes at most 12 launches a conv block, forward
 }
 
 TEST_CASE("cuda: a recorded step, replayed, is a second step" *
-          doctest::skip(!have_double() || test::instrumented())) {
+          doctest::skip(!have_fake() || test::instrumented())) {
   for (const std::vector<Index>& widths : small_models) {
-    Backend& b = double_backend();
+    Backend& b = fake_backend();
     std::vector<double> parameters[2], v[2], hits[2];
     for (bool replayed : {false, true}) {
       Steps steps({b, DType::f32}, widths);
       auto both = [&] { steps.train(), steps.rayleigh(); };
       both(), both();
       b.synchronize();
-      if (replayed) DOUBLE_FUNCTION(fission_double_record)(1);
+      if (replayed) FAKE_FUNCTION(fission_fake_record)(1);
       both();
-      if (replayed) DOUBLE_FUNCTION(fission_double_record)(0);
+      if (replayed) FAKE_FUNCTION(fission_fake_record)(0);
       b.synchronize();
-      replayed ? DOUBLE_FUNCTION(fission_double_replay)() : both();
+      replayed ? FAKE_FUNCTION(fission_fake_replay)() : both();
       parameters[replayed] = steps.parameters(), v[replayed] = steps.descent.v().to_host(),
       hits[replayed] = steps.meter.hits().to_host();
     }
@@ -193,8 +193,8 @@ TEST_CASE("cuda: a recorded step, replayed, is a second step" *
 }
 
 TEST_CASE("cuda: what a network took of the device's memory is given back" *
-          doctest::skip(!have_double())) {
-  Backend& b = double_backend();
+          doctest::skip(!have_fake())) {
+  Backend& b = fake_backend();
   auto used = [&] { return b.arena(Memory::device).statistics().in_use; };
   { Steps({b, DType::f32}).train(); }  // cuBLAS's workspace stays
   std::size_t before = used();

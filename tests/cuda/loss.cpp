@@ -10,10 +10,10 @@ using namespace fission;
 using namespace fission::testing;
 
 TEST_CASE(
-    "cuda loss: a label that is no class makes the loss and that picture's gradient NaN, and is no "
+    "cuda loss: a label that is no class makes the loss and that image's gradient NaN, and is no "
     "hit" *
-    doctest::skip(!have_double())) {
-  Backend& cuda = double_backend();
+    doctest::skip(!have_fake())) {
+  Backend& cuda = fake_backend();
   Tensor logits = Tensor::from(cuda, {3, 3}, std::vector<float>{0, 1, 2, 0, 1, 2, 0, 1, 2}),
          labels = i32(cuda, {3}, {2, 3, -1}), loss, dlogits;
   ops::softmax_cross_entropy(logits, labels, 0.1, loss, dlogits);
@@ -26,8 +26,8 @@ TEST_CASE(
 }
 
 TEST_CASE("cuda loss: a logit of minus infinity costs nothing where its target is 0" *
-          doctest::skip(!have_double())) {
-  Backend& cuda = double_backend();
+          doctest::skip(!have_fake())) {
+  Backend& cuda = fake_backend();
   const float never = -std::numeric_limits<float>::infinity();
   Tensor logits = Tensor::from(cuda, {1, 3}, std::vector<float>{1, never, 1}),
          labels = i32(cuda, {1}, {0}), loss, dlogits;

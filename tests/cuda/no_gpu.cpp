@@ -1,4 +1,4 @@
-// Facts of machines on which a GPU cannot be used, told by whole programs that the double lies to:
+// Facts of machines on which a GPU cannot be used, told by whole programs that the fake lies to:
 // one line each, status 2, and nothing begun; --device auto takes the CPU and says why. And of a
 // GPU that fails amid a run: the checkpoint is whole, and the same command goes on.
 #include "tensor/cuda/open.h"
@@ -7,13 +7,13 @@
 
 using namespace fission;
 using namespace fission::test;
-using testing::double_path, testing::EnvironmentVariable, testing::have_double;
+using testing::fake_path, testing::EnvironmentVariable, testing::have_fake;
 
 namespace {
 
-Ended grow(const std::string& out, const Arguments& more, const std::string& settings,
-           const std::string& module = double_path()) {
-  EnvironmentVariable where("FISSION_CUDA_MODULE", module), how("FISSION_DOUBLE", settings);
+ProcessResult grow(const std::string& out, const Arguments& more, const std::string& settings,
+                   const std::string& module = fake_path()) {
+  EnvironmentVariable where("FISSION_CUDA_MODULE", module), how("FISSION_FAKE", settings);
   return launch("cifar", tiny_growth(out, more));
 }
 
@@ -38,7 +38,7 @@ const Case cases[] = {
 }  // namespace
 
 TEST_CASE("no gpu: each way of having none is one line, and nothing is begun" *
-          doctest::skip(!have_double())) {
+          doctest::skip(!have_fake())) {
   for (const Case& c : cases) {
     CAPTURE(std::string(c.settings));
     Folder folder;
@@ -59,9 +59,9 @@ TEST_CASE("no gpu: a module that is not there, or is none, is one line") {
 }
 
 TEST_CASE("no gpu: cuDNN there at the build and gone at the run is one line that names it" *
-          doctest::skip(!have_double())) {
+          doctest::skip(!have_fake())) {
   Folder folder;
-  std::ifstream file(double_path(), std::ios::binary);
+  std::ifstream file(fake_path(), std::ios::binary);
   Bytes module(std::istreambuf_iterator<char>(file),
                {});  // with another name for the library it needs
   const std::string needed = "libcudnn.so.", gone = "libgoner.so.";
@@ -75,28 +75,28 @@ TEST_CASE("no gpu: cuDNN there at the build and gone at the run is one line that
 }
 
 TEST_CASE("no gpu: a module of another build is refused before anything else is asked of it" *
-          doctest::skip(!have_double())) {
+          doctest::skip(!have_fake())) {
   DeviceSettings settings;
   std::string why;
-  auto entry = reinterpret_cast<cuda::ModuleEntry>(testing::double_function(cuda::module_entry));
+  auto entry = reinterpret_cast<cuda::ModuleEntry>(testing::fake_function(cuda::module_entry));
   CHECK(entry("another seam", 0, &settings, &why) == nullptr);
   CHECK(why.find("make cuda") != std::string::npos);
 }
 
-TEST_CASE("no gpu: --device auto takes the CPU, and says why" * doctest::skip(!have_double())) {
+TEST_CASE("no gpu: --device auto takes the CPU, and says why" * doctest::skip(!have_fake())) {
   Folder folder;
-  Ended e = grow(folder / "run", {"--device", "auto", "--rounds", "0"}, "no_device");
+  ProcessResult e = grow(folder / "run", {"--device", "auto", "--rounds", "0"}, "no_device");
   require_done(e);
   CHECK(e.err.find("no cuda: a driver, but no GPU that this process may see") != std::string::npos);
   CHECK(is_one_line(e.err));
 }
 
 TEST_CASE("no gpu: a full device is said with what was asked, held and free" *
-          doctest::skip(!have_double())) {
+          doctest::skip(!have_fake())) {
   Folder folder;
   for (const Arguments& more : {Arguments{}, Arguments{"--memory-limit", "12M"}}) {
-    Ended e = grow(folder / "run", Arguments{"--device", "cuda"} + more,
-                   more.empty() ? "memory=12000000" : "");
+    ProcessResult e = grow(folder / "run", Arguments{"--device", "cuda"} + more,
+                           more.empty() ? "memory=12000000" : "");
     INFO(e.err);
     CHECK(e.status == 2);
     CHECK(is_one_line(e.err));
@@ -111,14 +111,14 @@ TEST_CASE("no gpu: a full device is said with what was asked, held and free" *
 TEST_CASE(
     "no gpu: a device that is lost amid a run leaves the checkpoint whole, and the same command "
     "goes on to the same end" *
-    doctest::skip(!have_double())) {
+    doctest::skip(!have_fake())) {
   Folder folder;
   const Arguments how{"--device", "cuda", "--checkpoint-minutes", "0"};
-  Ended alone = grow(folder / "alone", how, "");
+  ProcessResult alone = grow(folder / "alone", how, "");
   require_done(alone);
   for (const char* lost : {"lost_after=3000", "lost_after=9000,lost_error=46"}) {
     CAPTURE(std::string(lost));
-    Ended broken = grow(folder / "run", how, lost);
+    ProcessResult broken = grow(folder / "run", how, lost);
     INFO(broken.err);
     CHECK(broken.status != 0);
     CHECK(broken.signal == 0);
@@ -126,7 +126,7 @@ TEST_CASE(
     CHECK(broken.err.find("[cuda:0] ") != std::string::npos);
     CHECK_NOTHROW(read_safetensors(folder / "run/checkpoint.safetensors"));
   }
-  Ended e = grow(folder / "run", how, "");
+  ProcessResult e = grow(folder / "run", how, "");
   require_done(e);
   CHECK(differing(contents(folder / "run"), contents(folder / "alone")) == "");
   CHECK(table_of(e.out) == table_of(alone.out));

@@ -6,12 +6,12 @@
 #include <tuple>
 
 #include "nn/network.h"
-#include "tests/cuda/double/deviceless.h"
+#include "tests/cuda/fake/deviceless.h"
 #include "tests/cuda/module.h"
 #include "tests/runners/program.h"
 
 using namespace fission;
-using testing::have_double;
+using testing::have_fake;
 
 namespace {
 
@@ -47,7 +47,7 @@ struct Answer {
 };
 Answer ask(const std::string& gpu, const DevicelessConvolution& c) {
   Answer a;
-  const char* wrong = DOUBLE_FUNCTION(fission_deviceless_plan)(gpu.c_str(), &c, &a.plan);
+  const char* wrong = FAKE_FUNCTION(fission_deviceless_plan)(gpu.c_str(), &c, &a.plan);
   if (wrong) a.wrong = wrong;
   return a;
 }
@@ -85,7 +85,7 @@ DevicelessConvolution convolution(int kind, const Geometry& geometry) {
 TEST_CASE(
     "plans: cuDNN has an algorithm for every convolution of both networks at 32 and 224, on an "
     "A100 and an H100" *
-    doctest::skip(!have_double() || test::instrumented())) {
+    doctest::skip(!have_fake() || test::instrumented())) {
   std::set<Geometry> all;
   for (const std::string model : {"mobilenet_v1", "mobilenet_v2"})
     for (Index size : {32, 224})
@@ -114,7 +114,7 @@ TEST_CASE(
   MESSAGE(plans, " plans; the largest workspace is ", most, " bytes");
 }
 
-TEST_CASE("plans: the check can fail" * doctest::skip(!have_double() || test::instrumented())) {
+TEST_CASE("plans: the check can fail" * doctest::skip(!have_fake() || test::instrumented())) {
   const Geometry fine{128, 32, 37, 37, 3, 1, 1};
   Answer a = ask(h100, convolution(0, fine));
   if (too_old(a)) return;

@@ -1,4 +1,4 @@
-// The double of CUDA is shown to be strict: every kind of mistake, planted in mistakes.cpp, is
+// The fake of CUDA is shown to be strict: every kind of mistake, planted in mistakes.cpp, is
 // caught by it, with a text that says what was done; and work that is right passes. Each runs in a
 // process of its own, because some mistakes end one.
 #include <dlfcn.h>
@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/cuda/double/mistakes.h"
+#include "tests/cuda/fake/mistakes.h"
 #include "tests/cuda/module.h"
 
 using namespace fission;
@@ -16,7 +16,7 @@ using namespace fission::testing;
 namespace {
 
 const mistakes::Mistake* all() {
-  return reinterpret_cast<mistakes::List>(double_function("fission_mistakes"))();
+  return reinterpret_cast<mistakes::List>(fake_function("fission_mistakes"))();
 }
 
 std::string said_by(void (*make)()) {  // what it threw, and what the process wrote as it died
@@ -47,12 +47,12 @@ std::string said_by(void (*make)()) {  // what it threw, and what the process wr
 
 }  // namespace
 
-TEST_CASE("cuda double: each planted mistake is caught, and what is right is not" *
-          doctest::skip(!have_double())) {
+TEST_CASE("cuda fake: each planted mistake is caught, and what is right is not" *
+          doctest::skip(!have_fake())) {
   int count = 0;
   for (const mistakes::Mistake* m = all(); m->name; m++, count++) {
     std::string said = said_by(m->make), wanted = m->caught;
-    INFO(std::string(m->name), ": expected \"", wanted, "\", the double said \"", said, "\"");
+    INFO(std::string(m->name), ": expected \"", wanted, "\", the fake said \"", said, "\"");
     CHECK(wanted.empty() == said.empty());
     CHECK(said.find(wanted) != std::string::npos);
   }

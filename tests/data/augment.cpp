@@ -10,15 +10,15 @@ using namespace fission::test;
 
 namespace {
 
-Bytes cropped(const Bytes& picture, Index height, Index width, Index channels, Crop crop) {
-  Bytes out(picture.size(), 99);
-  write_crop(picture.data(), height, width, channels, crop, out.data());
+Bytes cropped(const Bytes& image, Index height, Index width, Index channels, Crop crop) {
+  Bytes out(image.size(), 99);
+  write_crop(image.data(), height, width, channels, crop, out.data());
   return out;
 }
 
 }  // namespace
 
-TEST_CASE("augment: a crop shifts the picture and black comes in") {
+TEST_CASE("augment: a crop shifts the image and black comes in") {
   Bytes p = {1, 2, 3, 4, 5, 6, 7, 8, 9};
   CHECK(cropped(p, 3, 3, 1, {0, 0, false}) == p);
   CHECK(cropped(p, 3, 3, 1, {1, 0, false}) == Bytes{4, 5, 6, 7, 8, 9, 0, 0, 0});
@@ -59,7 +59,7 @@ TEST_CASE(
   CHECK(wrong == 0);
 }
 
-TEST_CASE("augment: a padding wider than the picture leaves black, not another picture's bytes") {
+TEST_CASE("augment: a padding wider than the image leaves black, not another image's bytes") {
   Bytes p = {1, 2, 3, 4};
   for (Index d : {-5, -3, -2, 2, 3, 5}) {
     CHECK(cropped(p, 2, 2, 1, {d, 0, false}) == Bytes(4));

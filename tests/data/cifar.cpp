@@ -39,7 +39,7 @@ TEST_CASE("cifar: planes become interleaved colours, labels follow") {
   for (int i = 0; i < 3; i++) {
     Bytes planes = noise(3072, i + 1);
     for (int p = 0; p < 1024; p++)
-      for (int c = 0; c < 3; c++) wrong += d.picture(i)[3 * p + c] != planes[1024 * c + p];
+      for (int c = 0; c < 3; c++) wrong += d.image(i)[3 * p + c] != planes[1024 * c + p];
   }
   CHECK(wrong == 0);
 }
@@ -50,10 +50,10 @@ TEST_CASE("cifar: the five training files follow one another") {
   Dataset d = load_cifar(small(cifar10()), folder.str(), Split::train);
   CHECK(d.count == 10);
   CHECK(d.labels == std::vector<std::int32_t>{0, 5, 1, 6, 2, 7, 3, 8, 4, 9});
-  CHECK(d.picture(8)[0] == noise(1, 14)[0]);
+  CHECK(d.image(8)[0] == noise(1, 14)[0]);
 }
 
-TEST_CASE("cifar: the first few pictures need only the files they lie in") {
+TEST_CASE("cifar: the first few images need only the files they lie in") {
   Folder folder;
   write_cifar10_train(folder);
   for (int f = 3; f <= 5; f++)
@@ -77,7 +77,7 @@ TEST_CASE("cifar: CIFAR-100 takes the fine label, and its names where they are")
   CHECK(d.classes == 100);
   CHECK(d.labels == std::vector<std::int32_t>{99, 7});
   CHECK(d.class_names.at(42) == "n42");
-  CHECK(d.picture(1)[0] == noise(1, 2)[0]);
+  CHECK(d.image(1)[0] == noise(1, 2)[0]);
   CHECK(d.mean == std::vector<double>{.4914, .4822, .4465});
   CHECK(d.std == std::vector<double>{.2023, .1994, .2010});
   folder.write("fine_label_names.txt", first(names, 40));
@@ -96,7 +96,7 @@ TEST_CASE(
   CHECK(d.count == 10000);
   CHECK(d.name == "cifar10");
   CHECK(d.labels[9999] == 9);
-  CHECK(d.picture(9999)[5] == whole[9999 * 3073 + 1 + 2 * 1024 + 1]);  // blue of the second pixel
+  CHECK(d.image(9999)[5] == whole[9999 * 3073 + 1 + 2 * 1024 + 1]);  // blue of the second pixel
   CHECK(d.class_names.at(9) == "truck");
   CHECK(load_dataset("cifar10", folder / "cifar-10-batches-bin", Split::test, 5).count == 5);
   whole.pop_back();

@@ -1,4 +1,4 @@
-#include "tests/data/pictures.h"
+#include "tests/data/images.h"
 
 using namespace fission;
 using namespace fission::data;
@@ -8,10 +8,10 @@ namespace {
 
 Bytes pixels_of(const std::string& kind) { return stored("decode/" + kind + "/pixels"); }
 Index height_of(const std::string& kind) {
-  return stored_pictures().at("decode/" + kind + "/pixels").shape[0];
+  return stored_images().at("decode/" + kind + "/pixels").shape[0];
 }
 Index width_of(const std::string& kind) {
-  return stored_pictures().at("decode/" + kind + "/pixels").shape[1];
+  return stored_images().at("decode/" + kind + "/pixels").shape[1];
 }
 
 // A JPEG's height and width, changed where its frame begins
@@ -89,7 +89,7 @@ TEST_CASE("decode: a part is the same pixels as in the whole") {
 }
 
 TEST_CASE(
-    "decode: a reduced picture keeps as many pixels as are wanted, and says where the area lies in "
+    "decode: a reduced image keeps as many pixels as are wanted, and says where the area lies in "
     "it") {
   if (!have_decoder(Decoder::libjpeg)) return;
   const Bytes file = stored("centre/file");  // 45x61
@@ -113,7 +113,7 @@ TEST_CASE(
   CHECK(reduced({{3, 10, 40, 45}}).reduced == 1);
 }
 
-TEST_CASE("decode: resized from a reduced picture, a crop is near the exact one") {
+TEST_CASE("decode: resized from a reduced image, a crop is near the exact one") {
   if (!have_decoder(Decoder::libjpeg)) return;
   const Bytes file = stored("centre/file");
   auto crop = [&](Index enough) {
@@ -147,10 +147,10 @@ TEST_CASE("decode: other files are told by their first bytes") {
   CHECK(broken({0xFF}) == "neither JPEG nor PNG: it begins with ff");
 }
 
-TEST_CASE("decode: a picture that would fill the memory is refused, and the limit named") {
+TEST_CASE("decode: an image that would fill the memory is refused, and the limit named") {
   for (Decoder d : decoders()) {
     CHECK(broken(with_size(jpeg(), 8193, 8193), d) ==
-          "a picture of 8193x8193 pixels; at most 67108864 are taken, against files made to fill "
+          "an image of 8193x8193 pixels; at most 67108864 are taken, against files made to fill "
           "the memory");
     CHECK(broken(with_size(jpeg(), 65500, 65500), d) != "");
   }

@@ -15,7 +15,7 @@ std::vector<std::int32_t> labels_of(const ImageFolder& f) {
 
 }  // namespace
 
-TEST_CASE("image_folder: classes and pictures stand in sorted order, hidden files aside") {
+TEST_CASE("image_folder: classes and images stand in sorted order, hidden files aside") {
   Tree t;
   t.write("train/.DS_Store", {1});
   t.write("train/n01/.hidden", {1});
@@ -78,7 +78,7 @@ TEST_CASE("image_folder: the devkit's numbers are not taken for indices where al
   t.write(named.substr(t.str().size() + 1), line("n01\nn02\nn02\n"));
   CHECK(labels_of(t.val(named)) == std::vector<std::int32_t>{0, 1, 1});
   std::filesystem::remove(t /
-                          "val/2.JPEG");  // fewer pictures than classes: class 0 may well have none
+                          "val/2.JPEG");  // fewer images than classes: class 0 may well have none
   CHECK(labels_of(t.val(t.write("some.txt", line("1\n2\n")))) == std::vector<std::int32_t>{1, 2});
 }
 
@@ -191,7 +191,7 @@ TEST_CASE("image_folder: a tree that is not as it should be is refused in a line
   check_line(with("val/n01/x.JPEG", Split::test),
              {"val/n02", "no such folder", "expected one for each class"});
   std::filesystem::create_directory(t / "train/n04");
-  check_line(refusal([&] { t.train(); }), {"train/n04", "no pictures", "expected at least one"});
+  check_line(refusal([&] { t.train(); }), {"train/n04", "no images", "expected at least one"});
   std::filesystem::remove(t / "train/n04");
   t.write("train/n02/empty.JPEG", {});
   check_line(refusal([&] { t.train(); }),
@@ -205,7 +205,7 @@ TEST_CASE("image_folder: a tree that is not as it should be is refused in a line
   check_line(refusal([&] { ImageFolder f(o); }), {"nowhere", "no such folder", "train/SYNSET"});
 }
 
-TEST_CASE("image_folder: the listing takes 32 bytes a picture") {
+TEST_CASE("image_folder: the listing takes 32 bytes per image") {
   Many m(3000, {});
   ImageFolder f(m.options());
   // a name of 5 letters and its 0, a begin, a label: 14 bytes; ImageNet's names have 21 letters, 30

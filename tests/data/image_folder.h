@@ -1,8 +1,8 @@
-// Small trees of pictures for the tests of image folders: three classes with a flat val/, and one
+// Small trees of images for the tests of image folders: three classes with a flat val/, and one
 // class with broken files.
 #pragma once
 #include "data/image_folder.h"
-#include "tests/data/pictures.h"
+#include "tests/data/images.h"
 
 namespace fission::test {
 
@@ -10,7 +10,7 @@ using namespace data;
 
 inline Bytes line(const std::string& s) { return Bytes(s.begin(), s.end()); }
 
-// train/: three classes of 4, 5 and 6 pictures; val/ flat, 3 pictures
+// train/: three classes of 4, 5 and 6 images; val/ flat, 3 images
 struct Tree : Folder {
   explicit Tree(bool val = true) {
     const char* classes[] = {"n03", "n01", "n02"};
@@ -23,7 +23,7 @@ struct Tree : Folder {
   }
   ImageFolderOptions options(Split split = Split::train) const {
     ImageFolderOptions o;
-    o.directory = str(), o.split = split, o.size = 8, o.tell = [](const std::string&) {};
+    o.directory = str(), o.split = split, o.size = 8, o.warn = [](const std::string&) {};
     return o;
   }
   ImageFolder train() const { return ImageFolder(options()); }
@@ -34,7 +34,7 @@ struct Tree : Folder {
   }
 };
 
-// n pictures of one class, of which those of `broken` are cut off
+// n images of one class, of which those of `broken` are cut off
 struct Many : Folder {
   Many(Index n, std::initializer_list<Index> broken_ones) {
     for (Index i = 0; i < n; i++) write(name(i), jpeg("one-pixel"));
@@ -46,7 +46,7 @@ struct Many : Folder {
   }
   ImageFolderOptions options() const {
     ImageFolderOptions o;
-    o.directory = str(), o.size = 2, o.tell = [](const std::string&) {};
+    o.directory = str(), o.size = 2, o.warn = [](const std::string&) {};
     return o;
   }
 };

@@ -14,12 +14,12 @@ using namespace fission::test;
 
 namespace {
 
-// 37 small pictures; the label is the picture's number
+// 37 small images; the label is the image's number
 Dataset tiny(Index count = 37) {
   Dataset d;
   d.name = "tiny";
   d.count = count, d.height = 6, d.width = 5, d.channels = 3, d.classes = count;
-  d.pictures = noise(std::size_t(count * d.bytes_a_picture()));
+  d.images = noise(std::size_t(count * d.bytes_per_image()));
   d.labels.resize(count);
   std::iota(d.labels.begin(), d.labels.end(), 0);
   d.mean = d.std = {.5, .5, .5};
@@ -34,7 +34,7 @@ std::vector<double> joined(std::vector<double> a, const std::vector<double>& b) 
   return a;
 }
 std::vector<double> contents(const Batch& b) {
-  return joined(b.labels.to_host(), b.pictures.to_host());
+  return joined(b.labels.to_host(), b.images.to_host());
 }
 
 std::vector<double> read(Loader& loader, Index epochs) {
@@ -62,32 +62,32 @@ std::vector<double> expected(const Dataset& d, const LoaderOptions& o, Index epo
   std::uint64_t key = std::uint64_t(o.stage) << 24 | std::uint64_t(epoch);
   std::vector<std::uint32_t> order =
       Random(o.seed, random_purpose::order, key).permutation(std::uint32_t(d.count));
-  std::vector<double> labels, pictures;
+  std::vector<double> labels, images;
   for (Index i = step * o.batch; i < std::min(d.count, (step + 1) * o.batch); i++) {
-    Bytes out(std::size_t(d.bytes_a_picture()));
+    Bytes out(std::size_t(d.bytes_per_image()));
     Crop crop =
         draw_crop(Random(o.seed, random_purpose::augmentation, key), order[i], d.padding, d.flip);
-    write_crop(d.picture(order[i]), d.height, d.width, d.channels, crop, out.data());
+    write_crop(d.image(order[i]), d.height, d.width, d.channels, crop, out.data());
     labels.push_back(d.labels[order[i]]);
-    pictures.insert(pictures.end(), out.begin(), out.end());
+    images.insert(images.end(), out.begin(), out.end());
   }
-  return joined(labels, pictures);
+  return joined(labels, images);
 }
 
-// Fails on one picture, or takes its time
-struct Source : PictureSource {
+// Fails on one image, or takes its time
+struct Source : ImageSource {
   Index fails_on = -1;
   int milliseconds = 0;
   mutable std::atomic<int> failures{0}, written{0};
   Shape shape() const override { return {40, 2, 2, 1}; }
-  bool reaches(int pictures) const {  // within a second
-    for (int i = 0; i < 1000 && written < pictures; i++)
+  bool reaches(int images) const {  // within a second
+    for (int i = 0; i < 1000 && written < images; i++)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    return written >= pictures;
+    return written >= images;
   }
   std::int32_t write(Index i, const Random*, std::uint8_t* out) const override {
     if (milliseconds) std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-    if (i == fails_on && failures++ == 0) user_error("[test] picture ", i, " is damaged");
+    if (i == fails_on && failures++ == 0) user_error("[test] image ", i, " is damaged");
     std::fill_n(out, 4, std::uint8_t(i));
     written++;
     return std::int32_t(i);
@@ -106,13 +106,13 @@ TEST_CASE("loader: batches are what (seed, stage, epoch, step) says") {
       CHECK(contents(loader.next(epoch, step)) == expected(d, o, epoch, step));
 }
 
-TEST_CASE("loader: every picture appears once an epoch, the last batch is the smaller one") {
+TEST_CASE("loader: every image appears once an epoch, the last batch is the smaller one") {
   Dataset d = tiny();
   Loader loader(d, device(), small_batches());
   CHECK(loader.steps() == 5);
   CHECK(loader.size() == 37);
-  CHECK(loader.next(0, 4).pictures.shape() == Shape{5, 6, 5, 3});
-  CHECK(loader.next(1, 0).pictures.shape() == Shape{8, 6, 5, 3});
+  CHECK(loader.next(0, 4).images.shape() == Shape{5, 6, 5, 3});
+  CHECK(loader.next(1, 0).images.shape() == Shape{8, 6, 5, 3});
   for (Index epoch = 0; epoch < 3; epoch++) {
     std::vector<double> labels = labels_of(loader, epoch);
     CHECK(labels.size() == 37);
@@ -131,7 +131,7 @@ TEST_CASE("loader: drop_last leaves the smaller batch out") {
   CHECK(contents(loader.next(1, 0)) == expected(d, o, 1, 0));
   o.batch = 38;
   check_line(refusal([&] { Loader(d, device(), o); }),
-             {"37 pictures", "batches of 38", "expected batches of at most 37"});
+             {"37 images", "batches of 38", "expected batches of at most 37"});
 }
 
 TEST_CASE("loader: a batch larger than the data set is the data set") {
@@ -158,7 +158,7 @@ TEST_CASE("loader: epochs, stages and seeds have orders of their own") {
 }
 
 TEST_CASE(
-    "loader: order and pictures do not depend on the number of threads or on how far it looks "
+    "loader: order and images do not depend on the number of threads or on how far it looks "
     "ahead") {
   Dataset d = tiny(150);  // a batch of 70 is three shares of work
   LoaderOptions o = small_batches();
@@ -188,19 +188,19 @@ TEST_CASE("loader: random access gives the same bytes as going through in order"
   }
 }
 
-TEST_CASE("loader: without shuffle and augmentation the pictures come as they lie") {
+TEST_CASE("loader: without shuffle and augmentation the images come as they lie") {
   Dataset d = tiny();
   LoaderOptions o = small_batches();
   o.shuffle = o.augment = false;
   Loader loader(d, device(), o);
   for (Index epoch : {0, 1}) {
-    std::vector<double> pictures, labels;
+    std::vector<double> images, labels;
     for (Index s = 0; s < loader.steps(); s++) {
       Batch b = loader.next(epoch, s);
-      pictures = joined(pictures, b.pictures.to_host());
+      images = joined(images, b.images.to_host());
       labels = joined(labels, b.labels.to_host());
     }
-    CHECK(pictures == std::vector<double>(d.pictures.begin(), d.pictures.end()));
+    CHECK(images == std::vector<double>(d.images.begin(), d.images.end()));
     CHECK(labels == std::vector<double>(d.labels.begin(), d.labels.end()));
   }
 }
@@ -251,7 +251,7 @@ TEST_CASE("loader: copies and computation wait for each other by events alone") 
           Index epoch = i % 11 == 10 ? 7 : i / 5, step = i % 5;  // with seeks among them
           Batch b = loader.next(epoch, step);
           kept.push_back(b.labels.clone());  // work on the compute queue, which runs when it likes
-          kept.push_back(b.pictures.clone());
+          kept.push_back(b.images.clone());
           truth.push_back(expected(d, o, epoch, step));
         }
       }
@@ -272,13 +272,13 @@ TEST_CASE("loader: memory that changed hands is not written before its last owne
   }
   Dataset d = tiny();
   Bytes values = noise(8 * 90, 77);
-  Tensor old = Tensor::from(late, {8, 6, 5, 3}, values);  // the size of a batch of pictures
+  Tensor old = Tensor::from(late, {8, 6, 5, 3}, values);  // the size of a batch of images
   void* place = old.data();
   Tensor kept = old.clone();  // runs when it is read
   old = Tensor();
   Loader loader(d, late, small_batches());
   bool reused = false;
-  for (Index step = 0; step < 5; step++) reused |= loader.next(0, step).pictures.data() == place;
+  for (Index step = 0; step < 5; step++) reused |= loader.next(0, step).images.data() == place;
   CHECK(reused);
   CHECK(kept.to_host() == std::vector<double>(values.begin(), values.end()));
 }
@@ -359,7 +359,7 @@ TEST_CASE(
     Loader loader(source, device(), o);
     CHECK(loader.next(0, 0).labels.to_host()[0] == 0);
     CHECK(loader.next(0, 1).labels.to_host()[0] == 8);
-    CHECK(refusal([&] { loader.next(0, 2); }) == "[test] picture 22 is damaged");
+    CHECK(refusal([&] { loader.next(0, 2); }) == "[test] image 22 is damaged");
     for (Index step : {2, 3, 4}) {  // only the first reading failed
       std::vector<double> labels = loader.next(0, step).labels.to_host();
       CHECK(labels.front() == 8 * step);
@@ -413,7 +413,7 @@ TEST_CASE(
       for (Index epoch = 0; epoch < 2; epoch++)
         for (Index step = 0; step < 5; step++) {
           const Index whole = std::min<Index>(8, parts[0]->size() - 8 * step);
-          std::vector<double> labels, pictures;
+          std::vector<double> labels, images;
           for (auto& part : parts) {
             Batch b = part->next(epoch, step);
             CHECK(b.whole == (ranks > 1 ? whole : 0));
@@ -421,21 +421,22 @@ TEST_CASE(
             CHECK(b.labels.numel() <=
                   (whole / group + ranks - 1) / ranks * group);  // as equal as can be
             labels = joined(labels, b.labels.to_host()),
-            pictures = joined(pictures, b.pictures.to_host());
+            images = joined(images, b.images.to_host());
           }
           CHECK(Index(labels.size()) == whole);
           std::vector<double> all = expected(d, o, epoch, step);
-          if (group == 1 || step < 4) CHECK(joined(labels, pictures) == all);
+          if (group == 1 || step < 4) CHECK(joined(labels, images) == all);
           else CHECK(std::equal(labels.begin(), labels.end(), all.begin()));
         }
     }
 }
 
-TEST_CASE("loader: fewer pictures than a group are refused") {
+TEST_CASE("loader: fewer images than a group are refused") {
   Dataset d = tiny(7);
   LoaderOptions o = small_batches();
   o.group = 8;
-  CHECK_THROWS_WITH_AS(
-      Loader(d, device(), o),
-      "[loader] 7 pictures do not fill one group of 8; expected groups of at most 7", UserError);
+  CHECK_THROWS_WITH_AS(Loader(d, device(), o),
+                       "[loader] 7 images do not fill one batch-norm group of 8; expected "
+                       "batch-norm groups of at most 7",
+                       UserError);
 }

@@ -1,6 +1,6 @@
 #include "data/resize.h"
 
-#include "tests/data/pictures.h"
+#include "tests/data/images.h"
 
 using namespace fission;
 using namespace fission::data;
@@ -31,20 +31,20 @@ Bytes resized(const Bytes& rgbx, Index height, Index width, const Box& box, Inde
 TEST_CASE("resize: every pixel is Pillow's, larger and smaller, whole and of a box") {
   for (int n = 1; n <= 8; n++) {
     CAPTURE(n);
-    std::vector<double> s = stored_pictures().at(text("resize/", n, "/sizes")).as_doubles();
+    std::vector<double> s = stored_images().at(text("resize/", n, "/sizes")).as_doubles();
     Index height = Index(s[0]), width = Index(s[1]);
-    Bytes picture = four_bytes(noise(std::size_t(height * width * 3), std::uint32_t(n)));
-    CHECK(resized(picture, height, width, {s[2], s[3], s[4], s[5]}, Index(s[6]), Index(s[7])) ==
+    Bytes image = four_bytes(noise(std::size_t(height * width * 3), std::uint32_t(n)));
+    CHECK(resized(image, height, width, {s[2], s[3], s[4], s[5]}, Index(s[6]), Index(s[7])) ==
           stored(text("resize/", n, "/pixels")));
   }
 }
 
 TEST_CASE("resize: a part of the result is that part of the whole result, mirrored or not") {
-  Bytes picture = four_bytes(noise(20 * 30 * 3)),
-        whole = resized(picture, 20, 30, {1.5, 2.25, 17, 26.5}, 12, 16);
+  Bytes image = four_bytes(noise(20 * 30 * 3)),
+        whole = resized(image, 20, 30, {1.5, 2.25, 17, 26.5}, 12, 16);
   for (bool mirror : {false, true}) {
     Area part{3, 5, 7, 9};
-    Bytes seen = resized(picture, 20, 30, {1.5, 2.25, 17, 26.5}, 12, 16, part, mirror);
+    Bytes seen = resized(image, 20, 30, {1.5, 2.25, 17, 26.5}, 12, 16, part, mirror);
     Index wrong = 0;
     for (Index y = 0; y < part.height; y++)
       for (Index x = 0; x < part.width; x++)
@@ -57,16 +57,15 @@ TEST_CASE("resize: a part of the result is that part of the whole result, mirror
   }
 }
 
-TEST_CASE("resize: a view of a crop sees nothing outside it, a box in a larger picture does") {
-  Bytes picture = four_bytes(noise(20 * 30 * 3)), crop;
+TEST_CASE("resize: a view of a crop sees nothing outside it, a box in a larger image does") {
+  Bytes image = four_bytes(noise(20 * 30 * 3)), crop;
   for (Index y = 4; y < 16; y++)
-    crop.insert(crop.end(), picture.begin() + (y * 30 + 6) * 4,
-                picture.begin() + (y * 30 + 26) * 4);
+    crop.insert(crop.end(), image.begin() + (y * 30 + 6) * 4, image.begin() + (y * 30 + 26) * 4);
   Bytes cropped = resized(crop, 12, 20, {0, 0, 12, 20}, 5, 5), out(5 * 5 * 3);
-  resize({picture.data() + (4 * 30 + 6) * 4, 30, 12, 20}, {0, 0, 12, 20}, 5, 5, {0, 0, 5, 5}, false,
+  resize({image.data() + (4 * 30 + 6) * 4, 30, 12, 20}, {0, 0, 12, 20}, 5, 5, {0, 0, 5, 5}, false,
          out.data());
   CHECK(out == cropped);
-  CHECK(resized(picture, 20, 30, {4, 6, 12, 20}, 5, 5) != cropped);
+  CHECK(resized(image, 20, 30, {4, 6, 12, 20}, 5, 5) != cropped);
 }
 
 TEST_CASE("resize: one colour stays that colour") {

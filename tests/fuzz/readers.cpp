@@ -16,13 +16,13 @@
 #include "data/idx.h"
 #include "data/image_folder.h"
 #include "nn/json.h"
-#include "runners/common/ends.h"
 #include "runners/common/given_network.h"
 #include "runners/common/history.h"
 #include "runners/common/reference_file.h"
 #include "runners/common/report.h"
 #include "runners/common/run.h"
 #include "runners/common/run_folder.h"
+#include "runners/common/signals.h"
 #include "split/energy_table.h"
 #include "tensor/gzip.h"
 
@@ -139,9 +139,9 @@ Files label_files() { return {"n01\nn02\n", "1\n0\n"}; }
 Files mapping_files() { return {"n01 1\nn02 2\n", "1 n01\n2 n02\n"}; }
 
 // Of the data's own tests: JPEG of every kind, and PNG
-Files images() {
+Files image_files() {
   Files all;
-  for (const auto& [name, tensor] : read_safetensors("tests/data/pictures.safetensors").tensors)
+  for (const auto& [name, tensor] : read_safetensors("tests/data/images.safetensors").tensors)
     if (fs::path(name).filename() == "file" && tensor.bytes.size() < 4096)
       all.emplace_back(tensor.bytes.begin(), tensor.bytes.end());
   return all;
@@ -169,31 +169,31 @@ struct ShortRun : Run {
   }
 
  private:
-  static const data::PictureSets& images() {
+  static const data::ImageSets& images() {
     static const data::Dataset all = [] {
       data::Dataset d;
       d.name = "cifar10", d.count = 8, d.height = d.width = 8, d.channels = 3, d.classes = 2;
       d.mean = d.std = {0.5, 0.5, 0.5};
       for (Index i = 0; i < d.count; i++) {
         d.labels.push_back(std::int32_t(i % 2));
-        for (Index b = 0; b < d.bytes_a_picture(); b++)
-          d.pictures.push_back(std::uint8_t(40 * i + 7 * b));
+        for (Index b = 0; b < d.bytes_per_image(); b++)
+          d.images.push_back(std::uint8_t(40 * i + 7 * b));
       }
       return d;
     }();
-    static const data::PictureSets sets = data::picture_sets(all, all);
+    static const data::ImageSets sets = data::image_sets(all, all);
     return sets;
   }
   static RunOptions options(const std::string& folder) {
     RunOptions o;
-    o.directory = folder, o.batch = o.rq_batch = 4, o.check_pictures = 4;
+    o.directory = folder, o.batch = o.rq_batch = 4, o.check_images = 4;
     o.network.widths = four_wide, o.network.classes = 2, o.network.size = 8;
     return o;
   }
   static GrowSettings settings() {
     GrowSettings s;
     s.rounds = 1;
-    s.train.schedule.epochs = s.tune.schedule.epochs = s.last_epochs = s.rayleigh.epochs = 2;
+    s.train.schedule.epochs = s.tune.schedule.epochs = s.last_epochs = s.solver.epochs = 2;
     s.train.bn_batch = s.tune.bn_batch = 0;
     return s;
   }
@@ -224,7 +224,7 @@ Files valid_run() {
   return {
       "{\"seed\": 1, \"dataset\": \"cifar10\"}\n",
       "{\"round\":0,\"stage\":\"train\",\"epoch\":1,\"of\":1,\"loss\":1,\"train_top1\":0.5,"
-      "\"test_loss\":1,\"test_top1\":0.5}\n{\"round\":1,\"stage\":\"rq\",\"least_lambda\":-1}\n"
+      "\"test_loss\":1,\"test_top1\":0.5}\n{\"round\":1,\"stage\":\"solve\",\"least_lambda\":-1}\n"
       "{\"round\":1,\"stage\":\"split\",\"neurons\":3,\"test_loss\":1,\"test_top1\":0.5}\n",
       growth_csv(two_rounds()), neurons,
       "{\"equation\":\"E1\",\"what\":\"that\",\"figure\":1,\"relation\":\"at most\",\"bound\":2,"
@@ -279,7 +279,7 @@ const Reader readers[] = {
      [](const std::string& path) {
        ReferenceFile file(read_safetensors(path));
        const Machine machine{open_backend("reference"), DType::f64};
-       file.network(machine), file.pictures(machine), file.labels(machine), file.unread();
+       file.network(machine), file.images(machine), file.labels(machine), file.unread();
      }},
     {"idx", idx_files,
      [](const std::string& path) {
@@ -298,7 +298,7 @@ const Reader readers[] = {
      }},
     {"labels", label_files, [](const std::string& path) { read_labels(path, ""); }},
     {"mapping", mapping_files, [](const std::string& path) { read_labels("", path); }},
-    {"image", images,
+    {"image", image_files,
      [](const std::string& path) {
        const std::string bytes = got(path);
        for (data::Decoder decoder : {data::Decoder::libjpeg, data::Decoder::stb}) {

@@ -43,7 +43,7 @@ TEST_CASE("mobilenet_v2: its tensors have the authors' names, all of them and no
     CHECK(n->producer(n->axes()[l]).name == layer_module("mobilenet_v2", l) + ".conv2d");
 }
 TEST_CASE(
-    "mobilenet_v2: with stride 1 in the stem 32×32 pictures end as 2×2, with stride 2 224×224 ones "
+    "mobilenet_v2: with stride 1 in the stem 32×32 images end as 2×2, with stride 2 224×224 ones "
     "as 7×7") {
   CHECK(v2("0.1")->blocks().back().positions == 2 * 2);
   CHECK(v2("0.1", true)->blocks().back().positions == 7 * 7);

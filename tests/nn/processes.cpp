@@ -15,17 +15,17 @@ using namespace fission::testing;
 
 namespace {
 
-// Six pictures in batch-norm groups of two, or any part of them
+// Six images in batch-norm groups of two, or any part of them
 struct Six {
   Tensor x, y;
   explicit Six(const Machine& m) {
-    std::vector<double> pictures(6 * 16 * 16 * 3);
+    std::vector<double> images(6 * 16 * 16 * 3);
     Random random(23, random_purpose::test);
-    for (std::size_t i = 0; i < pictures.size(); i++) pictures[i] = random.normal(i);
-    x = make_real(m.backend, {6, 16, 16, 3}, pictures, m.type);
+    for (std::size_t i = 0; i < images.size(); i++) images[i] = random.normal(i);
+    x = make_real(m.backend, {6, 16, 16, 3}, images, m.type);
     y = Tensor::from(m.backend, {6}, std::vector<std::int32_t>{0, 3, 1, 2, 2, 1});
   }
-  Tensor pictures(Index first, Index n) const {
+  Tensor images(Index first, Index n) const {
     return n ? x.slice(first * 16 * 16 * 3, {n, 16, 16, 3}) : Tensor();
   }
   Tensor labels(Index first, Index n) const { return y.slice(first, {n}); }
@@ -63,8 +63,8 @@ TEST_CASE(
         Sgd sgd(*shared.network, settings.sgd);
         meters.emplace_back(m.backend, m.type);
         const Index first = comm.first() ? 0 : mine, n = comm.first() ? mine : 6 - mine;
-        train_step(*shared.network, sgd, six.pictures(first, n), six.labels(first, n), settings,
-                   0.1, meters.back(), {comm, 6});
+        train_step(*shared.network, sgd, six.images(first, n), six.labels(first, n), settings, 0.1,
+                   meters.back(), {comm, 6});
       });
       check_same(shared.network->parameters(), whole.network->parameters(), m.type);
       check_same(shared.network->statistics(), whole.network->statistics(), m.type);
@@ -85,18 +85,18 @@ TEST_CASE("processes: a step of RQ-SGD and a pass of Lanczos that two share are 
         CAPTURE(mine);
         Six six(m);
         Small s(m);
-        RayleighSettings settings;
-        settings.epochs = 1;
-        auto of_one = make_solver(solver, *s.network, settings, 1, 1);
+        SolverSettings settings;
+        settings.epochs = 1, settings.kind = solver;
+        auto of_one = make_solver(*s.network, settings, 1, 1);
         of_one->begin_epoch();
         of_one->step(six.x, six.y, 0);
         of_one->end_epoch(0);
         SplittingIndex whole = of_one->result(), shared;
         play([&](Comm& comm) {
-          auto of_two = make_solver(solver, *s.network, settings, 1, 1);
+          auto of_two = make_solver(*s.network, settings, 1, 1);
           const Index first = comm.first() ? 0 : mine, n = comm.first() ? mine : 6 - mine;
           of_two->begin_epoch();
-          of_two->step(six.pictures(first, n), six.labels(first, n), 0, {comm, 6});
+          of_two->step(six.images(first, n), six.labels(first, n), 0, {comm, 6});
           of_two->end_epoch(0);
           shared = of_two->result();
         });
@@ -110,18 +110,18 @@ TEST_CASE("processes: a step of RQ-SGD and a pass of Lanczos that two share are 
 }
 
 TEST_CASE(
-    "processes: one that has no pictures brings nothing, not even the NaN of a buffer that nobody "
+    "processes: one that has no images brings nothing, not even the NaN of a buffer that nobody "
     "wrote") {
   for (const Machine& m : machines()) {
     Tensor x = make_real(m.backend, {2}, {std::nan(""), 7}, m.type);
     Played comm(1, {{3, 4}});
-    Share{comm, 5}.average(x, 0);
+    BatchShare{comm, 5}.average(x, 0);
     CHECK(x.to_host() == std::vector<double>{3, 4});
   }
 }
 
-TEST_CASE("processes: more pictures than the whole batch are a broken invariant") {
+TEST_CASE("processes: more images than the whole batch are a broken invariant") {
   Tensor x = make_real(machines()[0].backend, {1}, {1}, machines()[0].type);
   Played comm(0);
-  CHECK_THROWS_AS((Share{comm, 5}.average(x, 6)), InvariantError);
+  CHECK_THROWS_AS((BatchShare{comm, 5}.average(x, 6)), InvariantError);
 }

@@ -347,7 +347,7 @@ TEST_CASE("penalty: its gradient is that of finite differences, and on no other 
 }
 
 TEST_CASE("penalty: MorphNet's weights are a channel's MACs among living neighbours") {
-  Small s(machines()[0], Activation::swish, eight_wide);  // 16x16 pictures
+  Small s(machines()[0], Activation::swish, eight_wide);  // 16x16 images
   Worths gamma = drawn(*s.network, 0.1, 1, 8);
   gamma[1][0] = gamma[1][3] = 0.001;  // six alive on L01, which reads L00's eight
   set_gammas(*s.network, gamma);

@@ -56,7 +56,7 @@ void check_steps(const Case& c, const Machine& m) {
     Tolerances t = m.exact() ? Tolerances{1e-9, 1e-9, 1e-9, 1e-9} : f32_tolerances(step, c.lr);
     network->set_training(true);
     network->begin_step();
-    Variable logits = network->forward(Variable(pictures(file, "inputs", m, step - 1)));
+    Variable logits = network->forward(Variable(images(file, "inputs", m, step - 1)));
     Variable loss = cross_entropy(logits, labels(file, m, step - 1), c.smoothing);
     backward(loss);
     network->finish_step();
@@ -74,7 +74,7 @@ void check_steps(const Case& c, const Machine& m) {
   network->set_training(false);
   double tolerance = m.tolerance(
       c.lr < 0.1 ? 3e-3 : 4e-2);  // f32: 10 times what was measured elsewhere, 4e-3 and less
-  CHECK(relative(network->forward(Variable(pictures(file, "inputs", m, 0))).value(),
+  CHECK(relative(network->forward(Variable(images(file, "inputs", m, 0))).value(),
                  numbers(file, std::string(c.name) + "/f64/eval_logits_after_2_steps")) <
         tolerance);
 }

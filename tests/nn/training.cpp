@@ -73,7 +73,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "training: batch-norm groups are part of the step: two groups of the same pictures give the "
+    "training: batch-norm groups are part of the step: two groups of the same images give the "
     "statistics of one") {
   for (Index groups : {1, 2}) {
     Small s;
@@ -88,7 +88,7 @@ TEST_CASE(
     train_step(*s.network, sgd, x, y, settings, 0.01, meter);
     static double loss = 0;
     if (groups == 1) loss = meter.read().loss;
-    CHECK(meter.read().loss == near(loss).epsilon(1e-12));  // the same pictures, the same means
+    CHECK(meter.read().loss == near(loss).epsilon(1e-12));  // the same images, the same means
     CHECK(meter.read().count == 6);
   }
 }

@@ -10,20 +10,20 @@ program, folder = sys.argv[1:]
 tolerance, worst, count = 5e-6, 0.0, 0
 
 
-def onnxruntime(stem, pictures):
+def onnxruntime(stem, images):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # others may be at work
-    return onnxruntime.InferenceSession(stem + ".onnx", options, providers=["CPUExecutionProvider"]).run(["logits"], {"input": pictures})[0]
+    return onnxruntime.InferenceSession(stem + ".onnx", options, providers=["CPUExecutionProvider"]).run(["logits"], {"input": images})[0]
 
 
-def readme(stem, pictures):
+def readme(stem, images):
     import torch
     code = re.search(r"```python\n(.*?)```", open("README.md", encoding="utf-8").read(), re.S).group(1)
     lines = {}
     exec(re.sub(r'"[^"\n]*\.safetensors"', repr(stem + ".safetensors"), code, count=1), lines)
     with torch.no_grad():
-        return lines["logits"](torch.from_numpy(pictures)).numpy()
+        return lines["logits"](torch.from_numpy(images)).numpy()
 
 
 def checker(stem):
@@ -43,10 +43,10 @@ for path in sorted(glob.glob(folder + "/*.onnx")):
         checker(stem)
         continue
     size = int(stem.rsplit("-", 1)[1])
-    pictures = numpy.fromfile(stem + ".pictures", numpy.float32).reshape(-1, 3, size, size)
-    wanted = numpy.fromfile(stem + ".logits", numpy.float64).reshape(len(pictures), -1)
-    for n in (len(pictures), 1):  # the batch is dynamic
-        distance = abs({"onnxruntime": onnxruntime, "readme": readme}[program](stem, pictures[:n]) - wanted[:n]).max() / abs(wanted).max()
+    images = numpy.fromfile(stem + ".images", numpy.float32).reshape(-1, 3, size, size)
+    wanted = numpy.fromfile(stem + ".logits", numpy.float64).reshape(len(images), -1)
+    for n in (len(images), 1):  # the batch is dynamic
+        distance = abs({"onnxruntime": onnxruntime, "readme": readme}[program](stem, images[:n]) - wanted[:n]).max() / abs(wanted).max()
         worst = max(worst, distance)
         if not distance <= tolerance:
             sys.exit(f"exported.py: {stem}: {program}'s logits are {distance:.2e} of the largest away, more than {tolerance:.0e}")

@@ -38,7 +38,7 @@ def main():
     mean = torch.tensor([.4914, .4822, .4465]).view(1, 3, 1, 1)
     std = torch.tensor([.2023, .1994, .2010]).view(1, 3, 1, 1)
 
-    def pictures(t):
+    def images(t):
         return ((t.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
     net = mobilenet_v1(SEED if a.width == "seed" else [int(w * float(a.width)) for w, _ in FULL])
@@ -60,13 +60,13 @@ def main():
             cols = torch.where(torch.rand(b).view(b, 1, 1, 1) < .5, cols.flip(3), cols)
             batch = padded[torch.arange(b).view(b, 1, 1, 1), torch.arange(3).view(1, 3, 1, 1), rows, cols]
             sgd.zero_grad()
-            loss = F.cross_entropy(net(pictures(batch)), y[j])
+            loss = F.cross_entropy(net(images(batch)), y[j])
             loss.backward()
             sgd.step()
             total += loss.item() * b
         net.eval()
         with torch.no_grad():
-            hits = sum((net(pictures(xt[i:i + 500])).argmax(1) == yt[i:i + 500]).sum().item() for i in range(0, len(yt), 500))
+            hits = sum((net(images(xt[i:i + 500])).argmax(1) == yt[i:i + 500]).sum().item() for i in range(0, len(yt), 500))
         print(f"epoch {epoch + 1} loss {total / len(y):.4f} test {100 * hits / len(yt):.2f} % ({time.time() - start:.1f} s)", flush=True)
 
 

@@ -1,5 +1,5 @@
 // Facts of the audit of a trained network: what holds is said to hold, and what cannot be judged is
-// told.
+// noted.
 #include "tests/runners/audit.h"
 #include "tensor/eigen.h"
 
@@ -15,9 +15,9 @@ const Json* find(const std::vector<Json>& lines, const std::string& part) {
   return nullptr;
 }
 
-// few pictures and passes; what `more` says of an option holds
-Ended audit(const Arguments& more) {
-  const std::vector<Arguments> all{{"--data", pictures() / "idx-more"},
+// few images and passes; what `more` says of an option holds
+ProcessResult audit(const Arguments& more) {
+  const std::vector<Arguments> all{{"--data", images() / "idx-more"},
                                    {"--few", "3"},
                                    {"--batches", "3"},
                                    {"--batch", "8"},
@@ -48,7 +48,7 @@ TEST_CASE("audit: a trained network keeps to every equation, in prose and in JSO
                                 return l.contains("equation") && l.at("equation") == equation;
                               }),
                   equation);
-  Ended prose =
+  ProcessResult prose =
       audit({"--passes", "40"});  // a basis as large as any neuron has weights: Lanczos is exact
   require_done(prose);
   CHECK(prose.out.find("✓ E6c") != std::string::npos);
@@ -79,7 +79,7 @@ TEST_CASE("options: every option of audit has its effect") {
   differs({"--epsilon", "0.005"}, "predicted and measured");
   what({"--passes", "2"}, "RQ-SGD, 2 passes");
   Folder folder;
-  const Ended kept = audit({"--json", "--findings", folder / "findings"});
+  const ProcessResult kept = audit({"--json", "--findings", folder / "findings"});
   require_done(kept);
   CHECK(read_file(folder / "findings") == kept.out);
   what({"--work", "1e7"}, "layers that the oracle leaves out");
@@ -94,7 +94,7 @@ TEST_CASE("options: every option of audit has its effect") {
   };
   CHECK(split({"--neurons", "1"}) == 1);
   CHECK(split({"--neurons", "3"}) == 3);
-  check_refused(audit({"--dataset", "cifar10", "--data", pictures() / "cifar10"}),
+  check_refused(audit({"--dataset", "cifar10", "--data", images() / "cifar10"}),
                 {"32x32x1", "32x32x3"});
   check_refused(launch("audit", {}), {"checkpoint"});
   check_refused(launch("audit", {"x", "--reference", "y"}), {"--reference"});
@@ -113,9 +113,10 @@ TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   require_done(
       launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
   auto exact = [&](const char* beta) {
-    Ended e = launch("audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx",
-                               "--few", "2", "--batches", "1", "--batch", "4", "--passes", "1",
-                               "--neurons", "1", "--threads", "1", "--json", "--relu-beta", beta});
+    ProcessResult e =
+        launch("audit", {folder / "run/round-0.safetensors", "--data", images() / "idx", "--few",
+                         "2", "--batches", "1", "--batch", "4", "--passes", "1", "--neurons", "1",
+                         "--threads", "1", "--json", "--relu-beta", beta});
     std::vector<Json> lines = lines_of(e);
     const Json* l = find(lines, "paper's matrix, float64");
     REQUIRE(l);
@@ -126,28 +127,28 @@ TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
 }
 
 TEST_CASE(
-    "audit: what cannot be judged is told: ReLU's surrogate, no step or a great one, no budget, "
+    "audit: what cannot be judged is noted: ReLU's surrogate, no step or a great one, no budget, "
     "nothing within it") {
   if (!have_eigen() || instrumented()) return;
   Folder folder;
   require_done(
       launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
-  Ended relu = launch(
-      "audit", {folder / "run/round-0.safetensors", "--data", pictures() / "idx", "--few", "3",
+  ProcessResult relu = launch(
+      "audit", {folder / "run/round-0.safetensors", "--data", images() / "idx", "--few", "3",
                 "--batches", "2", "--batch", "8", "--passes", "2", "--threads", "1", "--json"});
   require_done(relu);
   const std::vector<Json> lines = lines_of(relu);
-  const Json* told = find(lines, "surrogate");
-  REQUIRE(told);
-  CHECK(told->contains("told"));
+  const Json* note = find(lines, "surrogate");
+  REQUIRE(note);
+  CHECK(note->contains("note"));
   CHECK(lines.back().at("held").get<int>() > 5);
   for (const Arguments& more :
        {Arguments{"--epsilon", "0"}, Arguments{"--epsilon", "0.5"}, Arguments{"--grow", "0"},
         Arguments{"--grow", "0.003"}, Arguments{"--grow", "0.05"}, Arguments{"--few", "100"}}) {
     CAPTURE(more[1]);
-    Ended e = audit(more);
+    ProcessResult e = audit(more);
     require_done(e);
     CHECK(e.out.find("nan") == std::string::npos);
-    CHECK(e.out.find("100 pictures") == std::string::npos);
+    CHECK(e.out.find("100 images") == std::string::npos);
   }
 }

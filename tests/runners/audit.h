@@ -4,7 +4,7 @@
 
 namespace fission::test {
 
-inline std::vector<Json> lines_of(const Ended& e) {
+inline std::vector<Json> lines_of(const ProcessResult& e) {
   std::vector<Json> lines;
   std::istringstream in(e.out);
   for (std::string line; std::getline(in, line);) lines.push_back(json_in(line));

@@ -12,11 +12,12 @@ using namespace fission::test;
 
 namespace {
 
-Ended audit_reference(const std::string& path) {
+ProcessResult audit_reference(const std::string& path) {
   return launch("audit", {"--reference", path, "--json", "--threads", "1"});
 }
 // the same with one thing changed
-Ended audit_changed(const std::string& name, const std::function<void(TensorFile&)>& change) {
+ProcessResult audit_changed(const std::string& name,
+                            const std::function<void(TensorFile&)>& change) {
   Folder folder;
   TensorFile file = read_safetensors("tests/reference/" + name + ".safetensors");
   change(file);
@@ -39,14 +40,14 @@ TEST_CASE("audit: every file of the authors' numbers holds") {
         "select_cifar100", "select_imagenet", "select_mbv2"}) {
     if (instrumented() && std::string(name) != "rq_step_small") continue;
     if (std::string(name) == "exact_eigen_small" && !have_eigen()) continue;
-    Ended e = audit_reference(text("tests/reference/", name, ".safetensors"));
+    ProcessResult e = audit_reference(text("tests/reference/", name, ".safetensors"));
     CAPTURE(name);
     require_done(e);
     CHECK(lines_of(e).back().at("failed") == 0);
   }
 }
 TEST_CASE("audit: what no statement reads is said, by families, and nothing where all is read") {
-  auto unread = [](const Ended& e) {
+  auto unread = [](const ProcessResult& e) {
     std::string found;
     for (const Json& l : lines_of(e))
       if (l.contains("what") &&
@@ -60,7 +61,7 @@ TEST_CASE("audit: what no statement reads is said, by families, and nothing wher
     CAPTURE(part);
     CHECK(some.find(part) != std::string::npos);
   }
-  Ended none = audit_changed("rq_step_small", [](TensorFile& f) {
+  ProcessResult none = audit_changed("rq_step_small", [](TensorFile& f) {
     for (auto i = f.tensors.begin(); i != f.tensors.end();)
       i = i->first.compare(0, 2, "a/") == 0 || i->first.compare(0, 6, "b/f32/") == 0 ||
                   i->first.compare(0, 11, "b/block_out") == 0
@@ -84,14 +85,14 @@ TEST_CASE("audit: one wrong number of the authors' is found, and the status is 1
       {"select_cifar100", "seed_g0.7/layer_cap"},
       {"select_cifar100", "seed_g0.7/cost_per_layer"}};
   for (const auto& [name, tensor] : wrong) {
-    Ended e = audit_changed(name, [&, t = tensor](TensorFile& f) {
+    ProcessResult e = audit_changed(name, [&, t = tensor](TensorFile& f) {
       put(f.tensors.at(t), 0, f.tensors.at(t).values<double>()[0] * 1.01 + 1e-3);
     });
     CAPTURE(tensor);
     CHECK(e.status == 1);
     CHECK(lines_of(e).back().at("failed").get<int>() >= 1);
   }
-  Ended mask = audit_changed("select_cifar100", [](TensorFile& f) {
+  ProcessResult mask = audit_changed("select_cifar100", [](TensorFile& f) {
     StoredTensor& t = f.tensors.at("seed_g0.25/mask_highs");
     std::vector<double> v = t.as_doubles();
     v[5] = 1 - v[5];
@@ -127,7 +128,7 @@ TEST_CASE(
                     {"b/split_check_real", 8 + 7}}});
   for (const Wrong& w : all) {
     if (instrumented() && std::string(w.file) != "select_cifar100") continue;
-    Ended e = audit_changed(w.file, [&](TensorFile& f) {
+    ProcessResult e = audit_changed(w.file, [&](TensorFile& f) {
       for (const auto& [tensor, i] : w.numbers)
         put(f.tensors.at(tensor), i, f.tensors.at(tensor).values<double>()[i] * 1.01 + 1e-5);
     });
@@ -135,7 +136,7 @@ TEST_CASE(
     CHECK(e.status == 1);
     CHECK(lines_of(e).back().at("failed") == w.numbers.size() * w.statements);
   }
-  Ended best = audit_changed("select_cifar100", [](TensorFile& f) {
+  ProcessResult best = audit_changed("select_cifar100", [](TensorFile& f) {
     put(f.tensors.at("seed_g0.25/milp_mask"), 5,
         1 - f.tensors.at("seed_g0.25/milp_mask").values<float>()[5]);
   });
@@ -155,7 +156,7 @@ TEST_CASE("audit: numbers that stand twice in a file are held beside each other"
       {"select_cifar100", "seed_g0.7/milp_new_cfg"}};
   for (const auto& [name, tensor] : wrong) {
     if (instrumented() && std::string(name) != "select_cifar100") continue;
-    Ended e = audit_changed(name, [&, t = tensor](TensorFile& f) {
+    ProcessResult e = audit_changed(name, [&, t = tensor](TensorFile& f) {
       StoredTensor& stored = f.tensors.at(t);
       std::vector<double> v = stored.as_doubles();
       v[0] = std::string(t).find("mask") != std::string::npos ? 1 - v[0]
@@ -168,7 +169,7 @@ TEST_CASE("audit: numbers that stand twice in a file are held beside each other"
     CHECK(lines_of(e).back().at("failed").get<int>() >= 1);
   }
   for (std::size_t which : {1, 3}) {  // the second solver's objectives
-    Ended e = audit_changed("select_cifar100", [&](TensorFile& f) {
+    ProcessResult e = audit_changed("select_cifar100", [&](TensorFile& f) {
       put(f.tensors.at("seed_g0.7/objective"), which,
           f.tensors.at("seed_g0.7/objective").values<double>()[which] * 1.001);
     });

@@ -28,13 +28,13 @@ Bytes bytes_of(const std::string& path) {
   return Bytes(s.begin(), s.end());
 }
 
-const char* train_pictures = "train-images-idx3-ubyte";
+const char* train_images = "train-images-idx3-ubyte";
 const char* train_labels = "train-labels-idx1-ubyte";
 
 // a copy of the tiny IDX set in which one file has been changed
 struct BrokenIdx : Folder {
   explicit BrokenIdx(const std::string& file, const std::function<void(Bytes&)>& change) {
-    std::filesystem::copy(pictures() / "idx", *this / "idx");
+    std::filesystem::copy(images() / "idx", *this / "idx");
     Bytes b = bytes_of(*this / ("idx/" + file));
     change(b);
     write("idx/" + file, b);
@@ -60,9 +60,9 @@ void replace(std::string& s, const std::string& from, const std::string& to) {
 void check_checkpoint_refused(const std::string& path, const Arguments& parts) {
   for (const char* program : {"eval", "inspect", "export"}) {
     CAPTURE(program);
-    Ended e = launch(program, std::string(program) == "eval"
-                                  ? Arguments{path, "--data", pictures() / "idx"}
-                                  : Arguments{path});
+    ProcessResult e =
+        launch(program, std::string(program) == "eval" ? Arguments{path, "--data", images() / "idx"}
+                                                       : Arguments{path});
     check_refused(e, Arguments{std::string(program) + ": " + path} + parts);
     CHECK(e.out == "");
   }
@@ -82,18 +82,18 @@ TEST_CASE("bad data: a missing folder, and a folder without the files, are refus
   check_data_refused("fashion-mnist", "/no/such/folder",
                      {"/no/such/folder: no such folder; expected the files of fashion-mnist"});
   Folder empty;
-  check_data_refused("fashion-mnist", empty.str(), {train_pictures, "expected"});
+  check_data_refused("fashion-mnist", empty.str(), {train_images, "expected"});
   check_data_refused("cifar10", empty.str(),
                      {"data_batch_1.bin: no such file", "cifar-10-binary.tar.gz"});
 }
 
 TEST_CASE("bad data: truncated, oversized and empty files are refused, with the byte") {
-  BrokenIdx cut(train_pictures, [](Bytes& b) { b.pop_back(); });
+  BrokenIdx cut(train_images, [](Bytes& b) { b.pop_back(); });
   check_data_refused("fashion-mnist", cut / "idx",
-                     {train_pictures, text("truncated, ends at byte ", 16 + 48 * 784 - 1)});
-  BrokenIdx longer(train_pictures, [](Bytes& b) { b.push_back(0); });
+                     {train_images, text("truncated, ends at byte ", 16 + 48 * 784 - 1)});
+  BrokenIdx longer(train_images, [](Bytes& b) { b.push_back(0); });
   check_data_refused("fashion-mnist", longer / "idx",
-                     {train_pictures, text("too long, goes on at byte ", 16 + 48 * 784)});
+                     {train_images, text("too long, goes on at byte ", 16 + 48 * 784)});
   BrokenIdx empty(train_labels, [](Bytes& b) { b.clear(); });
   check_data_refused("fashion-mnist", empty / "idx", {train_labels, "empty; expected"});
   Folder cifar;
@@ -110,14 +110,15 @@ TEST_CASE("bad data: a label out of range is refused, with its record and byte")
 }
 
 TEST_CASE("bad data: a gzip that ends early is refused, and a whole one is read") {
-  BrokenIdx whole(train_pictures, [](Bytes& b) { b = gzip(b); });
+  BrokenIdx whole(train_images, [](Bytes& b) { b = gzip(b); });
   Folder out;
-  Ended e = launch("cifar", tiny_growth(out / "run", {"--data", whole / "idx", "--rounds", "0"}));
+  ProcessResult e =
+      launch("cifar", tiny_growth(out / "run", {"--data", whole / "idx", "--rounds", "0"}));
   if (e.err.find("zlib") != std::string::npos)
-    return check_refused(e, {train_pictures});  // a build without it
+    return check_refused(e, {train_images});  // a build without it
   require_done(e);
-  BrokenIdx cut(train_pictures, [](Bytes& b) { b = gzip(b), b.resize(b.size() / 2); });
-  check_data_refused("fashion-mnist", cut / "idx", {train_pictures, "gzip", "expected"});
+  BrokenIdx cut(train_images, [](Bytes& b) { b = gzip(b), b.resize(b.size() / 2); });
+  check_data_refused("fashion-mnist", cut / "idx", {train_images, "gzip", "expected"});
 }
 
 TEST_CASE(
@@ -180,7 +181,7 @@ TEST_CASE("bad checkpoint: a run doesn't go on from one with damage, and leaves 
   for (const std::string damage : {"cut", "history", "stage", "momentum"}) {
     CAPTURE(damage);
     Folder folder;
-    Ended killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:4"});
+    ProcessResult killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:4"});
     REQUIRE(killed.signal != 0);
     std::string path = folder / "run/checkpoint.safetensors";
     TensorFile file = read_safetensors(path);
@@ -226,10 +227,10 @@ TEST_CASE(
                                                        {"--energy", "table:/no/such/file"},
                                                        {"--multiple", "3"},
                                                        {"--energy-scale", "cube"},
-                                                       {"--round", "up"},
+                                                       {"--rounding", "up"},
                                                        {"--split-step", "half"},
-                                                       {"--momentum", "keep"},
-                                                       {"--curvature", "flat"},
+                                                       {"--carry-momentum=keep"},
+                                                       {"--matrix", "flat"},
                                                        {"--solver", "gmres"},
                                                        {"--rq-loss", "mse"},
                                                        {"--device", "tpu"},
@@ -241,10 +242,10 @@ TEST_CASE(
                                                        {"--loader-threads", "-1"},
                                                        {"--first", "1000"},
                                                        {"--target-macs", "1000"},
-                                                       {"--momentum-factor", "2"},
+                                                       {"--momentum", "2"},
                                                        {"--smoothing", "2"},
                                                        {"--epsilon", "-1"},
-                                                       {"--check-pictures", "0"},
+                                                       {"--check-images", "0"},
                                                        {"--checkpoint-minutes", "-1"}}) {
     CAPTURE(text(wrong[0], " ", wrong.back()));
     check_refused(launch("cifar", tiny_growth(folder / "run", wrong)), {"cifar: "});
@@ -311,8 +312,8 @@ TEST_CASE(
   TensorFile file = read_safetensors(folder / "run/checkpoint.safetensors");
   CHECK(file.metadata_at("stage") + file.metadata_at("epoch") + file.metadata_at("step") ==
         "train00");  // after the split
-  Ended e = launch("eval",
-                   {folder / "run/checkpoint.safetensors", "--data", pictures() / "idx", "--json"});
+  ProcessResult e =
+      launch("eval", {folder / "run/checkpoint.safetensors", "--data", images() / "idx", "--json"});
   require_done(e);
   CHECK(json_in(e.out).at("loss").is_number());
   for (const Json& line : log_of(folder / "run"))

@@ -27,7 +27,8 @@ struct Exported {
 };
 Exported exported(const std::string& checkpoint, const Arguments& more = {}) {
   Folder folder;
-  Ended e = launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} + more);
+  ProcessResult e =
+      launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} + more);
   require_done(e);
   CHECK(is_one_line(e.out));
   const std::string bytes = read_file(folder / "x.onnx");
@@ -41,13 +42,13 @@ Exported exported(const std::string& checkpoint, const Arguments& more = {}) {
 void check_export_refused(const std::string& checkpoint, const Arguments& more,
                           const Arguments& parts) {
   Folder folder;
-  Ended e = launch("export", Arguments{checkpoint, "--out", folder / "x.onnx"} + more);
+  ProcessResult e = launch("export", Arguments{checkpoint, "--out", folder / "x.onnx"} + more);
   check_refused(e, parts);
   CHECK(e.out == "");
   CHECK(std::filesystem::is_empty(folder.str()));
 }
 
-// A network of odd widths, split once, whose batch norms have seen the pictures
+// A network of odd widths, split once, whose batch norms have seen the images
 std::unique_ptr<Network> grown(const std::vector<Index>& widths, Activation activation, Index size,
                                const Tensor& x) {
   NetworkConfig c;
@@ -73,7 +74,7 @@ void write(const std::string& path, const std::vector<double>& values) {
 }  // namespace
 
 TEST_CASE(
-    "export: samples for other runtimes: checkpoint, ONNX file, pictures, and the logits of the "
+    "export: samples for other runtimes: checkpoint, ONNX file, images, and the logits of the "
     "network in f64") {
   const char* wanted = std::getenv("FISSION_EXPORT_SAMPLES");
   Folder temporary;
@@ -111,7 +112,7 @@ TEST_CASE(
                 .value()
                 .to_host();
         CHECK(testing::largest(logits) > 0.1);  // else a comparison would say little
-        write<float>(stem + ".pictures", planes);
+        write<float>(stem + ".images", planes);
         write<double>(stem + ".logits", logits);
         if (wanted) continue;
         OnnxTensor own = OnnxModel(read_file(stem + ".onnx")).run({{n, 3, size, size}, planes});
@@ -120,12 +121,12 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "data: what normalises a data set's pictures is known without its files, and is what loading "
+    "data: what normalises a data set's images is known without its files, and is what loading "
     "them says") {
   const std::vector<Arguments> all{
       {"cifar10", "cifar10"}, {"cifar100", "cifar100"}, {"fashion-mnist", "idx"}, {"mnist", "idx"}};
   for (const Arguments& set : all) {
-    data::Dataset loaded = data::load_dataset(set[0], pictures() / set[1], data::Split::test, 1);
+    data::Dataset loaded = data::load_dataset(set[0], images() / set[1], data::Split::test, 1);
     CHECK(data::normalisation_of(set[0]).mean == loaded.mean);
     CHECK(data::normalisation_of(set[0]).std == loaded.std);
   }
@@ -133,10 +134,10 @@ TEST_CASE(
 
 TEST_CASE(
     "export: by default the file stands beside the checkpoint, takes any number of normalised "
-    "pictures, and says its opset") {
+    "images, and says its opset") {
   Folder folder;
   std::filesystem::copy(trained(), folder / "some.round.safetensors");
-  Ended e = launch("export", {folder / "some.round.safetensors"});
+  ProcessResult e = launch("export", {folder / "some.round.safetensors"});
   require_done(e);
   CHECK(is_one_line(e.out));
   Json inspected = json_in(launch("inspect", {trained(), "--json"}).out);
@@ -144,7 +145,7 @@ TEST_CASE(
        {folder / "some.round.onnx: opset 13; ",
         std::string("input (N,1,32,32) = (byte/255 - mean)/std, mean 0.219, "),
         std::string("std 0.3318 (fashion-mnist); logits (N,10); "),
-        std::string(" MACs a picture")}) {
+        std::string(" MACs per image")}) {
     CAPTURE(part);
     CHECK(e.out.find(part) != std::string::npos);
   }
@@ -202,11 +203,11 @@ TEST_CASE("options: every option of export has its effect") {
 
 TEST_CASE("bad input: export refuses in one line and writes nothing") {
   for (const char* batch : {"0", "-1", "65537", "2x", "", "1.5"})
-    check_export_refused(trained(), {"--batch", batch},
-                         {text("--batch '", batch,
-                               "': expected a number of pictures from 1 to 65536, or 'dynamic'")});
+    check_export_refused(
+        trained(), {"--batch", batch},
+        {text("--batch '", batch, "': expected a number of images from 1 to 65536, or 'dynamic'")});
   check_export_refused(trained(), {"--dataset", "cifar10"},
-                       {"round-1.safetensors: a network for pictures of 1 colours; cifar10 has 3"});
+                       {"round-1.safetensors: a network for images of 1 colours; cifar10 has 3"});
   check_export_refused(trained(), {"--dataset", "imagenette"},
                        {"no data set \"imagenette\"; expected one of "});
   check_export_refused(trained(), {"--opset", "9"}, {"--opset", "--help shows the options"});

@@ -27,11 +27,11 @@ TEST_CASE("gpu_check: a report that cannot be written is refused before the work
 TEST_CASE("gpu_check: it checks and times everything, and the report holds all that was said") {
   if (instrumented()) return;  // eight programs, minutes in a slow build
   Folder folder;
-  const bool gpu = testing::have_double();
-  testing::EnvironmentVariable module(module_variable, testing::double_path());
-  Ended e = launch("gpu_check",
-                   {"--quick", "--device", gpu ? "cuda" : "reference", "--dataset", "fashion-mnist",
-                    "--data", pictures() / "idx", "--threads", "1", "--report", folder / "report"});
+  const bool gpu = testing::have_fake();
+  testing::EnvironmentVariable module(module_variable, testing::fake_path());
+  ProcessResult e = launch(
+      "gpu_check", {"--quick", "--device", gpu ? "cuda" : "reference", "--dataset", "fashion-mnist",
+                    "--data", images() / "idx", "--threads", "1", "--report", folder / "report"});
   require_done(e);
   CHECK(e.out == read_file(folder / "report"));
   CHECK(e.err == "");

@@ -16,7 +16,7 @@ Arguments merged(const std::vector<Arguments>& all, const Arguments& more) {
 
 Arguments tiny_growth(const std::string& out, const Arguments& more) {
   const std::vector<Arguments> all{{"--dataset", "fashion-mnist"},
-                                   {"--data", pictures() / "idx"},
+                                   {"--data", images() / "idx"},
                                    {"--widths", four_wide},
                                    {"--epochs", "1"},
                                    {"--tune-epochs", "1"},
@@ -24,7 +24,7 @@ Arguments tiny_growth(const std::string& out, const Arguments& more) {
                                    {"--rq-epochs", "2"},
                                    {"--batch", "16"},
                                    {"--rq-batch", "16"},
-                                   {"--check-pictures", "32"},
+                                   {"--check-images", "32"},
                                    {"--threads", "1"},
                                    {"--seed", "7"},
                                    {"--out", out}};
@@ -57,7 +57,7 @@ Contents contents(const std::string& folder) {
     std::string& lines = all[name];
     for (Json line : log_of(folder)) {
       line.erase("time");
-      line.erase("pictures_per_second");
+      line.erase("images_per_second");
       line.erase("skipped_files");
       lines += line.dump() + "\n";
     }
@@ -87,7 +87,7 @@ std::string table_of(const std::string& out) {
   return at == std::string::npos ? "no table in: " + out : out.substr(at);
 }
 
-void check_refused(const Ended& e, const Arguments& parts) {
+void check_refused(const ProcessResult& e, const Arguments& parts) {
   INFO("stderr: ", e.err);
   CHECK(e.signal == 0);
   CHECK(e.status == 2);
@@ -98,7 +98,7 @@ void check_refused(const Ended& e, const Arguments& parts) {
   }
 }
 
-void require_done(const Ended& e) {
+void require_done(const ProcessResult& e) {
   INFO("stderr: ", e.err, "stdout: ", e.out);
   REQUIRE(e.signal == 0);
   REQUIRE(e.status == 0);
@@ -112,16 +112,16 @@ const std::string& learned() {
                          "--widths",
                          "seed",
                          "--data",
-                         pictures() / "idx-more",
+                         images() / "idx-more",
                          "--lr",
                          "0.05",
                          "--epochs",
                          "8",
                          "--tune-epochs",
                          "2",
-                         "--check-pictures",
+                         "--check-images",
                          "64"};
-    Ended e = launch("cifar", tiny_growth(place, more));
+    ProcessResult e = launch("cifar", tiny_growth(place, more));
     require_done(e);
     folder.write(
         "table",

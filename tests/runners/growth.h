@@ -8,7 +8,7 @@
 
 #include "nn/files.h"
 #include "nn/safetensors.h"
-#include "tests/runners/pictures.h"
+#include "tests/runners/images.h"
 #include "tests/runners/program.h"
 
 namespace fission {
@@ -41,10 +41,10 @@ std::string table_of(const std::string& out);
 inline bool is_one_line(const std::string& s) { return !s.empty() && s.find('\n') == s.size() - 1; }
 
 // What the issue asks of every mistake: status 2 and one line, which holds each of `parts`
-void check_refused(const Ended& e, const Arguments& parts);
-void require_done(const Ended& e);
+void check_refused(const ProcessResult& e, const Arguments& parts);
+void require_done(const ProcessResult& e);
 
-// A finished growth of the tests that only look at one: more pictures and epochs, so that it has
+// A finished growth of the tests that only look at one: more images and epochs, so that it has
 // learned something
 const std::string& learned();
 

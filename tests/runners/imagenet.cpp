@@ -1,6 +1,6 @@
 // Facts of imagenet: the recipe, its own options, the table, and what it refuses. The whole of it,
 // killed and resumed: tests/imagenet.sh. What it shares with cifar (GrowthOptions, Run, grow) is
-// tested there; here, that each option arrives. Its pictures: imagenet_data.cpp.
+// tested there; here, that each option arrives. Its images: imagenet_data.cpp.
 #include "tests/runners/imagenet.h"
 #include "tensor/threads.h"
 
@@ -31,7 +31,7 @@ const std::vector<Shared>& shared_options() {
                                        {"--tune-lr", "0.2"},
                                        {"--schedule", "step"},
                                        {"--warmup", "2"},
-                                       {"--momentum-factor", "0.5"},
+                                       {"--momentum", "0.5"},
                                        {"--nesterov=false", ""},
                                        {"--weight-decay", "0.01"},
                                        {"--decay", "all"},
@@ -45,7 +45,7 @@ const std::vector<Shared>& shared_options() {
                                        {"--selection", "vanilla"},
                                        {"--energy", "paper"},
                                        {"--energy-scale", "log"},
-                                       {"--round", "paper"},
+                                       {"--rounding", "paper"},
                                        {"--multiple", "4"},
                                        {"--epsilon", "0.02"},
                                        {"--epsilon-relative", ""},
@@ -55,8 +55,8 @@ const std::vector<Shared>& shared_options() {
                                        {"--budget", "network"},
                                        {"--fill", ""},
                                        {"--split-step", "paper"},
-                                       {"--momentum", "split"},
-                                       {"--curvature", "paper"},
+                                       {"--carry-momentum", ""},
+                                       {"--matrix", "paper"},
                                        {"--linear-curvature", "zero"},
                                        {"--solver", "rq-sgd"},
                                        {"--rq-epochs", "3"},
@@ -66,7 +66,7 @@ const std::vector<Shared>& shared_options() {
                                        {"--rq-loss", "ce"},
                                        {"--relu-beta", "2"},
                                        {"--seed", "9"},
-                                       {"--check-pictures", "24"}};
+                                       {"--check-images", "24"}};
   return all;
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("imagenet: without options the recipe is the authors', for either netw
     CHECK(c.at("lr") == 0.1);
     CHECK(c.at("schedule") == "cosine");
     CHECK(c.at("warmup") == 5);
-    CHECK(c.at("momentum-factor") == 0.9);
+    CHECK(c.at("momentum") == 0.9);
     CHECK(c.at("nesterov") == v1);
     CHECK(c.at("weight-decay") == 1e-4);
     CHECK(c.at("decay") == (v1 ? "weights" : "weights+depthwise"));
@@ -148,7 +148,7 @@ TEST_CASE(
   CHECK(of_stage(log, "train")[0].at("lr").get<double>() == near(0.8 * 16 / 256));
   CHECK(of_stage(log, "tune")[0].at("lr").get<double>() == near(0.4 * 16 / 256));
   for (std::size_t epoch = 0; epoch < 3; epoch++)
-    CHECK(of_stage(log, "rq").at(epoch).at("lr").get<double>() ==
+    CHECK(of_stage(log, "solve").at(epoch).at("lr").get<double>() ==
           near(1e-3 * std::pow(0.2, double(epoch))));
 }
 
@@ -159,8 +159,8 @@ TEST_CASE(
   // no momentum; steps of 1e-4 of a gradient
   for (const bool depthwise : {false, true}) {
     Folder folder;
-    const Arguments strong{"--rounds", "0", "--weight-decay",    "5000", "--lr", "0.0016",
-                           "--warmup", "0", "--momentum-factor", "0"};
+    const Arguments strong{"--rounds", "0", "--weight-decay", "5000", "--lr", "0.0016",
+                           "--warmup", "0", "--momentum",     "0"};
     require_done(launch(
         "imagenet",
         tiny(folder / "run",
@@ -203,7 +203,7 @@ TEST_CASE(
     "touch") {
   Folder folder;
   const Arguments with{"--baselines", "0.125,0.0625"};
-  Ended e = launch("imagenet", tiny(folder / "run", with));
+  ProcessResult e = launch("imagenet", tiny(folder / "run", with));
   require_done(e);
   for (const char* name : {"run-baseline-0.125", "run-baseline-0.0625"}) {
     Json config = json_in(read_file(folder / name + "/config.json"));
@@ -257,8 +257,9 @@ TEST_CASE(
   require_done(launch("imagenet",
                       tiny(folder / "b", {"--loader-threads", "3", "--checkpoint-minutes", "0"})));
   CHECK(differing(contents(folder / "a"), contents(folder / "b")) == "");
-  Ended e = launch("imagenet", tiny(folder / "c", {"--rounds", "0", "--epochs", "0", "--threads",
-                                                   "2", "--device", "reference"}));
+  ProcessResult e =
+      launch("imagenet", tiny(folder / "c", {"--rounds", "0", "--epochs", "0", "--threads", "2",
+                                             "--device", "reference"}));
   require_done(e);
   CHECK(e.out.rfind(text("reference, ", two_threads(), " thread"), 0) == 0);
 }
@@ -266,12 +267,12 @@ TEST_CASE(
 TEST_CASE(
     "imagenet: by default its loader's threads are those of a process, shared by the machine's "
     "processes; cifar's is one") {
-  for (Pictures kind : {Pictures::imagenet, Pictures::small}) {
+  for (DataKind kind : {DataKind::imagenet, DataKind::small}) {
     GrowthOptions options(kind);
     options.run.network.model = "mobilenet_v1";
     options.settle();
     CHECK(options.run.loader_threads ==
-          (kind == Pictures::imagenet ? threads_allowed().number : 1));
+          (kind == DataKind::imagenet ? threads_allowed().number : 1));
   }
 }
 
@@ -296,7 +297,7 @@ TEST_CASE("imagenet: every option has a case, and shows its default") {
 }
 
 TEST_CASE("imagenet: --help names the paper's value where it has one, and says whose the seed is") {
-  Ended help = launch("imagenet", {"--help"});
+  ProcessResult help = launch("imagenet", {"--help"});
   CHECK(help.out.find("imagenet-seed is this project's choice") != std::string::npos);
   for (const Listed& option : listed_options("imagenet"))
     if (option.group == "Training:" || option.group == "RQ-SGD:") {
@@ -313,7 +314,7 @@ TEST_CASE(
   Folder folder;
   Launch l{"imagenet", {"--size", "33", "--threads", "1"}};
   l.directory = folder.str();
-  Ended e = launch(l);
+  ProcessResult e = launch(l);
   check_refused(e, {"--data: no folder given"});
   for (const char* part :
        {"DIR/train/n01440764/*.JPEG", "DIR/val/", "--val-labels", "image-net.org", "GB",
@@ -352,7 +353,7 @@ TEST_CASE("imagenet: each cell of the table is measured, published or not run") 
         "Splitting-3 not run 298 M published not run 72.84 % published not run 90.83 % published");
   options.growth.run.network.size = 64;
   CHECK(imagenet_table(options, {}, {})
-            .find("These pictures are 64x64 of 1000 classes: no comparison.") != std::string::npos);
+            .find("These images are 64x64 of 1000 classes: no comparison.") != std::string::npos);
 }
 
 TEST_CASE("imagenet: bad data and options end with one line, and nothing is written") {

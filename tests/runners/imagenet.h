@@ -1,4 +1,4 @@
-// What the tests of imagenet share: its tree of pictures, a tiny growth on it, and what a run would
+// What the tests of imagenet share: its tree of images, a tiny growth on it, and what a run would
 // be.
 #pragma once
 #include "runners/common/imagenet.h"
@@ -10,7 +10,7 @@
 
 namespace fission::test {
 
-// 6 classes of 8 and 4 pictures: val/ in folders, or flat
+// 6 classes of 8 and 4 images: val/ in folders, or flat
 inline const std::string& tree(bool flat = false) {
   static const Folder folder;
   static const std::string paths[] = {folder / "folders", folder / "flat"};
@@ -34,7 +34,7 @@ inline Arguments tiny(const std::string& out, const Arguments& more = {}) {
                  {"--batch", "16"},
                  {"--bn-batch", "8"},
                  {"--rq-batch", "16"},
-                 {"--check-pictures", "16"},
+                 {"--check-images", "16"},
                  {"--grow", "0.3"},
                  {"--baselines", "none"},
                  {"--threads", "1"},
@@ -46,7 +46,7 @@ inline Arguments tiny(const std::string& out, const Arguments& more = {}) {
 
 // What a run would be: it is killed as soon as it has said so
 inline Json config_of(const Arguments& arguments, const std::string& out) {
-  Ended e = launch(Launch{"imagenet", arguments, "after-rename:1"});
+  ProcessResult e = launch(Launch{"imagenet", arguments, "after-rename:1"});
   INFO("stderr: ", e.err);
   REQUIRE(e.signal == SIGKILL);
   return json_in(read_file(out + "/config.json"));

@@ -1,4 +1,4 @@
-// Facts of imagenet's pictures as a run meets them: labels, broken files, a run that goes on,
+// Facts of imagenet's images as a run meets them: labels, broken files, a run that goes on,
 // memory; and the programs that read its checkpoints.
 #include "tests/runners/imagenet.h"
 
@@ -50,12 +50,12 @@ TEST_CASE("eval: an ImageNet checkpoint has the log's score, in folders and flat
                   "1",
                   "--json"};
     if (flat) how = how + Arguments{"--val-labels", tree(true) + "/val-labels.txt"};
-    Ended e = launch("eval", how);
+    ProcessResult e = launch("eval", how);
     require_done(e);
     Json j = json_in(e.out);
     CHECK(j.at("loss") == last.at("test_loss"));
     CHECK(j.at("top1") == last.at("test_top1"));
-    CHECK(j.at("pictures") == 24);
+    CHECK(j.at("images") == 24);
   }
 }
 
@@ -64,8 +64,8 @@ TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std"
   require_done(launch("imagenet", tiny(folder / "run", {"--rounds", "0"})));
   const std::string checkpoint = folder / "run/round-0.safetensors";
   for (bool raw : {false, true}) {
-    Ended e = launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} +
-                                   (raw ? Arguments{"--raw"} : Arguments{}));
+    ProcessResult e = launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} +
+                                           (raw ? Arguments{"--raw"} : Arguments{}));
     require_done(e);
     Json j = json_in(e.out);
     CHECK(j.at("dataset") == "imagenet");
@@ -79,17 +79,17 @@ TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std"
   const Arguments few{checkpoint, "--data",    tree(), "--few",     "3", "--batches",
                       "3",        "--batch",   "8",    "--passes",  "3", "--rq-batch",
                       "8",        "--neurons", "2",    "--threads", "1"};
-  Ended e = launch("audit", few);
+  ProcessResult e = launch("audit", few);
   if (!have_eigen()) return check_refused(e, {"Eigen"});
   require_done(e);
-  CHECK(e.out.find("on 24 training pictures of imagenet") != std::string::npos);
+  CHECK(e.out.find("on 24 training images of imagenet") != std::string::npos);
 }
 
-TEST_CASE("imagenet: --size is the side of the pictures and of the network's input") {
+TEST_CASE("imagenet: --size is the side of the images and of the network's input") {
   Folder folder;
-  Ended e = launch("imagenet", tiny(folder / "run", {"--size", "64", "--rounds", "0"}));
+  ProcessResult e = launch("imagenet", tiny(folder / "run", {"--size", "64", "--rounds", "0"}));
   require_done(e);
-  CHECK(e.out.find("48 training and 24 validation pictures of 6 classes, 64x64\n") !=
+  CHECK(e.out.find("48 training and 24 validation images of 6 classes, 64x64\n") !=
         std::string::npos);
   CHECK(read_safetensors(folder / "run/round-0.safetensors").metadata_at("size") == "64");
   CHECK(read_safetensors(folder / "run/round-0.safetensors").metadata_at("stem_stride") == "2");
@@ -101,12 +101,13 @@ TEST_CASE(
   Folder folder;
   write_image_tree(folder / "tree", {3, 8, 2, false, 2});
   folder.write("tree/val/" + synset(2) + "/empty.JPEG", {});
-  Ended e = launch("imagenet", tiny(folder / "run", {"--check-data", "--data", folder / "tree"}));
+  ProcessResult e =
+      launch("imagenet", tiny(folder / "run", {"--check-data", "--data", folder / "tree"}));
   check_refused(e, {folder / "tree: 3 of 33 files can't be decoded, as listed"});
   for (const char* name : {"_bad0.JPEG: ", "_bad1.JPEG: ", "/empty.JPEG: "})
     CHECK_MESSAGE(e.out.find(name) != std::string::npos, e.out);
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
-  Ended clean = launch("imagenet", tiny(folder / "run", {"--check-data"}));
+  ProcessResult clean = launch("imagenet", tiny(folder / "run", {"--check-data"}));
   require_done(clean);
   CHECK(clean.out == tree() + ": all 72 files can be decoded\n");
 }
@@ -117,9 +118,9 @@ TEST_CASE(
   write_image_tree(folder / "tree", {6, 8, 4, false, 1});
   const Arguments bad{"--data", folder / "tree", "--rounds", "0"};
   check_refused(launch("imagenet", tiny(folder / "run", bad)),
-                {"_bad0.JPEG: ", "1 of 49 pictures can't be decoded so far; expected at most 0.1 %",
+                {"_bad0.JPEG: ", "1 of 49 images can't be decoded so far; expected at most 0.1 %",
                  "--check-data"});
-  Ended e = launch(
+  ProcessResult e = launch(
       "imagenet",
       tiny(folder / "run",
            bad + Arguments{"--most-broken", "0.03"}));  // which the run that stopped may be given
@@ -127,7 +128,7 @@ TEST_CASE(
   CHECK(is_one_line(e.err));
   CHECK(e.err.find("_bad0.JPEG: ") != std::string::npos);
   CHECK(log_of(folder / "run").at(0).at("skipped_files") == 1);
-  CHECK(e.out.find(" pictures/s; 1 broken files skipped since the start\n") != std::string::npos);
+  CHECK(e.out.find(" images/s; 1 broken files skipped since the start\n") != std::string::npos);
 }
 
 TEST_CASE(
@@ -142,9 +143,9 @@ TEST_CASE(
   auto train = [&](const char* name) {
     return folder / ("tree/train/" + synset(0) + "/" + synset(0) + name);
   };
-  const std::vector<std::uint8_t> whole = encode(draw_picture(0, 0), FileKind::colour);
+  const std::vector<std::uint8_t> whole = encode(draw_image(0, 0), FileKind::colour);
   folder.write(train("_bad0.JPEG").substr(folder.str().size() + 1), whole);
-  Ended on = launch("imagenet", a);
+  ProcessResult on = launch("imagenet", a);
   require_done(on);
   CHECK(on.out.find("going on from ") != std::string::npos);
 
@@ -162,8 +163,8 @@ TEST_CASE(
   refused();
 }
 
-// A ring's pictures are the memory of a loader; its labels, and what blocks are rounded up to, are
-// a few bytes a picture of 48x48x3.
+// A ring's images are the memory of a loader; its labels, and what blocks are rounded up to, are
+// a few bytes per image of 48x48x3.
 TEST_CASE(
     "imagenet: the loaders of a run at 224x224 and batch 256, and the listing of ImageNet's "
     "training files, are under 300 MB") {
@@ -175,16 +176,16 @@ TEST_CASE(
   o.growth.run.network.model = "mobilenet_v1";
   o.growth.settle();
   if (!data::have_decoder(data::Decoder::best)) return;
-  const data::PictureSets pictures = open_pictures(o);
+  const data::ImageSets images = open_images(o);
   Backend& backend = open_backend("reference");
-  Run run(o.growth.run, o.growth.how, o.growth.config(), pictures, backend);
+  Run run(o.growth.run, o.growth.settings, o.growth.config(), images, backend);
   Arena& arena = backend.arena(Memory::device);
   arena.reset_peak();
   const std::size_t before = arena.statistics().in_use;
   for (int round : {0, 1}) {  // every kind of source, each left with batches prepared ahead
     run.training(round, Stage::train).next(0, 0);
     run.test().next(0, 0);
-    run.training(round, Stage::rayleigh).next(0, 0);
+    run.training(round, Stage::solve).next(0, 0);
     run.check().next(0, 0);
     run.test().next(0, 0);
   }
@@ -196,7 +197,7 @@ TEST_CASE(
 
 TEST_CASE(
     "image tree: every odd kind of file is what it says it is, and decodes to what was drawn") {
-  BlockPicture drawn = draw_picture(2, 5);
+  BlockImage drawn = draw_image(2, 5);
   for (FileKind kind : {FileKind::colour, FileKind::grey, FileKind::cmyk, FileKind::ycck,
                         FileKind::progressive, FileKind::broken_exif, FileKind::png}) {
     CAPTURE(int(kind));

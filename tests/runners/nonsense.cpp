@@ -29,10 +29,10 @@ std::string state_dict(const Folder& folder, const std::function<void(TensorFile
   return path;
 }
 Arguments on_more(const std::string& file, const Arguments& more = {}) {
-  return Arguments{file, "--data", pictures() / "idx-more", "--threads", "1", "--json"} + more;
+  return Arguments{file, "--data", images() / "idx-more", "--threads", "1", "--json"} + more;
 }
 Json json_of_eval(const Arguments& arguments) {
-  Ended e = launch("eval", arguments);
+  ProcessResult e = launch("eval", arguments);
   require_done(e);
   return json_in(e.out);
 }
@@ -113,7 +113,7 @@ TEST_CASE("warnings: what is allowed and hardly meant is said in a line each") {
            {{"--rq-lr", "0"}, "--rq-lr 0"},
            {{"--smoothing", "1"}, "--smoothing 1: every label says the same"},
            {{"--warmup", "1"}, "--warmup 1 is not over in --epochs 1"},
-           {{"--momentum-factor", "1"}, "--momentum-factor 1"},
+           {{"--momentum", "1"}, "--momentum 1"},
            {{"--epsilon", "0"}, "--epsilon 0: the copies of a neuron are alike"},
            {{"--activation", "relu", "--relu-beta", "0"}, "--relu-beta 0"},
            {{"--epochs", "0"}, "--epochs 0: the seed network is not trained"},
@@ -123,12 +123,13 @@ TEST_CASE("warnings: what is allowed and hardly meant is said in a line each") {
     CAPTURE(c.said);
     Folder folder;
     // the run is ended when it writes its first network, or earlier: the warnings stand before
-    Ended e = launch(Launch{"cifar", tiny_growth(folder / "run", c.options), "before-write:2"});
+    ProcessResult e =
+        launch(Launch{"cifar", tiny_growth(folder / "run", c.options), "before-write:2"});
     INFO("stderr: ", e.err);
     CHECK(e.err.find("warning: " + c.said) != std::string::npos);
   }
   Folder folder;
-  Ended silent = launch(Launch{"cifar", tiny_growth(folder / "run"), "before-write:2"});
+  ProcessResult silent = launch(Launch{"cifar", tiny_growth(folder / "run"), "before-write:2"});
   CHECK(silent.err == "");
 }
 
@@ -139,7 +140,7 @@ TEST_CASE("warnings: images of one colour, and labels of one class") {
     folder.write(stem + "-images.idx3-ubyte", big_endian(0x803) + header + Bytes(48 * 784));
     folder.write(stem + "-labels.idx1-ubyte", big_endian(0x801) + big_endian(48) + Bytes(48, 3));
   }
-  Ended e = launch(
+  ProcessResult e = launch(
       Launch{"cifar", tiny_growth(folder / "run", {"--data", folder.str()}), "before-write:2"});
   for (const char* part : {"warning: fashion-mnist: all 48 train images are of one colour, 0\n",
                            "warning: fashion-mnist: all 48 train images are of class 3\n",
@@ -172,20 +173,20 @@ TEST_CASE("config: what is no configuration of a run is refused by its name") {
 
 TEST_CASE("resume: positions that no run comes to are refused with file, key and value") {
   Stopped descent("after-log:2");  // amid RQ-SGD
-  REQUIRE(read_safetensors(descent.checkpoint).metadata_at("stage") == "rayleigh");
+  REQUIRE(read_safetensors(descent.checkpoint).metadata_at("stage") == "solve");
   for (const char* round : {"0", "2", "100", "99999999999999", "-1", "1.5", ""})
     descent.check_refused_with("round", round);
   for (const char* epoch : {"3", "1000000", "99999999999999999999"})
     descent.check_refused_with("epoch", epoch);
   for (const char* step : {"4", "1000000"}) descent.check_refused_with("step", step);
   for (const char* steps : {"0", "4", "99999999"})
-    descent.check_refused_with("rq_steps_in_mean", steps);
+    descent.check_refused_with("solver_steps_in_mean", steps);
   descent.check_refused_with("macs", "12");
   descent.check_refused_with("done", "yes");
   descent.check_refused_with("dataset", "elsewhere");
   descent.check_refused_with("seed", "seven");
-  descent.check_refused_with("pictures_metered", "");
-  descent.check_refused_with("pictures_metered", "9999999");
+  descent.check_refused_with("images_metered", "");
+  descent.check_refused_with("images_metered", "9999999");
   const std::string history = read_safetensors(descent.checkpoint).metadata_at("history");
   auto with = [&](const char* key, const Json& value) {
     Json rounds = json_in(history);
@@ -210,7 +211,7 @@ TEST_CASE("resume: a growth does not go on with other images of the same size") 
   Folder folder;
   REQUIRE(launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:2"}).signal != 0);
   Contents before = contents(folder / "run");
-  check_refused(launch("cifar", tiny_growth(folder / "run", {"--data", pictures() / "idx-other"})),
+  check_refused(launch("cifar", tiny_growth(folder / "run", {"--data", images() / "idx-other"})),
                 {folder / "run", "holds another run: --data was", "hash"});
   CHECK(differing(contents(folder / "run"), before) == "");
   // a run of a version that kept nothing of the data goes on
@@ -246,7 +247,7 @@ TEST_CASE("checkpoint: a small file that asks for much is refused, and takes no 
     TensorFile file = read_safetensors(round_1());
     edit(file);
     write_safetensors(path, file);
-    Ended e = launch("inspect", {path});
+    ProcessResult e = launch("inspect", {path});
     check_refused(e, {path, "expected"});
     CHECK(e.seconds < 20);
   };
@@ -278,12 +279,12 @@ TEST_CASE(
   for (const char* program : {"eval", "inspect", "export"}) {
     CAPTURE(program);
     Arguments a{path};
-    if (std::string(program) == "eval") a = a + Arguments{"--data", pictures() / "idx-more"};
+    if (std::string(program) == "eval") a = a + Arguments{"--data", images() / "idx-more"};
     check_refused(launch(program, a),
                   {path, "layers.3.sp_conv.bn.running_var", "-1", "expected variances"});
   }
   write("linear.weight", 3e38f);
-  check_refused(launch("eval", {path, "--data", pictures() / "idx-more"}),
+  check_refused(launch("eval", {path, "--data", images() / "idx-more"}),
                 {path, "the loss", "expected a finite one"});
 }
 
@@ -305,8 +306,8 @@ TEST_CASE("state_dict: PyTorch's file of a network is evaluated, inspected, expo
   check_refused(launch("eval", on_more(file, how + Arguments{"--widths", "1.0"})), {file});
   check_refused(launch("eval", on_more(file, how + Arguments{"--model", "mobilenet_v2"})), {file});
 
-  Ended inspected = launch("inspect", {file, "--json", "--activation", "swish", "--size", "32",
-                                       "--model", "mobilenet_v1"});
+  ProcessResult inspected = launch("inspect", {file, "--json", "--activation", "swish", "--size",
+                                               "32", "--model", "mobilenet_v1"});
   require_done(inspected);
   Json j = json_in(inspected.out);
   CHECK(j.at("macs") == ours.at("macs"));
@@ -316,7 +317,7 @@ TEST_CASE("state_dict: PyTorch's file of a network is evaluated, inspected, expo
             .at("loss") != ours.at("loss"));
   require_done(launch("export", Arguments{file, "--out", folder / "x.onnx"} + how));
   Arguments grow = tiny_growth(
-      folder / "run", {"--data", pictures() / "idx", "--start", file, "--activation", "swish"});
+      folder / "run", {"--data", images() / "idx", "--start", file, "--activation", "swish"});
   grow.erase(std::find(grow.begin(), grow.end(), "--widths"),
              std::find(grow.begin(), grow.end(), "--widths") + 2);
   require_done(launch("cifar", grow));
@@ -327,7 +328,7 @@ TEST_CASE("state_dict: PyTorch's file of a network is evaluated, inspected, expo
 
 TEST_CASE("idx: files whose names have a dot are found, beside folders of the other names") {
   Folder folder;
-  std::filesystem::copy(pictures() / "idx", folder / "idx");
+  std::filesystem::copy(images() / "idx", folder / "idx");
   for (const std::string stem : {"train", "t10k"})
     for (const std::string kind : {"images-idx3-ubyte", "labels-idx1-ubyte"}) {
       std::string dotted = kind;
@@ -348,7 +349,7 @@ TEST_CASE("memory: what there is not enough of is said in a line, by every progr
     CAPTURE(kilobytes);
     Launch small{"cifar", tiny_growth(folder / "run", {"--widths", "4.0", "--batch", "48"})};
     small.most_memory = std::stoull(kilobytes) * 1024;
-    Ended e = launch(small);
+    ProcessResult e = launch(small);
     check_refused(e, {"[memory]", "expected"});
   }
 }

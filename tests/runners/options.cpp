@@ -14,7 +14,7 @@ int two_threads() {
 }
 
 std::vector<Listed> listed_options(const std::string& program) {
-  Ended help = launch(program, {"--help"});
+  ProcessResult help = launch(program, {"--help"});
   CHECK(help.status == 0);
   CHECK(help.err == "");
   std::vector<Listed> all;

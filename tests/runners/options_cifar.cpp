@@ -12,7 +12,7 @@ using namespace fission::test;
 namespace {
 
 struct Grown {
-  Ended ended;
+  ProcessResult ended;
   Contents files;
   Json config;
   std::vector<Json> log, train, rq, split, tune;
@@ -28,7 +28,7 @@ Grown grown(const Arguments& more) {
   g.files = contents(folder / "run");
   g.config = json_in(g.files.at("config.json"));
   g.log = log_of(folder / "run");
-  g.train = of_stage(g.log, "train"), g.rq = of_stage(g.log, "rq"),
+  g.train = of_stage(g.log, "train"), g.rq = of_stage(g.log, "solve"),
   g.split = of_stage(g.log, "split"), g.tune = of_stage(g.log, "tune");
   g.metadata = read_safetensors(folder / "run/checkpoint.safetensors").metadata;
   return g;
@@ -106,13 +106,13 @@ const std::vector<Case>& cases() {
       {"--dataset",
        "cifar100",
        [](const Grown&, const Grown& g) {
-         CHECK(g.printed("cifar100: 16 training and 10000 test pictures"));
+         CHECK(g.printed("cifar100: 16 training and 10000 test images"));
        },
-       {"--rounds", "0", "--epochs", "0", "--first", "16", "--data", pictures() / "cifar100"}},
-      {"--data", pictures() / "idx-other", training_differs, no_rounds},
+       {"--rounds", "0", "--epochs", "0", "--first", "16", "--data", images() / "cifar100"}},
+      {"--data", images() / "idx-other", training_differs, no_rounds},
       {"--first", "16",
        [](const Grown&, const Grown& g) {
-         CHECK(g.printed("fashion-mnist: 16 training and 32 test pictures"));
+         CHECK(g.printed("fashion-mnist: 16 training and 32 test images"));
        },
        no_rounds},
       {"--no-augment", "", training_differs, no_rounds},
@@ -163,7 +163,7 @@ const std::vector<Case>& cases() {
        }},
       {"--recipe", "paper",
        [](const Grown& a, const Grown& g) {
-         for (const char* key : {"curvature", "split-step", "energy", "round"}) {
+         for (const char* key : {"matrix", "split-step", "energy", "rounding"}) {
            CHECK(a.config.at(key) != "paper");
            CHECK(g.config.at(key) == "paper");
          }
@@ -214,7 +214,7 @@ const std::vector<Case>& cases() {
          CHECK(g.train[1].at("lr").get<double>() == near(0.1 / 1.5));
        },
        {"--rounds", "0", "--epochs", "2"}},
-      {"--momentum-factor", "0.5", training_differs, no_rounds},
+      {"--momentum", "0.5", training_differs, no_rounds},
       {"--nesterov", "", training_differs, no_rounds},
       {"--weight-decay", "0.1", training_differs, no_rounds},
       {"--decay", "weights", training_differs, no_rounds + Arguments{"--weight-decay", "0.1"}},
@@ -342,8 +342,8 @@ const std::vector<Case>& cases() {
          CHECK_FALSE(same(a.split, g.split, "test_loss"));
        },
        {"--epsilon", "0.5"}},
-      {"--momentum", "split", tuning_differs},
-      {"--curvature", "paper", descent_differs},
+      {"--carry-momentum", "", tuning_differs},
+      {"--matrix", "paper", descent_differs},
       {"--linear-curvature", "zero",
        [](const Grown& a, const Grown& g) {
          descent_differs(a, g);
@@ -360,9 +360,9 @@ const std::vector<Case>& cases() {
          descent_differs(a, g);
          for (const Json& pass : g.rq)
            CHECK(pass.at("largest_residual") >= pass.at("median_residual"));
-         CHECK(g.rq[1].at("loss") == g.rq[0].at("loss"));  // the same pictures in each pass
+         CHECK(g.rq[1].at("loss") == g.rq[0].at("loss"));  // the same images in each pass
          CHECK(g.ended.out.find(
-                   "Lanczos: 2 passes over the same pictures, augmentation key: seed 7, stage 3") !=
+                   "Lanczos: 2 passes over the same images, augmentation key: seed 7, stage 3") !=
                std::string::npos);
          CHECK(g.ended.out.find("round 1 Lanczos pass 2 of 2: ") != std::string::npos);
        }},
@@ -381,7 +381,7 @@ const std::vector<Case>& cases() {
          training_differs(a, g);
        },
        no_rounds},
-      {"--check-pictures", "16",
+      {"--check-images", "16",
        [](const Grown& a, const Grown& g) {
          CHECK_FALSE(same(a.split, g.split, "loss"));
          CHECK(same(a.split, g.split, "test_loss"));
@@ -437,7 +437,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("options: --round paper keeps the neuron that fits to 0.99 of it, and drop does not") {
+TEST_CASE("options: --rounding paper keeps the neuron that fits to 0.99 of it, and drop does not") {
   // Budgets of 0.995 of one channel, of each of the first group's layers in turn: at one of them
   // the group's best neuron is the cut one.
   Folder folder;
@@ -453,7 +453,7 @@ TEST_CASE("options: --round paper keeps the neuron that fits to 0.99 of it, and 
     grow.precision(12);
     grow << 0.995 * e[a] / sum;
     for (const char* round : {"drop", "paper"}) {
-      Grown g = grown({"--grow", grow.str(), "--round", round});
+      Grown g = grown({"--grow", grow.str(), "--rounding", round});
       if (!g.split[0].contains("spent")) continue;  // nothing to split
       double spent = g.split[0].at("spent")[0], budget = g.split[0].at("budget")[0];
       if (std::string(round) == "drop") CHECK(spent <= budget);
@@ -479,7 +479,7 @@ TEST_CASE(
                 {"energy.csv: needed: linear 1x1",
                  "4 channels in, 10 out; the file has dense 1x1, stride 1, side 2; "});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
-  Ended done = with(whole);
+  ProcessResult done = with(whole);
   require_done(done);
   CHECK(done.err.find("warning: the cost table") == std::string::npos);
   check_refused(with(whole + "# more\n"), {"holds another run: --energy-table was "});
@@ -488,7 +488,7 @@ TEST_CASE(
   const std::string narrow = testing::table_of(
       *make_network(c, open_backend("reference"), DType::f32, 0), {1, 5}, testing::kilo_macs);
   const std::string path = folder.write("narrow.csv", Bytes(narrow.begin(), narrow.end()));
-  Ended warned =
+  ProcessResult warned =
       launch("cifar", tiny_growth(folder / "warned",
                                   {"--energy", "table:" + path, "--grow", "0.1", "--rounds", "1"}));
   require_done(warned);
@@ -546,7 +546,7 @@ TEST_CASE("options: --start grows a trained network on, as the run that trained 
   require_done(start({}));  // once more: it is done
   CHECK(contents(folder / "grown") == on);
   std::filesystem::remove_all(folder / "grown");
-  check_refused(start({"--dataset", "cifar10", "--data", pictures() / "cifar10"}),
+  check_refused(start({"--dataset", "cifar10", "--data", images() / "cifar10"}),
                 {"round-0.safetensors", "32x32x1", "32x32x3"});
   check_refused(launch("cifar", tiny_growth(folder / "grown", {"--start", folder / "none"})),
                 {"--widths"});
@@ -569,15 +569,15 @@ TEST_CASE(
 }
 
 TEST_CASE("options: CIFAR-10 is read, trained on and grown") {
-  // each look at the published number of test pictures takes seconds in a slow build: there one
+  // each look at the published number of test images takes seconds in a slow build: there one
   // must do
   const bool slow = instrumented() || !has_check();
   const Arguments whole{"--rq-epochs", "1", "--tune-epochs", "0"},
       least{"--epochs", "0", "--rounds", "0"};
   Grown g =
-      grown(Arguments{"--dataset", "cifar10", "--data", pictures() / "cifar10", "--first", "32"} +
+      grown(Arguments{"--dataset", "cifar10", "--data", images() / "cifar10", "--first", "32"} +
             (slow ? least : whole));
-  CHECK(g.printed("cifar10: 32 training and 10000 test pictures"));
+  CHECK(g.printed("cifar10: 32 training and 10000 test images"));
   CHECK(g.split.size() == (slow ? 0 : 1));
 }
 
@@ -592,7 +592,7 @@ TEST_CASE("options: without --out a run goes to runs/ and the data set's name") 
 }
 
 TEST_CASE("options: every option that cifar --help lists has a case") {
-  std::set<std::string> covered{"--out", "--round", "--start"};  // above
+  std::set<std::string> covered{"--out", "--rounding", "--start"};  // above
   for (const Case& c : cases()) covered.insert(c.option);
   check_all_covered("cifar", covered);
 }
@@ -600,7 +600,7 @@ TEST_CASE("options: every option that cifar --help lists has a case") {
 TEST_CASE(
     "help: cifar shows each option's default, and beside those of the method the paper's value") {
   check_defaults_shown("cifar");
-  const std::set<std::string> method{"Network:", "Training:", "Growth:", "RQ-SGD:"};
+  const std::set<std::string> method{"Network:", "Training:", "Growth:", "Solver:"};
   std::set<std::string> groups;
   for (const Listed& option : listed_options("cifar")) {
     groups.insert(option.group);

@@ -14,7 +14,7 @@ using namespace fission::test;
 
 namespace {
 
-Json json_of(const Ended& e) {
+Json json_of(const ProcessResult& e) {
   require_done(e);
   CHECK(is_one_line(e.out));
   return json_in(e.out);
@@ -23,7 +23,7 @@ Json json_of(const Ended& e) {
 Arguments eval_arguments(const Arguments& more = {}) {
   Arguments a = Arguments{learned() + "/round-1.safetensors", "--threads", "1"} + more;
   return std::find(more.begin(), more.end(), "--data") == more.end()
-             ? a + Arguments{"--data", pictures() / "idx-more"}
+             ? a + Arguments{"--data", images() / "idx-more"}
              : a;
 }
 Json eval_json(const Arguments& more = {}) {
@@ -49,7 +49,7 @@ Json bench_json(const Arguments& more) {
 }  // namespace
 
 TEST_CASE(
-    "growth: the tests' network learns the tests' pictures, so that what follows is about more "
+    "growth: the tests' network learns the tests' images, so that what follows is about more "
     "than chance") {
   Json last = of_stage(log_of(learned()), "tune").back();
   CHECK(last.at("test_top1") > 0.2);  // chance is 0.1; measured over seeds and devices: 0.5 to 0.9
@@ -59,7 +59,7 @@ TEST_CASE("growth: the split of a trained network changes the loss as E4 predict
   Json split = of_stage(log_of(learned()), "split")[0];
   double predicted = split.at("predicted_loss_change"), measured = split.at("measured_loss_change");
   CHECK(predicted < 0);
-  // O(ε⁴) beside ε², and float32 losses of about 2 whose mean over 64 pictures is good to some
+  // O(ε⁴) beside ε², and float32 losses of about 2 whose mean over 64 images is good to some
   // 1e-7, of 1e-4
   CHECK(measured == near(predicted).epsilon(0.05));
 }
@@ -68,7 +68,7 @@ TEST_CASE(
     "growth: round-1-neurons.csv has every neuron's λ̂ and whether it was split, as the log sums "
     "them up") {
   Json split = of_stage(log_of(learned()), "split")[0],
-       rq = of_stage(log_of(learned()), "rq").back();
+       rq = of_stage(log_of(learned()), "solve").back();
   std::istringstream lines(read_file(learned() + "/round-1-neurons.csv"));
   std::string line, last;
   std::getline(lines, line);
@@ -83,8 +83,8 @@ TEST_CASE(
     if (fields[0] != last) grown.push_back(0), last = fields[0];
     double lambda = std::stod(fields[2]);
     least = std::min(least, lambda), sum += std::min(lambda, 0.0);
-    CHECK(std::stod(fields[3]) > 0);  // RQ-SGD's, on the check pictures
-    CHECK(fields[4] == "15");         // steps of an epoch: 240 pictures, 16 a step
+    CHECK(std::stod(fields[3]) > 0);  // RQ-SGD's, on the check images
+    CHECK(fields[4] == "15");         // steps of an epoch: 240 images, 16 a step
     grown.back() += fields[5] == "1";
     if (fields[5] == "1") CHECK(lambda < 0);
   }
@@ -100,7 +100,7 @@ TEST_CASE(
   CHECK(e.at("top1") == last.at("test_top1"));
   CHECK(e.at("top5") == last.at("test_top5"));
   CHECK(e.at("loss") == last.at("test_loss"));
-  CHECK(e.at("pictures") == 80);
+  CHECK(e.at("images") == 80);
   CHECK(e.at("macs") == of_stage(log_of(learned()), "split")[0].at("macs"));
 }
 
@@ -109,7 +109,7 @@ TEST_CASE(
     "from") {
   std::vector<Json> log = log_of(learned());
   auto loss = [&](const std::string& name) {
-    const Arguments how{"--data", pictures() / "idx-more", "--batch", "16", "--threads", "1",
+    const Arguments how{"--data", images() / "idx-more", "--batch", "16", "--threads", "1",
                         "--json"};
     return json_of(launch("eval", Arguments{learned() + "/" + name} + how)).at("loss");
   };
@@ -120,10 +120,10 @@ TEST_CASE(
 }
 
 TEST_CASE("eval: in prose it says the same as in JSON") {
-  Ended e = launch("eval", eval_arguments());
+  ProcessResult e = launch("eval", eval_arguments());
   require_done(e);
   CHECK(is_one_line(e.out));
-  CHECK(e.out.find("round-1.safetensors on fashion-mnist (test, 80 pictures): loss ") !=
+  CHECK(e.out.find("round-1.safetensors on fashion-mnist (test, 80 images): loss ") !=
         std::string::npos);
 }
 
@@ -187,7 +187,7 @@ TEST_CASE("eval: --images takes a folder without labels: the same image gets the
   Bytes images = big_endian(0x803) + big_endian(2) + big_endian(28) + big_endian(28),
         labels = big_endian(0x801) + big_endian(2) + Bytes{3, 4};
   for (int n = 0; n < 2; n++) {
-    BlockPicture p{inner / 8, inner / 8, {}};
+    BlockImage p{inner / 8, inner / 8, {}};
     for (int b = 0; b < p.across * p.down; b++) {
       const std::uint8_t grey = std::uint8_t(20 + 25 * b * (n + 1) % 230);
       p.colour.push_back({grey, grey, grey});
@@ -211,7 +211,7 @@ TEST_CASE("eval: --images takes a folder without labels: the same image gets the
                                     "--images", folder / "images"} +
                               more);
   };
-  const Ended prose = loose({"--predictions", folder / "loose.csv"});
+  const ProcessResult prose = loose({"--predictions", folder / "loose.csv"});
   require_done(prose);
   CHECK(is_one_line(prose.out));
   CHECK(prose.out.find(" on 2 images of ") != std::string::npos);
@@ -229,7 +229,7 @@ TEST_CASE("eval: --images takes a folder without labels: the same image gets the
   CHECK(mine[2][0] == folder / "images/sub/b.png");
   CHECK(mine[2][1] == "");
   const Json j = json_of(loose({"--predictions", folder / "loose.csv", "--json"}));
-  CHECK(j.at("pictures") == 2);
+  CHECK(j.at("images") == 2);
   CHECK_FALSE(j.contains("top1"));
   check_refused(loose({}), {"--predictions"});
   check_refused(loose({"--predictions", folder / "p", "--data", folder / "idx"}), {"--data"});
@@ -250,8 +250,8 @@ TEST_CASE("options: every option of eval has its effect") {
   CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() ==
         near(base.at("loss").get<double>()).epsilon(1e-5));
   CHECK(eval_json({"--batch", "7"}).at("top1") == base.at("top1"));
-  CHECK(eval_json({"--split", "train"}).at("pictures") == 240);
-  CHECK(eval_json({"--data", pictures() / "idx-other"}).at("pictures") == 32);
+  CHECK(eval_json({"--split", "train"}).at("images") == 240);
+  CHECK(eval_json({"--data", images() / "idx-other"}).at("images") == 32);
   CHECK(eval_json({"--dataset", "mnist"}).at("loss") !=
         base.at("loss"));  // the same files under mnist's mean and deviation
   CHECK(eval_json({"--dataset", "mnist"}).at("dataset") == "mnist");
@@ -271,8 +271,8 @@ TEST_CASE("options: every option of eval has its effect") {
 
 TEST_CASE("eval: a data set that the network doesn't fit is refused, and says what both are") {
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--dataset", "cifar10",
-                                "--data", pictures() / "cifar10"}),
-                {"round-1.safetensors: a network for 32x32x1 pictures of 10 classes; cifar10 has "
+                                "--data", images() / "cifar10"}),
+                {"round-1.safetensors: a network for 32x32x1 images of 10 classes; cifar10 has "
                  "32x32x3 of 10"});
 }
 
@@ -297,10 +297,10 @@ TEST_CASE("inspect: JSON says the network, its MACs, parameters and history as t
 TEST_CASE(
     "inspect: prose has the widths of every axis, MACs with their convention, parameters, and the "
     "table of growth") {
-  Ended e = launch("inspect", {learned() + "/checkpoint.safetensors"});
+  ProcessResult e = launch("inspect", {learned() + "/checkpoint.safetensors"});
   require_done(e);
   Json split = of_stage(log_of(learned()), "split")[0];
-  const std::string macs = text("MACs a picture: ", split.at("macs").get<Index>(),
+  const std::string macs = text("MACs per image: ", split.at("macs").get<Index>(),
                                 " (products of all convolutions and of the classifier;");
   const std::string parameters = text("parameters: ", split.at("parameters").get<Index>(), "\n");
   for (const std::string& part :
@@ -326,7 +326,7 @@ TEST_CASE("options: every option of inspect has its effect") {
   CHECK(launch("inspect", {path, "--energy", "paper"})
             .out.find("energy of one more channel: the authors' count of arXiv 1910.03103") !=
         std::string::npos);
-  Ended prose = launch("inspect", {path, "--energy", "picojoules"});
+  ProcessResult prose = launch("inspect", {path, "--energy", "picojoules"});
   CHECK(prose.out.find(" pJ (Horowitz 2014, 45 nm") != std::string::npos);
   CHECK(prose.out.find("pJ that one more channel adds") != std::string::npos);
   check_refused(launch("inspect", {path, "--energy", "joule"}), {"'joule'"});
@@ -340,7 +340,7 @@ TEST_CASE(
     "process, by either matrix") {
   if (instrumented() || device_list().find("cpu") == std::string::npos)
     return;  // there no memory is kept, or all is slower by far
-  Ended jobs = launch(
+  ProcessResult jobs = launch(
       "bench", {"--json", "--widths", "0.5", "--jobs", "train,rq-paper,rq-chain", "--repeat", "1"});
   require_done(jobs);
   std::istringstream lines(jobs.out);
@@ -349,7 +349,7 @@ TEST_CASE(
   REQUIRE(all.size() == 3);
   for (const Json& j : {all[1], all[2]})
     for (const char* memory : {"tensor_mib", "peak_mib"}) {
-      INFO(j.at("curvature"), " ", memory, ": ", double(j.at(memory)),
+      INFO(j.at("matrix"), " ", memory, ": ", double(j.at(memory)),
            ", of training: ", double(all[0].at(memory)));
       CHECK(double(j.at(memory)) <= 1.3 * double(all[0].at(memory)));
     }
@@ -362,21 +362,21 @@ TEST_CASE("options: every option of bench has its effect") {
   Json base = bench_json({});
   CHECK(base.at("job") == "eval");
   CHECK(base.at("ms") > 0);
-  CHECK(base.at("pictures_per_second").get<double>() ==
+  CHECK(base.at("images_per_second").get<double>() ==
         near(2000 / base.at("mean_ms").get<double>()));
   CHECK(base.at("batch") == 2);
   CHECK(base.at("threads") == 1);
   CHECK(base.at("size") == 32);
   CHECK(bench_json({"--batch", "3"}).at("batch") == 3);
-  CHECK(bench_json({"--size", "16"}).at("macs_a_picture") < base.at("macs_a_picture"));
-  CHECK(bench_json({"--classes", "20"}).at("macs_a_picture").get<double>() ==
-        base.at("macs_a_picture").get<double>() + 10 * 128);
-  CHECK(bench_json({"--widths", "0.125+1"}).at("macs_a_picture") > base.at("macs_a_picture"));
+  CHECK(bench_json({"--size", "16"}).at("macs_per_image") < base.at("macs_per_image"));
+  CHECK(bench_json({"--classes", "20"}).at("macs_per_image").get<double>() ==
+        base.at("macs_per_image").get<double>() + 10 * 128);
+  CHECK(bench_json({"--widths", "0.125+1"}).at("macs_per_image") > base.at("macs_per_image"));
   CHECK(base.at("model") == "v1");
   CHECK(bench_json({"--model", "mobilenet_v2"}).at("model") == "v2");
   CHECK(bench_json({"--threads", "2"}).at("threads") == two_threads());
-  CHECK(bench_json({"--device", "reference"}).at("macs_a_picture") == base.at("macs_a_picture"));
-  Ended jobs =
+  CHECK(bench_json({"--device", "reference"}).at("macs_per_image") == base.at("macs_per_image"));
+  ProcessResult jobs =
       launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
   require_done(jobs);
   std::istringstream lines(jobs.out);
@@ -384,7 +384,7 @@ TEST_CASE("options: every option of bench has its effect") {
   for (std::string line; std::getline(lines, line);) {
     Json j = json_in(line);
     order += j.at("job").get<std::string>() +
-             (j.contains("curvature") ? "-" + j.at("curvature").get<std::string>() : "") + " ";
+             (j.contains("matrix") ? "-" + j.at("matrix").get<std::string>() : "") + " ";
   }
   CHECK(order == "train rq-paper rq-chain loader ");
   if (data::have_decoder(data::Decoder::stb)) {  // which has the encoder
@@ -397,7 +397,7 @@ TEST_CASE("options: every option of bench has its effect") {
     CHECK((decode.at("kib") > 100 && decode.at("kib") < 120));  // as ImageNet's files
     CHECK((loader.at("waiting") > 0 && loader.at("waiting") < 1));
   }
-  Ended prose = launch("bench", bench_arguments({"--repeat", "3"}));
+  ProcessResult prose = launch("bench", bench_arguments({"--repeat", "3"}));
   require_done(prose);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
   check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})),

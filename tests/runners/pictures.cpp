@@ -1,12 +1,12 @@
-#include "tests/runners/pictures.h"
+#include "tests/runners/images.h"
 
 #include "tensor/random.h"
 
 namespace fission {
 namespace test {
 
-Bytes plane(Index picture, int label, int side, int colour) {
-  Random random(5, random_purpose::test, std::uint64_t(picture * 3 + colour));
+Bytes plane(Index image, int label, int side, int colour) {
+  Random random(5, random_purpose::test, std::uint64_t(image * 3 + colour));
   Bytes b(std::size_t(side * side));
   for (int y = 0; y < side; y++)
     for (int x = 0; x < side; x++) {
@@ -23,14 +23,14 @@ void write_idx(const Folder& folder, const std::string& place, Index train, Inde
   for (bool training : {true, false}) {
     Index n = training ? train : test;
     const Bytes count = big_endian(std::uint32_t(n));
-    Bytes pictures = big_endian(0x803) + count + big_endian(28) + big_endian(28),
+    Bytes images = big_endian(0x803) + count + big_endian(28) + big_endian(28),
           labels = big_endian(0x801) + count;
     for (Index i = 0; i < n; i++) {
       labels.push_back(std::uint8_t(i % 10));
-      pictures = std::move(pictures) + plane(first + (training ? i : 100000 + i), int(i % 10), 28);
+      images = std::move(images) + plane(first + (training ? i : 100000 + i), int(i % 10), 28);
     }
     std::string stem = place + (training ? "/train" : "/t10k");
-    folder.write(stem + "-images-idx3-ubyte", pictures);
+    folder.write(stem + "-images-idx3-ubyte", images);
     folder.write(stem + "-labels-idx1-ubyte", labels);
   }
 }
@@ -47,7 +47,7 @@ void write_cifar(const Folder& folder, const std::string& place, const std::stri
                                std::uintmax_t(records * (3072 + labels)));
 }
 
-const Folder& pictures() {
+const Folder& images() {
   static const Folder folder;
   static const bool written = [] {
     write_idx(folder, "idx", 48, 32);

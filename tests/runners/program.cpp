@@ -47,7 +47,7 @@ struct Pipe {
 
 bool instrumented() { return __asan_init || __tsan_init; }
 
-Ended launch(const Launch& what) {
+ProcessResult launch(const Launch& what) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::string> arguments = Arguments{what.program} + what.arguments, environment;
   const std::string path =
@@ -90,7 +90,7 @@ Ended launch(const Launch& what) {
   out.close_end(1);
   err.close_end(1);
 
-  Ended ended;
+  ProcessResult ended;
   bool killed = false, wanted = what.kill_after > 0;
   double limit = what.kill_after > 0 ? what.kill_after : longest;
   while (out.ends[0] >= 0 || err.ends[0] >= 0) {

@@ -32,7 +32,7 @@ struct Launch {
   std::function<void()> before = {};   // in the child, before the program: only what is safe there
 };
 
-struct Ended {
+struct ProcessResult {
   std::string out, err;
   int status = -1;  // of exit; −1 after a signal
   int signal = 0;
@@ -40,8 +40,8 @@ struct Ended {
   double seconds = 0;
 };
 
-Ended launch(const Launch& what);
-inline Ended launch(const std::string& program, const Arguments& arguments) {
+ProcessResult launch(const Launch& what);
+inline ProcessResult launch(const std::string& program, const Arguments& arguments) {
   return launch(Launch{program, arguments});
 }
 

@@ -21,7 +21,7 @@ const std::string& trained() {
     require_done(launch(
         "cifar",
         tiny_growth(folder / "run", {"--widths", "0.125", "--rounds", "0", "--epochs", "8",
-                                     "--data", pictures() / "idx-more", "--gamma-l1", "0.02"})));
+                                     "--data", images() / "idx-more", "--gamma-l1", "0.02"})));
     return folder / "run/round-0.safetensors";
   }();
   return file;
@@ -33,7 +33,7 @@ std::unique_ptr<Network> network_of(const std::string& file) {
 Arguments tiny_pruning(const std::string& out, const Arguments& more = {},
                        const std::string& checkpoint = trained()) {
   return Arguments{checkpoint} + merged({{"--dataset", "fashion-mnist"},
-                                         {"--data", pictures() / "idx"},
+                                         {"--data", images() / "idx"},
                                          {"--target-macs", "400000"},
                                          {"--epochs", "2"},
                                          {"--batch", "16"},
@@ -44,7 +44,7 @@ Arguments tiny_pruning(const std::string& out, const Arguments& more = {},
 }
 
 struct Pruned {
-  Ended ended;
+  ProcessResult ended;
   Contents files;
   Json config, pruning;
   std::vector<Json> train;
@@ -107,7 +107,8 @@ TEST_CASE("prune: killed after every third file, a run ends with the bits of one
     };
     require_done(launch("prune", command("whole")));
     Index kills = 0;
-    Ended e = launch(Launch{"prune", command("killed"), "after-log:1"});  // nothing trained yet
+    ProcessResult e =
+        launch(Launch{"prune", command("killed"), "after-log:1"});  // nothing trained yet
     for (; kills < 20 && e.signal == SIGKILL; kills++)
       e = launch(Launch{"prune", command("killed"), "after-rename:3"});
     require_done(e);
@@ -136,13 +137,12 @@ TEST_CASE("prune: each of its own options shows its effect") {
 }
 
 TEST_CASE("prune: each training option that it shares with cifar stands in config.json") {
-  const std::vector<Arguments> shared{{"--first", "32"},      {"--no-augment"},
-                                      {"--epochs", "1"},      {"--batch", "24"},
-                                      {"--lr", "0.01"},       {"--schedule", "cosine"},
-                                      {"--warmup", "1"},      {"--momentum-factor", "0.5"},
-                                      {"--nesterov"},         {"--weight-decay", "0.01"},
-                                      {"--decay", "weights"}, {"--gamma-l1", "0.5"},
-                                      {"--smoothing", "0.2"}, {"--bn-batch", "8"}};
+  const std::vector<Arguments> shared{
+      {"--first", "32"},          {"--no-augment"},       {"--epochs", "1"},
+      {"--batch", "24"},          {"--lr", "0.01"},       {"--schedule", "cosine"},
+      {"--warmup", "1"},          {"--momentum", "0.5"},  {"--nesterov"},
+      {"--weight-decay", "0.01"}, {"--decay", "weights"}, {"--gamma-l1", "0.5"},
+      {"--smoothing", "0.2"},     {"--bn-batch", "8"}};
   const Pruned base = pruned({});
   for (const Arguments& option : shared) {
     CAPTURE(option[0]);
@@ -172,7 +172,7 @@ TEST_CASE("prune: a pruned network can be evaluated, and be grown again") {
   Folder folder;
   require_done(launch("prune", tiny_pruning(folder / "run")));
   const std::string file = folder / "run/round-0.safetensors";
-  require_done(launch("eval", {file, "--data", pictures() / "idx", "--threads", "1"}));
+  require_done(launch("eval", {file, "--data", images() / "idx", "--threads", "1"}));
   Arguments grow = tiny_growth(folder / "grown");
   auto widths = std::find(grow.begin(), grow.end(), "--widths");
   grow.erase(widths, widths + 2);
@@ -215,7 +215,7 @@ TEST_CASE("prune: what makes no sense is refused in one line, and nothing is lef
   refused({"--gamma-l1-cost", "macs"}, {"--gamma-l1-cost macs", "--gamma-l1 above 0"});
   refused({"--dataset", "mnist"},
           {trained(), "trained on fashion-mnist, expected mnist, as --dataset says"});
-  refused({"--dataset", "cifar10", "--data", pictures() / "cifar10"},
+  refused({"--dataset", "cifar10", "--data", images() / "cifar10"},
           {trained(), "32x32x1", "32x32x3"});
   refused({"--epochs", "1"}, {folder / "none"}, folder / "none");
   check_refused(launch("prune", {trained()}), {"--target-macs"});
@@ -255,7 +255,7 @@ TEST_CASE("prune: every option that --help lists has a case, and shows its defau
   check_all_covered(
       "prune",
       {"--dataset",         "--data",         "--first",    "--no-augment", "--epochs",
-       "--batch",           "--lr",           "--schedule", "--warmup",     "--momentum-factor",
+       "--batch",           "--lr",           "--schedule", "--warmup",     "--momentum",
        "--nesterov",        "--weight-decay", "--decay",    "--gamma-l1",   "--gamma-l1-cost",
        "--smoothing",       "--bn-batch",     "--seed",     "--out",        "--checkpoint-minutes",
        "--loader-threads",  "--device",       "--threads",  "--method",     "--target-macs",

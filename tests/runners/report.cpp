@@ -173,7 +173,7 @@ TEST_CASE("report: the audit's verdicts stand in the page where they stand in th
            "\"bound\":0.5,\"holds\":true}\n"
            "{\"equation\":\"E2\",\"what\":\"it does not\",\"figure\":null,\"relation\":\"at most\","
            "\"bound\":0.5,\"holds\":false}\n"
-           "{\"equation\":\"E6\",\"what\":\"a ratio\",\"told\":2.5}\n{\"held\":1,\"failed\":1}\n");
+           "{\"equation\":\"E6\",\"what\":\"a ratio\",\"note\":2.5}\n{\"held\":1,\"failed\":1}\n");
   const std::string page = page_of({copy.run}, copy.folder / "page");
   for (const char* part : {"round 0: 1 statements hold, 1 does not", "<td class=yes>✓",
                            "<td class=no>✗", "it &lt;holds&gt;<td>0.125<td class=l>at most 0.5",
@@ -202,7 +202,7 @@ TEST_CASE("report: without gnuplot the page has its tables, and a line says what
   Folder folder;
   const std::string path = std::getenv("PATH");
   setenv("PATH", "/nowhere", 1);
-  const Ended e = launch("report", {learned(), "--out", folder / "page"});
+  const ProcessResult e = launch("report", {learned(), "--out", folder / "page"});
   setenv("PATH", path.c_str(), 1);
   require_done(e);
   CHECK(is_one_line(e.err));
@@ -306,7 +306,7 @@ TEST_CASE("report: no text of a run's files becomes part of the page's own") {
 
 TEST_CASE("options: every option of report has its effect") {
   Copy copy;
-  const Ended e = launch("report", {copy.run});
+  const ProcessResult e = launch("report", {copy.run});
   require_done(e);
   CHECK(is_one_line(e.out));
   CHECK(e.out.find(copy.run + "/report.html: ") == 0);

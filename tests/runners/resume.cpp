@@ -17,32 +17,33 @@ using namespace fission::test;
 namespace {
 
 // Every stage twice; a checkpoint after each step
-Arguments two_rounds(const std::string& out, const std::string& momentum) {
-  return tiny_growth(
-      out, {"--rounds", "2", "--epochs", "2", "--momentum", momentum, "--checkpoint-minutes", "0"});
+Arguments two_rounds(const std::string& out, bool carry_momentum = false) {
+  return tiny_growth(out, {"--rounds", "2", "--epochs", "2",
+                           carry_momentum ? "--carry-momentum=true" : "--carry-momentum=false",
+                           "--checkpoint-minutes", "0"});
 }
 
 // A run that was left alone, once for all tests
 struct Alone {
   Folder folder;
-  Ended ended;
+  ProcessResult ended;
   Contents files;
-  explicit Alone(const std::string& momentum)
-      : ended(launch("cifar", two_rounds(folder / "run", momentum))),
+  explicit Alone(bool carry_momentum)
+      : ended(launch("cifar", two_rounds(folder / "run", carry_momentum))),
         files(contents(folder / "run")) {
     require_done(ended);
   }
 };
-const Alone& alone(const std::string& momentum = "zero") {
-  static const Alone zero("zero"), split("split");
-  return momentum == "zero" ? zero : split;
+const Alone& alone(bool carry_momentum = false) {
+  static const Alone zeroed(false), carried(true);
+  return carry_momentum ? carried : zeroed;
 }
 
-void check_like_alone(const std::string& out, const Ended& last,
-                      const std::string& momentum = "zero") {
+void check_like_alone(const std::string& out, const ProcessResult& last,
+                      bool carry_momentum = false) {
   require_done(last);
-  CHECK(differing(contents(out), alone(momentum).files) == "");
-  CHECK(table_of(last.out) == table_of(alone(momentum).ended.out));
+  CHECK(differing(contents(out), alone(carry_momentum).files) == "");
+  CHECK(table_of(last.out) == table_of(alone(carry_momentum).ended.out));
 }
 
 // Where killed runs stood: "train 0" is round 0's training, "amid" it if the checkpoint lies within
@@ -65,16 +66,16 @@ struct Seen {
 };
 
 // The same command until it ends by itself, killed each time where `next` says
-Seen kill_until_done(const std::string& out, const std::string& momentum,
+Seen kill_until_done(const std::string& out, bool carry_momentum,
                      const std::function<std::string(Index launched)>& next) {
   Seen seen;
   for (Index i = 0; i < 300; i++) {
-    Ended e = launch(Launch{"cifar", two_rounds(out, momentum), next(i)});
+    ProcessResult e = launch(Launch{"cifar", two_rounds(out, carry_momentum), next(i)});
     if (e.signal == SIGKILL) {
       seen.look(out);
       continue;
     }
-    check_like_alone(out, e, momentum);
+    check_like_alone(out, e, carry_momentum);
     return seen;
   }
   FAIL("300 launches did not end the run");
@@ -99,12 +100,11 @@ TEST_CASE(
     CAPTURE(chain);
     Folder folder;
     Seen seen =
-        kill_until_done(folder / "run", "zero", [&](Index i) { return drawn_point(chain, i); });
+        kill_until_done(folder / "run", false, [&](Index i) { return drawn_point(chain, i); });
     all.places.insert(seen.places.begin(), seen.places.end());
     all.kills += seen.kills, all.amid_write += seen.amid_write, all.after_log += seen.after_log;
   }
-  for (const char* place :
-       {"amid train 0", "amid rayleigh 1", "train 1", "amid rayleigh 2", "train 2"}) {
+  for (const char* place : {"amid train 0", "amid solve 1", "train 1", "amid solve 2", "train 2"}) {
     CAPTURE(std::string(place));
     CHECK(all.places.count(place) == 1);
   }
@@ -115,7 +115,7 @@ TEST_CASE(
 
 TEST_CASE("resume: momentum that is carried through the split survives kills too") {
   Folder folder;
-  Seen seen = kill_until_done(folder / "run", "split", [](Index i) { return drawn_point(11, i); });
+  Seen seen = kill_until_done(folder / "run", true, [](Index i) { return drawn_point(11, i); });
   CHECK(seen.kills >= 3);
 }
 
@@ -126,7 +126,7 @@ TEST_CASE(
   Folder folder;
   Contents before;
   Index count = 1;
-  Seen seen = kill_until_done(folder / "run", "zero", [&](Index) {
+  Seen seen = kill_until_done(folder / "run", false, [&](Index) {
     Contents now = contents(folder / "run");
     count = now == before ? count + 1
                           : 1;  // files between two checkpoints are written again: go one further
@@ -143,15 +143,15 @@ TEST_CASE("resume: killed at random moments, a run ends with the bits of one lef
   std::uniform_real_distribution<double> moment(0.01, alone().ended.seconds);
   Folder folder;
   Index kills = 0;
-  Ended e;
+  ProcessResult e;
   for (Index i = 0; i < (instrumented() ? 4 : 12) && e.status != 0; i++) {
-    Launch l{"cifar", two_rounds(folder / "run", "zero")};
+    Launch l{"cifar", two_rounds(folder / "run")};
     l.kill_after = moment(random);
     e = launch(l);
     kills += e.signal == SIGKILL;
   }
   MESSAGE(kills, " kills at random moments");
-  check_like_alone(folder / "run", launch("cifar", two_rounds(folder / "run", "zero")));
+  check_like_alone(folder / "run", launch("cifar", two_rounds(folder / "run")));
 }
 
 TEST_CASE(
@@ -164,13 +164,12 @@ TEST_CASE(
   std::uniform_real_distribution<double> moment(0.01, alone().ended.seconds);
   const int signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU};
   Folder folder;
-  const Arguments command =
-      merged({{"--checkpoint-minutes", "60"}}, two_rounds(folder / "run", "zero"));
+  const Arguments command = merged({{"--checkpoint-minutes", "60"}}, two_rounds(folder / "run"));
   Index saved = 0, times = instrumented() ? 4 : 12;
   for (Index i = 0; i < times; i++) {
     Launch l{"cifar", command};
     l.kill_after = moment(random), l.kill_with = signals[i % 6];
-    const Ended e = launch(l);
+    const ProcessResult e = launch(l);
     CAPTURE(e.err);
     CHECK(e.signal == 0);
     if (e.status == 0) break;
@@ -193,13 +192,13 @@ TEST_CASE(
       return tiny_growth(folder / name, {"--solver", solver, "--epochs", "2", "--tune-epochs", "2",
                                          "--checkpoint-minutes", "60"});
     };
-    const Ended whole = launch("cifar", command("whole"));
+    const ProcessResult whole = launch("cifar", command("whole"));
     require_done(whole);
     const Index lines = Index(log_of(folder / "whole").size());
     std::set<std::string> places;
     for (Index line = 1; line <= lines; line++) {  // the signal comes right behind it
       const std::string name = text("after-", line);
-      const Ended e =
+      const ProcessResult e =
           launch(Launch{"cifar", command(name), text("after-log:", line, ":", SIGTERM)});
       CAPTURE(line);
       CAPTURE(e.err);
@@ -208,13 +207,13 @@ TEST_CASE(
       TensorFile file = read_safetensors(folder / name + "/checkpoint.safetensors");
       places.insert(file.metadata_at("stage") + " " + file.metadata_at("round") + " " +
                     file.metadata_at("epoch") + " " + file.metadata_at("step"));
-      const Ended again = launch("cifar", command(name));
+      const ProcessResult again = launch("cifar", command(name));
       require_done(again);
       CHECK(differing(contents(folder / name), contents(folder / "whole")) == "");
       CHECK(table_of(again.out) == table_of(whole.out));
     }
-    CHECK(places.count("train 0 2 0") == 1);     // the seed's last evaluation
-    CHECK(places.count("rayleigh 1 2 0") == 1);  // the split's, and the residuals'
+    CHECK(places.count("train 0 2 0") == 1);  // the seed's last evaluation
+    CHECK(places.count("solve 1 2 0") == 1);  // the split's, and the residuals'
     CHECK(places.count("train 1 2 0") == 1);
     CHECK(places.count("train 0 1 1") == 1);  // a step was taken first
   }
@@ -223,8 +222,8 @@ TEST_CASE(
 TEST_CASE("resume: a signal during an epoch's evaluation keeps the epoch's steps") {
   Folder folder;
   // the third checkpoint is that of the last of three steps
-  const Arguments command = two_rounds(folder / "run", "zero");
-  const Ended e = launch(Launch{"cifar", command, text("after-rename:4:", SIGINT)});
+  const Arguments command = two_rounds(folder / "run");
+  const ProcessResult e = launch(Launch{"cifar", command, text("after-rename:4:", SIGINT)});
   CHECK(e.status == 128 + SIGINT);
   CHECK(e.err.find("round 0, train, epoch 1, step 3;") != std::string::npos);
   check_like_alone(folder / "run", launch("cifar", command));
@@ -236,18 +235,17 @@ TEST_CASE("resume: the second signal ends at once, and nothing is broken") {
   bool second = false;
   for (int attempt = 0; attempt < 20 && !second; attempt++) {
     Folder folder;
-    const Arguments command = two_rounds(folder / "run", "zero");
+    const Arguments command = two_rounds(folder / "run");
     Launch l{"cifar", command + Arguments{"--device", "reference"}};
     l.kill_on = "epoch 1 of", l.kill_with = SIGTERM, l.kills = 2;
-    const Ended e = launch(l);
+    const ProcessResult e = launch(l);
     CHECK(e.status == 128 + SIGTERM);
     second = e.err == "cifar: SIGTERM: the second signal, ended at once\n";
     if (!second) CHECK(e.err.find("SIGTERM: saved in ") != std::string::npos);
     if (!second) continue;
     require_done(launch("cifar", l.arguments));
     Folder other;
-    require_done(
-        launch("cifar", two_rounds(other / "run", "zero") + Arguments{"--device", "reference"}));
+    require_done(launch("cifar", two_rounds(other / "run") + Arguments{"--device", "reference"}));
     CHECK(differing(contents(folder / "run"), contents(other / "run")) == "");
   }
   CHECK(second);
@@ -258,7 +256,7 @@ TEST_CASE("resume: of runs started together in one folder one has it, the others
     CAPTURE(same);
     for (int again = 0; again < (instrumented() ? 2 : 5); again++) {
       Folder folder;
-      std::vector<Ended> ended(3);
+      std::vector<ProcessResult> ended(3);
       std::vector<std::thread> all;
       for (std::size_t i = 0; i < ended.size(); i++)
         all.emplace_back([&, i] {
@@ -290,7 +288,7 @@ TEST_CASE("resume: between due checkpoints a killed run goes on from its last st
   Folder folder;
   Arguments command =
       tiny_growth(folder / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"});
-  Ended killed =
+  ProcessResult killed =
       launch(Launch{"cifar", command,
                     "after-log:5"});  // training, two of RQ-SGD, the split, tuning's first epoch
   CHECK(killed.signal == SIGKILL);
@@ -301,13 +299,13 @@ TEST_CASE("resume: between due checkpoints a killed run goes on from its last st
             file.metadata_at("step") ==
         "train100");
   CHECK(log_of(folder / "run").size() == 5);
-  Ended e = launch("cifar", command);
+  ProcessResult e = launch("cifar", command);
   require_done(e);
   CHECK(e.out.find("going on from " +
                    folder / "run/checkpoint.safetensors: round 1, train, epoch 1, step 0") !=
         std::string::npos);
   Folder other;
-  Ended whole = launch(
+  ProcessResult whole = launch(
       "cifar", tiny_growth(other / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"}));
   CHECK(differing(contents(folder / "run"), contents(other / "run")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
@@ -319,9 +317,10 @@ TEST_CASE(
   Arguments killed =
       tiny_growth(folder / "killed", {"--threads", "2", "--checkpoint-minutes", "0"});
   CHECK(launch(Launch{"cifar", killed, "before-rename:9"}).signal == SIGKILL);  // amid RQ-SGD
-  Ended e = launch("cifar", killed),
-        whole = launch("cifar", tiny_growth(folder / "whole",
-                                            {"--threads", "2", "--checkpoint-minutes", "0"}));
+  ProcessResult e = launch("cifar", killed),
+                whole = launch(
+                    "cifar",
+                    tiny_growth(folder / "whole", {"--threads", "2", "--checkpoint-minutes", "0"}));
   require_done(e);
   CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
@@ -336,19 +335,19 @@ TEST_CASE(
     return tiny_growth(folder / name,
                        {"--solver", "lanczos", "--rq-epochs", "3", "--checkpoint-minutes", "0"});
   };
-  Ended whole = launch("cifar", command("whole"));
+  ProcessResult whole = launch("cifar", command("whole"));
   Seen seen;
-  Ended e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
+  ProcessResult e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
   for (Index i = 0; i < 20 && e.signal == SIGKILL; i++)
     seen.look(folder / "killed"), e = launch(Launch{"cifar", command("killed"), "after-rename:4"});
   require_done(e);
-  CHECK(seen.places.count("amid rayleigh 1") == 1);
+  CHECK(seen.places.count("amid solve 1") == 1);
   CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
 }
 
 TEST_CASE("resume: the finished run, run again, prints its table and changes nothing") {
-  Ended again = launch("cifar", two_rounds(alone().folder / "run", "zero"));
+  ProcessResult again = launch("cifar", two_rounds(alone().folder / "run"));
   check_like_alone(alone().folder / "run", again);
   CHECK(again.out.find("RQ-SGD epoch") == std::string::npos);
 }
@@ -365,7 +364,7 @@ TEST_CASE(
 
 TEST_CASE("resume: another run's checkpoint under this run's name is refused, both named") {
   Folder folder;
-  Ended killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:2"});
+  ProcessResult killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:2"});
   CHECK(killed.signal == SIGKILL);
   for (const Arguments& other : {Arguments{"--seed", "8"}, Arguments{"--widths", "0.125"},
                                  Arguments{"--activation", "relu"}}) {
@@ -389,7 +388,7 @@ TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and le
   std::filesystem::resize_file(folder / "run/log.jsonl",
                                std::filesystem::file_size(folder / "run/log.jsonl") - 1);
   Contents before = contents(folder / "run");
-  check_refused(launch("cifar", two_rounds(folder / "run", "zero")),
+  check_refused(launch("cifar", two_rounds(folder / "run")),
                 {"log.jsonl: line 10: missing, expected the 10 lines"});
   CHECK(differing(contents(folder / "run"), before) == "");
 }

@@ -22,7 +22,7 @@ struct Toy {
   bool stable = false;
 };
 Toy toy(const Arguments& arguments) {
-  Ended e = launch("toy", arguments);
+  ProcessResult e = launch("toy", arguments);
   require_done(e);
   std::istringstream lines(e.out);
   Toy toy;
@@ -92,12 +92,12 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
         "DATASET=fashion-mnist SEEDS='1 2' ARMS='energy vanilla scaled-cost prune-l1' "
         "COST_EPOCHS=2 WIDE=0.125 WIDE_EPOCHS=2 PRUNED_EPOCHS=1 "
         "TARGETS=600000,700000 SCALED=0.1 OUT=" +
-        (folder / out) + " ROWS=" + (folder / "rows.csv") + " DATA=" + (pictures() / "idx") +
-        " FLAGS='--batch 16' GROWTH='--rq-epochs 1 --rq-batch 16 --check-pictures 32' BUILD=" +
+        (folder / out) + " ROWS=" + (folder / "rows.csv") + " DATA=" + (images() / "idx") +
+        " FLAGS='--batch 16' GROWTH='--rq-epochs 1 --rq-batch 16 --check-images 32' BUILD=" +
         build + " bash runners/study.sh " + more;
     return launch("/bin/bash", {"-c", command});
   };
-  Ended first = study("");
+  ProcessResult first = study("");
   require_done(first);
   for (const char* done :
        {"energy, seed 2", "vanilla, seed 1", "scaled-cost, seed 1", "prune-l1, seed 2"})
@@ -107,7 +107,7 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
        {"| energy | 0 | 2 |", "| vanilla | 2 | 2 |", "| scaled-cost | 2 | 2 |",
         "| energy − vanilla | 2 |", "| energy − scaled-cost | 2 |", "| prune-l1 | 2 | 2 |"})
     CHECK_MESSAGE(first.out.find(row) != std::string::npos, row, " in ", first.out);
-  Ended table = study("table");
+  ProcessResult table = study("table");
   require_done(table);
   CHECK(first.out.find(table.out) != std::string::npos);
   // rows that were finished elsewhere are kept, and their arms not run again
@@ -118,15 +118,15 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   for (std::string line; std::getline(written, line);)
     if (line.find(",vanilla,2,") == std::string::npos) kept += line + "\n";
   folder.write("rows.csv", Bytes(kept.begin(), kept.end()));
-  Ended on = study("", "on");
+  ProcessResult on = study("", "on");
   require_done(on);
   CHECK(on.out.find("vanilla, seed 2: done") != std::string::npos);
   CHECK(on.out.find("seed 1: done") == std::string::npos);
   CHECK(read_file(folder / "on/rows.csv") == rows);
   // other settings in the same folder are refused
-  Ended other = launch(
+  ProcessResult other = launch(
       "/bin/bash", {"-c", "SEEDS=1 ARMS=energy DATASET=fashion-mnist TARGETS=600000,710000 OUT=" +
-                              (folder / "study") + " ROWS= DATA=" + (pictures() / "idx") +
+                              (folder / "study") + " ROWS= DATA=" + (images() / "idx") +
                               " BUILD=" + build + " bash runners/study.sh"});
   CHECK(other.status == 2);
   CHECK(other.err.find("study: energy, seed 1: cifar: ") != std::string::npos);
@@ -142,7 +142,8 @@ TEST_CASE("study: means, paired intervals and Holm's p by hand") {
   add("other", 1, "0.450"), add("other", 2, "0.448"), add("other", 3, "0.459");
   add("worse", 1, "0.440"), add("worse", 2, "0.443"), add("worse", 3, "0.445");
   folder.write("rows.csv", Bytes(rows.begin(), rows.end()));
-  Ended table = launch("/bin/bash", {"-c", "awk -f runners/study.awk " + (folder / "rows.csv")});
+  ProcessResult table =
+      launch("/bin/bash", {"-c", "awk -f runners/study.awk " + (folder / "rows.csv")});
   require_done(table);
   // differences 0.7, 1.1, 0.3: mean 0.7, s.e. 0.2309, t(2) = 4.3027; p = 0.0935
   CHECK(table.out.find("| energy − other | 3 | +0.70 | -0.29 … +1.69 | 0.094 | not resolved |") !=

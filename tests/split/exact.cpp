@@ -109,12 +109,12 @@ TEST_CASE("exact: without activations a real split changes nothing, and S is 0")
           1e-14);  // rounding of two losses of size 1
   }
 }
-TEST_CASE("exact: the mean over batches of different sizes is that of all their pictures at once") {
+TEST_CASE("exact: the mean over batches of different sizes is that of all their images at once") {
   ChainCase c(machines()[0], 2);
   ExactMatrices parts(c.network, {});
-  Index picture = 12 * 12 * 3;
+  Index image = 12 * 12 * 3;
   parts.add(c.x.slice(0, {2, 12, 12, 3}), c.y.slice(0, {2}));
-  parts.add(c.x.slice(2 * picture, {3, 12, 12, 3}), c.y.slice(2, {3}));
+  parts.add(c.x.slice(2 * image, {3, 12, 12, 3}), c.y.slice(2, {3}));
   std::vector<ExactAxis> all = matrices(c.network, c.x, c.y, {}), mean = parts.mean();
   for (std::size_t l = 0; l < all.size(); l++)
     CHECK(relative(mean[l].s, all[l].s) < 1e-12);  // rounding of sums of some 1000 terms

@@ -13,7 +13,7 @@ using namespace fission;
 using namespace fission::testing;
 
 namespace {
-// `passes` over the pictures of s in two batches of different size
+// `passes` over the images of s in two batches of different size
 void go_on(Lanczos& lanczos, const Small& s, Index first, Index passes) {
   for (Index pass = first; pass < passes; pass++) {
     lanczos.begin_epoch();
@@ -137,7 +137,7 @@ TEST_CASE("lanczos: without Eigen it is refused at once; a result before the fir
   CHECK_THROWS_AS(Lanczos(*s.network, {}, 3, 1, 0).result(), InvariantError);
 }
 
-// two batches of different size, of pictures drawn
+// two batches of different size, of images drawn
 class TwoBatches : public BatchSource {
  public:
   explicit TwoBatches(Backend& backend) {
@@ -160,13 +160,13 @@ class TwoBatches : public BatchSource {
 };
 
 TEST_CASE(
-    "solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v̂‖ of the check pictures' exact "
+    "solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v̂‖ of the check images' exact "
     "matrices, ‖v̂‖ = 1") {
   OneThread one;
   const Machine m{open_backend("reference"), DType::f64};
   Small s(m);
   TwoBatches source(m.backend);
-  PictureInput input(m.backend, m.type, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2});
+  ImageInput input(m.backend, m.type, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2});
   SplittingIndex index{{}, first_directions(*s.network, 3, 0), {}, {}};
   for (const Axis& a : s.network->axes()) {
     index.lambda.emplace_back();

@@ -33,9 +33,9 @@ struct Known {
     return Tensor::from(v.backend(), {n}, out);
   }
 };
-RayleighSettings imagenet() {
-  RayleighSettings s;
-  s.decay_every_epoch = true;
+SolverSettings imagenet() {
+  SolverSettings s;
+  s.rq.decay_every_epoch = true;
   return s;
 }
 }  // namespace
@@ -84,13 +84,13 @@ TEST_CASE("rayleigh: E11 is the gradient of E10: central differences") {
         1e-9);  // truncation h² and rounding 1e-16/h, both about 1e-10
 }
 TEST_CASE("rayleigh: CIFAR's rate falls at every even epoch counted from 1") {
-  RayleighSettings s;
+  SolverSettings s;
   std::vector<double> expected{1e-3, 2e-4, 2e-4, 4e-5, 4e-5, 8e-6, 8e-6, 1.6e-6, 1.6e-6, 3.2e-7};
-  for (Index e = 0; e < s.epochs; e++) CHECK(s.lr_at(e) == near(expected[e]).epsilon(1e-12));
+  for (Index e = 0; e < s.epochs; e++) CHECK(s.rq.lr_at(e) == near(expected[e]).epsilon(1e-12));
 }
 TEST_CASE("rayleigh: ImageNet's rate falls at each epoch after the first") {
   std::vector<double> expected{1e-3, 2e-4, 4e-5, 8e-6};
-  for (Index e = 0; e < 4; e++) CHECK(imagenet().lr_at(e) == near(expected[e]).epsilon(1e-12));
+  for (Index e = 0; e < 4; e++) CHECK(imagenet().rq.lr_at(e) == near(expected[e]).epsilon(1e-12));
 }
 TEST_CASE(
     "rayleigh: first directions are a function of seed and round alone, uniform within 0.1, and in "
@@ -147,9 +147,9 @@ TEST_CASE(
   TensorFile file = reference_file("exact_eigen_small");
   Machine m = machines()[1];
   auto network = reference_network(file, m);
-  RayleighSettings settings;
+  SolverSettings settings;
   RayleighDescent d(*network, settings, 1, 0);
-  Tensor x = pictures(file, "input", m), y = labels(file, m);
+  Tensor x = images(file, "input", m), y = labels(file, m);
   for (int step = 0; step < 200; step++) {
     d.begin_epoch();
     d.step(x, y, 0);

@@ -29,7 +29,7 @@ std::vector<ExactAxis> oracle(Network& network, std::vector<Index> batches) {
   ExactSettings settings;
   settings.probe = published();
   ExactMatrices matrices(network, settings);
-  for (Index b : batches) matrices.add(pictures(file(), "inputs", m, b), labels(file(), m, b));
+  for (Index b : batches) matrices.add(images(file(), "inputs", m, b), labels(file(), m, b));
   return matrices.mean();
 }
 void multiply(const Network& network, const std::vector<ExactAxis>& axes, const Tensor& v,
@@ -43,8 +43,8 @@ void multiply(const Network& network, const std::vector<ExactAxis>& axes, const 
   }
 }
 RayleighDescent descent_of(Network& network) {
-  RayleighSettings settings;
-  settings.probe = published(), settings.decay_every_epoch = true;  // 1e-3, 2e-4, 4e-5
+  SolverSettings settings;
+  settings.probe = published(), settings.rq.decay_every_epoch = true;  // 1e-3, 2e-4, 4e-5
   RayleighDescent d(network, settings, 0, 0);
   d.v() = directions(network, file(), "v0/");
   return d;
@@ -102,7 +102,7 @@ TEST_CASE(
   Machine m = machines()[1];
   auto network = reference_network(file(), m);
   RayleighDescent d = descent_of(*network);
-  Tensor x = pictures(file(), "inputs", m, 0), y = labels(file(), m, 0);
+  Tensor x = images(file(), "inputs", m, 0), y = labels(file(), m, 0);
   for (Index step = 1; step <= 1000; step++) {
     d.step(x, y, 0);
     if (step >= 300 || step <= 30)
@@ -147,7 +147,7 @@ TEST_CASE(
   for (Index pass = 0; pass < 27; pass++) {
     lanczos.begin_epoch();
     for (Index b = 0; b < 4; b++)
-      lanczos.step(pictures(file(), "inputs", m, b), labels(file(), m, b), pass);
+      lanczos.step(images(file(), "inputs", m, b), labels(file(), m, b), pass);
     lanczos.end_epoch(pass);
   }
   CHECK(worst(*network, lanczos.result().lambda, "b/avg4/min_eigval/") <

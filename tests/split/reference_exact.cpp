@@ -40,7 +40,7 @@ struct Probe {
   Tensor x, y;
   explicit Probe(const Machine& m)
       : network(reference_network(file(), m)),
-        x(pictures(file(), "input", m)),
+        x(images(file(), "input", m)),
         y(labels(file(), m)) {}
   Tensor operator()(const Tensor& v, Matrix matrix) {
     Tensor s_v = network->like_parameters();

@@ -22,7 +22,7 @@ const std::vector<ExactAxis>& oracle(Matrix matrix) {  // each is computed once
   ExactSettings settings;
   settings.probe.matrix = matrix;
   ExactMatrices matrices(*network, settings);
-  matrices.add(pictures(file(), "input", m), labels(file(), m));
+  matrices.add(images(file(), "input", m), labels(file(), m));
   axes = matrices.mean();
   if (have_eigen())
     for (ExactAxis& a : axes) solve(a);

@@ -18,7 +18,7 @@ struct Before {
   explicit Before(const Machine& m, const std::string& name = "split_apply_small")
       : file(reference_file(name)),
         network(reference_network(file, m)),
-        x(pictures(file, "input", m)),
+        x(images(file, "input", m)),
         y(labels(file, m)),
         v(directions(*network, file, "eigvec/")) {
     for (std::size_t l = 0; l < network->axes().size(); l++) {

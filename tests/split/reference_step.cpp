@@ -17,9 +17,9 @@ struct Step {
   Step(const std::string& name, const Machine& m)
       : file(reference_file(name)),
         network(reference_network(file, m)),
-        x(pictures(file, "input", m)),
+        x(images(file, "input", m)),
         y(labels(file, m)) {
-    RayleighSettings settings;
+    SolverSettings settings;
     settings.probe.matrix = Matrix::paper, settings.probe.curvature.linear = 1;
     descent = std::make_unique<RayleighDescent>(*network, settings, 0, 0);
     descent->v() = directions(*network, file, "v/");

@@ -20,7 +20,7 @@ struct Trajectory {
   std::vector<double> loss;
   SplittingIndex index;
   Trajectory(const Machine& m, bool alternating) : network(reference_network(file, m)) {
-    RayleighSettings settings;
+    SolverSettings settings;
     settings.probe.matrix = Matrix::paper;
     descent = std::make_unique<RayleighDescent>(*network, settings, 0, 0);
     descent->v() = directions(*network, file, "v0/");
@@ -28,7 +28,7 @@ struct Trajectory {
     for (std::size_t t = 0; t < steps; t++) {
       Index batch = alternating ? Index(t % 4) : 0;
       loss.push_back(
-          descent->step(pictures(file, "inputs", m, batch), labels(file, m, batch), 0).item());
+          descent->step(images(file, "inputs", m, batch), labels(file, m, batch), 0).item());
       quotients.push_back(descent->quotients().to_host());
       v.push_back(descent->v().clone());
     }

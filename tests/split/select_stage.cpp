@@ -30,7 +30,7 @@ SelectionProblem wide_problem(std::uint64_t item) {
 // a network with its λ̂ drawn at random
 struct Grown : Small {
   SplittingIndex index;
-  GrowSettings how;
+  GrowSettings settings;
   explicit Grown(std::uint64_t item = 0, double shift = 0.8)
       : Small(machines()[0], Activation::swish,
               {9, 12, 8, 7, 16, 10, 12, 9, 11, 8, 10, 14, 9, 16}) {
@@ -41,7 +41,7 @@ struct Grown : Small {
       for (double& x : index.lambda.back()) x = random.uniform(i++) - shift;
     }
   }
-  Selection chosen(Index round = 1) { return select(*network, index, how, round); }
+  Selection chosen(Index round = 1) { return select(*network, index, settings, round); }
   double macs(const Selection& s) {
     std::vector<Index> w = network->widths(), grown = s.grown();
     for (std::size_t l = 0; l < w.size(); l++) w[l] += grown[l];
@@ -117,22 +117,22 @@ TEST_CASE("target: the choice is under it, and the next neuron of the order woul
     for (EnergyScale scale : {EnergyScale::none, EnergyScale::sqrt})
       for (Choice choice : {Choice::energy, Choice::vanilla, Choice::random}) {
         Grown g(item);
-        g.how.scale = scale, g.how.choice = choice, g.how.grow = 0.9;
+        g.settings.scale = scale, g.settings.choice = choice, g.settings.grow = 0.9;
         double now = g.network->macs(), all = g.macs(g.chosen()),
                target = now + (all - now) * (0.1 + 0.07 * double(item));
-        g.how.target_macs = {target};
+        g.settings.target_macs = {target};
         Selection s = g.chosen();
         INFO("instance ", item, " choice ", int(choice));
         CHECK(g.macs(s) <= target);
         CHECK(s.count() > 0);
         // without the target, the least grow that adds a neuron to this choice
-        g.how.target_macs = {};
+        g.settings.target_macs = {};
         double low = 0, high = 0.9;
         for (int i = 0; i < 60; i++) {
-          g.how.grow = (low + high) / 2;
-          (g.chosen().count() > s.count() ? high : low) = g.how.grow;
+          g.settings.grow = (low + high) / 2;
+          (g.chosen().count() > s.count() ? high : low) = g.settings.grow;
         }
-        g.how.grow = high;
+        g.settings.grow = high;
         Selection next = g.chosen();
         CHECK(g.macs(next) > target);
         CHECK(next.count() == s.count() + 1);
@@ -144,9 +144,10 @@ TEST_CASE("target: the choice is under it, and the next neuron of the order woul
 TEST_CASE("target: in multiples, the choice is under it too") {
   for (std::uint64_t item = 0; item < 12; item++) {
     Grown g(item);
-    g.how.grow = 0.9, g.how.multiple = 4, g.how.target_macs = {1.5 * g.network->macs()};
+    g.settings.grow = 0.9, g.settings.multiple = 4,
+    g.settings.target_macs = {1.5 * g.network->macs()};
     Selection s = g.chosen();
-    CHECK(g.macs(s) <= g.how.target_macs[0]);
+    CHECK(g.macs(s) <= g.settings.target_macs[0]);
     CHECK(g.macs(s) > 1.2 * g.network->macs());
   }
 }
@@ -177,22 +178,22 @@ TEST_CASE("nobody: the stage says which of its settings leave nothing") {
   };
   Grown stable(0, -0.1), g;
   CHECK(why(stable) == "no splitting index is negative");
-  stable.how.choice = Choice::vanilla;
+  stable.settings.choice = Choice::vanilla;
   CHECK(why(stable) == "no splitting index is negative");
   CHECK(g.chosen().why_none == "");
-  g.how.target_macs = {g.network->macs()};
+  g.settings.target_macs = {g.network->macs()};
   CHECK(why(g) == text("the network has ", Index(g.network->macs()),
                        " MACs, and one more neuron would pass --target-macs ",
                        Index(g.network->macs())));
-  g.how.target_macs = {}, g.how.grow = 1e-6, g.how.scale = EnergyScale::sqrt;
+  g.settings.target_macs = {}, g.settings.grow = 1e-6, g.settings.scale = EnergyScale::sqrt;
   CHECK(why(g).find("√MACs buys none: the first neuron costs ") != std::string::npos);
-  g.how.choice = Choice::random;
+  g.settings.choice = Choice::random;
   CHECK(why(g) == "--grow 1e-06 of 151 neurons is none");
   Grown m;  // widths from 7 to 16: one neuron makes no multiple of 8 but on axis L03
-  m.how.grow = 1e-3;
-  while (m.chosen().count() == 0) m.how.grow *= 1.1;
+  m.settings.grow = 1e-3;
+  while (m.chosen().count() == 0) m.settings.grow *= 1.1;
   CHECK(m.chosen().grown()[3] == 0);
-  m.how.multiple = 8;
+  m.settings.multiple = 8;
   CHECK(why(m) == "no layer's growth comes to a multiple of 8 within the budget");
 }
 
@@ -202,13 +203,13 @@ TEST_CASE("fill: the choice grows up to the target, until no neuron with λ̂ < 
     for (Index multiple : {1, 4})
       for (Choice choice : {Choice::energy, Choice::vanilla, Choice::random}) {
         Grown g(item);
-        g.how.choice = choice, g.how.grow = 0.9, g.how.multiple = multiple;
-        g.how.target_macs = {1.7 * g.network->macs()};
+        g.settings.choice = choice, g.settings.grow = 0.9, g.settings.multiple = multiple;
+        g.settings.target_macs = {1.7 * g.network->macs()};
         INFO("instance ", item, ", choice ", int(choice), ", multiple ", multiple);
         Selection plain = g.chosen();
-        g.how.fill = true;
+        g.settings.fill = true;
         Selection s = g.chosen();
-        CHECK(g.macs(s) <= g.how.target_macs[0]);
+        CHECK(g.macs(s) <= g.settings.target_macs[0]);
         CHECK(g.macs(s) >= g.macs(plain));
         filled += s.count() - plain.count();
         std::vector<Index> widths = g.network->widths(), grown = s.grown();
@@ -225,7 +226,7 @@ TEST_CASE("fill: the choice grows up to the target, until no neuron with λ̂ < 
           Selection next = s;  // one step more on this layer would pass the target
           for (Index left = more, i = 0; left > 0; i++)
             if (!next.split[l][std::size_t(i)]) next.split[l][std::size_t(i)] = 1, left--;
-          CHECK(g.macs(next) > g.how.target_macs[0]);
+          CHECK(g.macs(next) > g.settings.target_macs[0]);
         }
       }
   CHECK(filled > 100);
@@ -240,13 +241,13 @@ TEST_CASE(
 }
 TEST_CASE("select: relative steps value a neuron by ‖w_o‖² λ̂_o (E3r)") {
   Grown g;
-  g.how.surgery.relative = true;
-  std::vector<double> lengths = step_lengths(*g.network, g.how.surgery);
+  g.settings.surgery.relative = true;
+  std::vector<double> lengths = step_lengths(*g.network, g.settings.surgery);
   Selection relative = g.chosen();
   std::size_t row = 0;
   for (auto& layer : g.index.lambda)
     for (double& l : layer) l *= std::pow(lengths[row++], 2);
   CHECK(g.chosen().count() > 0);
-  g.how.surgery.relative = false;
+  g.settings.surgery.relative = false;
   CHECK(g.chosen().split == relative.split);
 }

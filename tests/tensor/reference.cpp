@@ -41,9 +41,9 @@ TEST_CASE("reference: fill, add, add_scaled") {
   check_values(a, {7, 7, 7});
 }
 
-TEST_CASE("reference: pictures become (p/255 − mean)/std, channel by channel") {
+TEST_CASE("reference: images become (p/255 − mean)/std, channel by channel") {
   Tensor p = Tensor::from(reference(), {1, 1, 2, 2}, std::vector<std::uint8_t>{0, 255, 51, 102});
-  check_values(ops::normalise_pictures(p, real({2}, {0.5, 0.2}), real({2}, {0.25, 0.1})),
+  check_values(ops::normalise_images(p, real({2}, {0.5, 0.2}), real({2}, {0.25, 0.1})),
                {-2, 8, -1.2, 2});
 }
 

@@ -49,7 +49,7 @@ TEST_CASE("reference: a label out of range is refused") {
   Tensor loss, dlogits, hits = whole({2}, {0, 0});
   CHECK_THROWS_WITH_AS(
       ops::softmax_cross_entropy(real({1, 2}, {0, 0}), whole({1}, {2}), 0, loss, dlogits),
-      doctest::Contains("label 2 of picture 0, 2 classes"), InvariantError);
+      doctest::Contains("label 2 of image 0, 2 classes"), InvariantError);
   CHECK_THROWS_AS(ops::count_hits(real({1, 2}, {0, 0}), whole({1}, {-1}), hits), InvariantError);
 }
 

@@ -134,11 +134,11 @@ TEST_CASE("threads: the variables of OpenMP and Slurm count where they say less"
 
 TEST_CASE("threads: the processes of one machine share its processors, and none goes without") {
   NothingSet none;
-  struct Crowd : testing::Played {
+  struct Oversubscribed : testing::Played {
     int all;
     bool apart;  // each has another affinity mask
     double fewest = 1000;
-    Crowd(int all, bool apart) : Played(0), all(all), apart(apart) {}
+    Oversubscribed(int all, bool apart) : Played(0), all(all), apart(apart) {}
     int neighbours() const override { return all; }
     int size() const override { return all; }
     void sum(double* x, Index) override {
@@ -147,7 +147,7 @@ TEST_CASE("threads: the processes of one machine share its processors, and none 
   };
   Machine m;
   const int most = m.allowed().number;
-  Crowd two(2, false), bound(2, true), many(1000, false);
+  Oversubscribed two(2, false), bound(2, true), many(1000, false);
   CHECK(m.allowed(two).number == std::max(1, most / 2));
   CHECK(m.allowed(bound).number >= std::max(1, most / 2));  // each has processors of its own
   CHECK(m.allowed(many).number == 1);

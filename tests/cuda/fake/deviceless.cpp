@@ -1,7 +1,7 @@
 // The real cuDNN, asked to plan a convolution for a GPU that is not there: since 9.11 its graph
 // interface takes a GPU's description (JSON) in the place of a handle. (DEVICEPROP descriptors, as
 // in NVIDIA's cudnn-frontend, deviceless_aot_compilation.cpp.)
-#include "tests/cuda/double/deviceless.h"
+#include "tests/cuda/fake/deviceless.h"
 
 #include <cudnn.h>
 
@@ -18,7 +18,7 @@ namespace {
 
 void check(
     cudnnStatus_t status,
-    const char* what) {  // by number: the functions that name it are the double's in this module
+    const char* what) {  // by number: the functions that name it are the fake's in this module
   if (status != CUDNN_STATUS_SUCCESS)
     throw std::runtime_error(std::string(what) + ": cuDNN status " + std::to_string(int(status)));
 }

@@ -1,12 +1,12 @@
-#include "tests/cuda/double/emulator.h"
+#include "tests/cuda/fake/emulator.h"
 
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <exception>
 
-#include "tests/cuda/double/device.h"
-#include "tests/cuda/double/symbols.h"
+#include "tests/cuda/fake/device.h"
+#include "tests/cuda/fake/symbols.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -22,8 +22,8 @@ namespace fission::emulator {
 namespace {
 
 using namespace fission::cuda;
-using cuda_double::Device;
-using cuda_double::misuse_of;
+using cuda_fake::Device;
+using cuda_fake::misuse_of;
 
 void forget_shared() {  // NaN everywhere. By this instruction, because a sanitizer keeps something
                         // behind each array
@@ -285,8 +285,8 @@ bool is_mapped(std::uint64_t address) {
 
 // Whatever in a kernel's arguments looks like an address: eight bytes that point into the device's
 // memory, or to where the host has some.
-std::vector<cuda_double::Use> pointers_in(const std::vector<Argument>& arguments) {
-  std::vector<cuda_double::Use> uses;
+std::vector<cuda_fake::Use> pointers_in(const std::vector<Argument>& arguments) {
+  std::vector<cuda_fake::Use> uses;
   for (const Argument& a : arguments)
     for (std::size_t at = 0; at + 8 <= a.bytes; at += 8) {
       std::uint64_t word;
@@ -321,7 +321,7 @@ std::uint64_t shuffle(Meeting kind, unsigned mask, std::uint64_t value, int by, 
 void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bool flat,
              const std::vector<Argument>& arguments, std::function<void()> thread) {
   const std::string& kernel = name_of_kernel(address);
-  cuda_double::Call call("launch");
+  cuda_fake::Call call("launch");
   Device& d = Device::get();
   d.doing = "launch of " + kernel;
   d.count("launch " + kernel);
@@ -334,8 +334,8 @@ void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bo
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
       grid.z > 65535)
     misuse_of("a grid of ", grid.x, "x", grid.y, "x", grid.z, " blocks");
-  std::vector<cuda_double::Use> uses = pointers_in(arguments);
-  for (const cuda_double::Use& u : uses) d.check(u);
+  std::vector<cuda_fake::Use> uses = pointers_in(arguments);
+  for (const cuda_fake::Use& u : uses) d.check(u);
   d.check_stream(stream);
   if (stream->device != Device::current())
     misuse_of("a stream of device ", stream->device, " while device ", Device::current(),

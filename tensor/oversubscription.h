@@ -11,6 +11,6 @@ namespace fission {
 // OpenMP threads that do nothing. For a run alone nothing is changed. What the user set
 // (OMP_WAIT_POLICY, GOMP_SPINCOUNT) holds: nothing is done then.
 // threads: that compute from here on; 1: none of this. Another call ends what the one before began.
-void watch_for_a_crowd(int threads);
+void watch_for_oversubscription(int threads);
 
 }  // namespace fission

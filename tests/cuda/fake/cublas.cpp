@@ -1,9 +1,9 @@
-// cuBLAS's entry points, over the double's device: matrix products in float, in plain loops.
+// cuBLAS's entry points, over the fake's device: matrix products in float, in plain loops.
 #include <cublas_v2.h>
 
 #include <algorithm>
 
-#include "tests/cuda/double/library.h"
+#include "tests/cuda/fake/library.h"
 
 struct cublasContext {
   cudaStream_t stream = nullptr;
@@ -12,7 +12,7 @@ struct cublasContext {
   std::size_t workspace_bytes = 0;
 };
 
-using namespace fission::cuda_double;
+using namespace fission::cuda_fake;
 
 namespace {
 
@@ -118,7 +118,7 @@ cublasStatus_t cublasSetStream_v2(
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
   ENTRY(cublasSetMathMode);
   if (mode != CUBLAS_DEFAULT_MATH && mode != CUBLAS_TF32_TENSOR_OP_MATH)
-    misuse("a math mode that the double does not know");
+    misuse("a math mode that the fake does not know");
   context.math = mode;
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,4 +1,4 @@
-#include "tensor/crowd.h"
+#include "tensor/oversubscription.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -116,7 +116,7 @@ void watch(Until& until, int threads) {
 
 }  // namespace
 
-void watch_for_a_crowd(int threads) {
+void watch_for_oversubscription(int threads) {
   static std::unique_ptr<Until> watcher;
   watcher.reset();
   if (threads < 2 || std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
@@ -127,6 +127,6 @@ void watch_for_a_crowd(int threads) {
 }  // namespace fission
 #else
 namespace fission {
-void watch_for_a_crowd(int) {}
+void watch_for_oversubscription(int) {}
 }  // namespace fission
 #endif

@@ -1,4 +1,4 @@
-#include "tests/cuda/double/device.h"
+#include "tests/cuda/fake/device.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -10,9 +10,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "tests/cuda/double/double.h"
+#include "tests/cuda/fake/fake.h"
 
-namespace fission::cuda_double {
+namespace fission::cuda_fake {
 namespace {
 
 constexpr std::size_t page = 4096, stretch = 32 * page, most_stretches = 1 << 17,
@@ -26,7 +26,7 @@ struct Addresses {
   Addresses() {
     void* p =
         mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) std::perror("double: 1 TB of addresses"), std::abort();
+    if (p == MAP_FAILED) std::perror("fake: 1 TB of addresses"), std::abort();
     begin = static_cast<char*>(p), next = begin + page, end = begin + arena_bytes;
   }
 };
@@ -47,11 +47,11 @@ void on_fault(int signal, siginfo_t* info,
   int n = 0;
   if (a)
     n = std::snprintf(text, sizeof text,
-                      "[double] %s: touched device memory at byte %td of an allocation of %zu%s\n",
+                      "[fake] %s: touched device memory at byte %td of an allocation of %zu%s\n",
                       who, at - a->at, a->bytes, a->alive ? "" : ", which was freed");
   else
     n = std::snprintf(
-        text, sizeof text, "[double] %s: %s, %p\n", who,
+        text, sizeof text, "[fake] %s: %s, %p\n", who,
         d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address",
         info->si_addr);
   if (write(2, text, std::size_t(n)) < 0) _exit(134);
@@ -75,7 +75,7 @@ double now() {
 
 void misuse(const std::string& what) {
   Device& d = Device::get();
-  std::string text = "[double] " + (d.doing.empty() ? "" : d.doing + ": ") + what;
+  std::string text = "[fake] " + (d.doing.empty() ? "" : d.doing + ": ") + what;
   if (d.failure.empty()) d.failure = text;
   if (std::uncaught_exceptions() == 0) throw Misuse(text);
 }
@@ -133,7 +133,7 @@ void* Device::allocate(std::size_t bytes, bool host, int device) {
     mprotect(p + mapped, page, PROT_NONE);
   } else {
     if (a.next + mapped + page > a.end)
-      std::fprintf(stderr, "[double] out of addresses\n"), std::abort();
+      std::fprintf(stderr, "[fake] out of addresses\n"), std::abort();
     p = a.next;
     a.next += mapped + page;
     mprotect(p, mapped, PROT_READ | PROT_WRITE);
@@ -393,4 +393,4 @@ void Device::reset() {
   opened_ = handles = 0;
 }
 
-}  // namespace fission::cuda_double
+}  // namespace fission::cuda_fake

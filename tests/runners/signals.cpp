@@ -50,7 +50,7 @@ std::vector<Launch> all_programs(const Folder& folder) {
   return {
       {"cifar", tiny_growth(folder / "run")},
       {"inspect", {checkpoint}},
-      {"eval", {checkpoint, "--data", pictures() / "idx-more", "--threads", "1"}},
+      {"eval", {checkpoint, "--data", images() / "idx-more", "--threads", "1"}},
       {"export", {checkpoint, "--out", folder / "out.onnx"}},
       {"toy", {"--splits", "1"}},
       {"bench",
@@ -71,7 +71,7 @@ struct Terminal {
     REQUIRE(::ioctl(master, TIOCSWINSZ, &size) == 0);
   }
   ~Terminal() { ::close(master); }
-  Ended run(Launch l) {
+  ProcessResult run(Launch l) {
     const int slave = ::open(name.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC);
     l.before = [slave] { ::dup2(slave, STDOUT_FILENO); };
     std::thread reader([this] {
@@ -79,7 +79,7 @@ struct Terminal {
       for (ssize_t n; (n = ::read(master, buffer, sizeof buffer)) > 0;)
         seen.append(buffer, std::size_t(n));
     });
-    const Ended e = launch(l);
+    const ProcessResult e = launch(l);
     ::close(slave);  // the last: read fails
     reader.join();
     return e;
@@ -94,7 +94,7 @@ TEST_CASE("threads: the first line says how many there are, and what that comes 
       tiny_growth(folder / "run", {"--threads", "0", "--rounds", "0", "--epochs", "0"});
   Launch l{"cifar", none};
   auto first = [&] {
-    const Ended e = launch(l);
+    const ProcessResult e = launch(l);
     require_done(e);
     return e.out.substr(0, e.out.find('\n'));
   };
@@ -125,7 +125,7 @@ TEST_CASE("threads: those that OpenMP does not deliver are not waited for") {
   Folder folder;
   Launch l{"cifar", tiny_growth(folder / "run", {"--threads", "2"})};
   l.environment = {"OMP_THREAD_LIMIT=1"};
-  const Ended e = launch(l);
+  const ProcessResult e = launch(l);
   require_done(e);
   if (two_threads() == 2)
     CHECK(e.out.find(", 1 thread (OpenMP gives no more of 2)\n") != std::string::npos);
@@ -138,7 +138,7 @@ TEST_CASE("threads: more than there are processors work, and are warned of") {
   if (two_threads() == 1) return;
   Folder folder;
   const int most = threads_allowed().number;
-  const Ended e =
+  const ProcessResult e =
       launch("cifar",
              tiny_growth(folder / "run", {"--threads", std::to_string(most + 1), "--rounds", "0"}));
   require_done(e);
@@ -188,7 +188,7 @@ TEST_CASE("streams: a full or unread stdout is one line and a status, and no fil
     for (const Launch& l : all_programs(folder)) {
       CAPTURE(l.program);
       std::filesystem::remove_all(folder / "run");
-      const Ended e = launch(on_stdout(l, full ? full_stdout : unread_stdout));
+      const ProcessResult e = launch(on_stdout(l, full ? full_stdout : unread_stdout));
       CAPTURE(e.err);
       CHECK(e.signal == 0);
       CHECK(e.status == (l.program == "cifar" && !full ? 128 + SIGPIPE : 2));
@@ -198,7 +198,8 @@ TEST_CASE("streams: a full or unread stdout is one line and a status, and no fil
       require_done(launch(l));
       CHECK(differing(contents(folder / "run"), contents(folder / "alone")) == "");
     }
-    const Ended help = launch(on_stdout({"eval", {"--help"}}, full ? full_stdout : unread_stdout));
+    const ProcessResult help =
+        launch(on_stdout({"eval", {"--help"}}, full ? full_stdout : unread_stdout));
     CHECK(help.status == 2);
   }
 }
@@ -210,7 +211,7 @@ TEST_CASE(
              {"--jobs", "train", "--widths", "0.125", "--batch", "4", "--repeat", "10000",
               "--threads", "1"}};
     l.kill_on = "thread", l.kill_with = signal;
-    const Ended e = launch(l);
+    const ProcessResult e = launch(l);
     CHECK(e.status == 128 + signal);
     CHECK(is_one_line(e.err));
     CHECK(e.err.find("bench: SIG") == 0);
@@ -225,7 +226,7 @@ TEST_CASE("progress: on a terminal no line is wider than it, and a dumb one show
     Terminal terminal(columns);
     Launch l{"cifar", tiny_growth(folder / "run", {"--epochs", "40", "--rounds", "0"})};
     l.environment = {"TERM=xterm"};
-    const Ended e = terminal.run(l);
+    const ProcessResult e = terminal.run(l);
     CHECK(e.status == 0);
     std::size_t drawn = 0;
     const std::string mark = "\r\033[K";
@@ -262,8 +263,8 @@ TEST_CASE("names: those that are no UTF-8 are written and said without an intern
            {"export", {checkpoint, "--json"}},
            {"export", {checkpoint, "--json", "--out", odd + "/b.onnx"}},
            {"inspect", {checkpoint, "--json"}},
-           {"eval", {checkpoint, "--json", "--data", pictures() / "idx-more", "--threads", "1"}}}) {
-    const Ended e = launch(l);
+           {"eval", {checkpoint, "--json", "--data", images() / "idx-more", "--threads", "1"}}}) {
+    const ProcessResult e = launch(l);
     require_done(e);
     CHECK(Json::accept(e.out));
   }
@@ -285,7 +286,7 @@ TEST_CASE("export: --out - is stdout, and what stands in the file's place stays 
   const std::string bytes = read_file(folder / "file.onnx");
   Launch l{"export", {checkpoint, "--out", "-"}};
   l.directory = folder.str();
-  const Ended piped = launch(l);
+  const ProcessResult piped = launch(l);
   require_done(piped);
   CHECK(piped.out == bytes);
   CHECK(piped.err.find("-: opset ") == 0);
@@ -319,7 +320,7 @@ TEST_CASE("folders: one that may be entered and not read holds runs and files li
       exported{"export", {learned() + "/round-1.safetensors", "--out", drop + "/x.onnx"}};
   for (Launch* l : {&growth, &exported}) {
     l->before = without_privileges;
-    const Ended e = launch(*l);
+    const ProcessResult e = launch(*l);
     require_done(e);
     CHECK(e.err == "");
   }
@@ -329,7 +330,7 @@ TEST_CASE("folders: one that may be entered and not read holds runs and files li
 TEST_CASE("folders: a run that is done prints its table where nothing can be written") {
   Folder folder;
   Launch l{"cifar", tiny_growth(folder / "run")};
-  const Ended done = launch(l);
+  const ProcessResult done = launch(l);
   require_done(done);
   l.before = without_privileges;
   auto modes = [&](mode_t of_files, mode_t of_folder) {
@@ -338,7 +339,7 @@ TEST_CASE("folders: a run that is done prints its table where nothing can be wri
     REQUIRE(::chmod((folder / "run").c_str(), of_folder) == 0);
   };
   modes(0444, 0555);
-  const Ended again = launch(l);
+  const ProcessResult again = launch(l);
   modes(0644, 0755);
   require_done(again);
   CHECK(table_of(again.out) == table_of(done.out));

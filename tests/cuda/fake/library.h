@@ -1,13 +1,13 @@
-// What the doubles of cuBLAS and cuDNN share: handles, and numbers read from the device's memory as
+// What the fakes of cuBLAS and cuDNN share: handles, and numbers read from the device's memory as
 // a library would.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#include "tests/cuda/double/device.h"
+#include "tests/cuda/fake/device.h"
 
-namespace fission::cuda_double {
+namespace fission::cuda_fake {
 
 // The handles of one library: created and not destroyed
 template <class Context>
@@ -50,4 +50,4 @@ inline float read(const float* p, bool tf32, const char* what, std::size_t eleme
   return tf32 ? as_tf32(*p) : *p;
 }
 
-}  // namespace fission::cuda_double
+}  // namespace fission::cuda_fake

@@ -1,4 +1,4 @@
-#include "data/pictures.h"
+#include "data/images.h"
 
 #include <algorithm>
 
@@ -9,18 +9,18 @@ namespace fission {
 namespace data {
 namespace {
 
-class DatasetPictures : public PictureSource {
+class DatasetImages : public ImageSource {
  public:
-  explicit DatasetPictures(const Dataset& d) : d_(d) {
+  explicit DatasetImages(const Dataset& d) : d_(d) {
     FISSION_CHECK(Index(d.labels.size()) == d.count &&
-                      Index(d.pictures.size()) == d.count * d.bytes_a_picture(),
-                  "[loader] ", d.name, ": ", d.labels.size(), " labels, ", d.pictures.size(),
+                      Index(d.images.size()) == d.count * d.bytes_per_image(),
+                  "[loader] ", d.name, ": ", d.labels.size(), " labels, ", d.images.size(),
                   " bytes for ", shape());
   }
   Shape shape() const override { return {d_.count, d_.height, d_.width, d_.channels}; }
   std::int32_t write(Index i, const Random* random, std::uint8_t* out) const override {
     Crop crop = random ? draw_crop(*random, i, d_.padding, d_.flip) : Crop{};
-    write_crop(d_.picture(i), d_.height, d_.width, d_.channels, crop, out);
+    write_crop(d_.image(i), d_.height, d_.width, d_.channels, crop, out);
     return d_.labels[i];
   }
   std::string fingerprint() const override { return data::fingerprint(d_); }
@@ -29,7 +29,7 @@ class DatasetPictures : public PictureSource {
   const Dataset& d_;
 };
 
-class Part : public PictureSource {
+class Part : public ImageSource {
  public:
   Part(SourcePtr all, Index count, Index stride)
       : all_(std::move(all)), count_(count), stride_(stride) {}
@@ -51,16 +51,16 @@ class Part : public PictureSource {
 
 }  // namespace
 
-SourcePtr pictures_of(const Dataset& dataset) { return std::make_shared<DatasetPictures>(dataset); }
+SourcePtr images_of(const Dataset& dataset) { return std::make_shared<DatasetImages>(dataset); }
 
 SourcePtr part_of(SourcePtr all, Index count, Index stride) {
   Index n = all->shape()[0];
-  FISSION_CHECK(count > 0 && stride > 0, "[pictures] ", count, " of ", n, ", each ", stride);
+  FISSION_CHECK(count > 0 && stride > 0, "[images] ", count, " of ", n, ", each ", stride);
   return std::make_shared<Part>(std::move(all), std::min(count, (n + stride - 1) / stride), stride);
 }
 
-PictureSets picture_sets(const Dataset& train, const Dataset& test) {
-  return {train.name, train.classes, train.mean, train.std, pictures_of(train), pictures_of(test)};
+ImageSets image_sets(const Dataset& train, const Dataset& test) {
+  return {train.name, train.classes, train.mean, train.std, images_of(train), images_of(test)};
 }
 
 }  // namespace data

@@ -12,19 +12,20 @@ void open_missing_streams();
 bool stdout_missing();  // was it closed? what is printed is lost then
 // Takes SIGTERM, SIGINT, SIGUSR1 and their like, as process 1 of a container too. The program ends
 // at once with one line (none if it has no name) and status 128 + the signal's number, unless a
-// Deferred lives.
-void take_signals(const std::string& program);
+// DeferSignals lives.
+void handle_signals(const std::string& program);
 
-// While one lives, the first signal only asks for the end: asked_to_end(). The second ends at once.
-class Deferred {
+// While one lives, the first signal only asks for the end: end_requested(). The second ends at
+// once.
+class DeferSignals {
  public:
-  Deferred();
-  ~Deferred();
-  Deferred(const Deferred&) = delete;
-  Deferred& operator=(const Deferred&) = delete;
+  DeferSignals();
+  ~DeferSignals();
+  DeferSignals(const DeferSignals&) = delete;
+  DeferSignals& operator=(const DeferSignals&) = delete;
 };
-int asked_to_end();  // the signal's number, SIGPIPE where nobody reads stdout any more; 0: none
-                     // came
+int end_requested();  // the signal's number, SIGPIPE where nobody reads stdout any more; 0: none
+                      // came
 std::string signal_name(int number);
 
 // Thrown where a program that was asked to end does so, with what there is to say

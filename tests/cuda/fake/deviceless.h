@@ -1,4 +1,4 @@
-// Would cuDNN serve a convolution on a GPU that is not there? (deviceless.cpp, in the double's
+// Would cuDNN serve a convolution on a GPU that is not there? (deviceless.cpp, in the fake's
 // module)
 #pragma once
 #include <cstdint>

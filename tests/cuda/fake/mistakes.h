@@ -1,12 +1,12 @@
-// Mistakes, planted: each is made inside the module, against a double that was just reset, and must
-// be caught by it. And work that is right, so that what the double refuses is the mistake alone.
+// Mistakes, planted: each is made inside the module, against a fake that was just reset, and must
+// be caught by it. And work that is right, so that what the fake refuses is the mistake alone.
 #pragma once
 
 namespace fission::mistakes {
 
 struct Mistake {
   const char* name;    // "memory: a host pointer passed as a device pointer"
-  const char* caught;  // what the double's text holds
+  const char* caught;  // what the fake's text holds
   void (*make)();
 };
 // what fission_mistakes() of the module returns: ends with a null name

@@ -1,12 +1,12 @@
-// The CUDA runtime's entry points, over the double's device. Only those that the backend calls:
+// The CUDA runtime's entry points, over the fake's device. Only those that the backend calls:
 // another one is not linked.
 #include <cuda_runtime_api.h>
 
 #include <cstring>
 
-#include "tests/cuda/double/device.h"
+#include "tests/cuda/fake/device.h"
 
-using namespace fission::cuda_double;
+using namespace fission::cuda_fake;
 
 namespace {
 
@@ -52,7 +52,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int k) {
   ENTRY(cudaGetDeviceProperties);
   if (k < 0 || k >= device.situation.devices) return failed(cudaErrorInvalidDevice);
   *properties = cudaDeviceProp();
-  std::strcpy(properties->name, "test double");
+  std::strcpy(properties->name, "fake GPU");
   properties->totalGlobalMem = device.situation.memory;
   properties->major = device.situation.capability / 10,
   properties->minor = device.situation.capability % 10;
@@ -73,7 +73,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int k) 
     case cudaDevAttrClockRate: *value = 1410000; break;
     case cudaDevAttrMemoryClockRate: *value = 1215000; break;
     case cudaDevAttrGlobalMemoryBusWidth: *value = 5120; break;
-    default: misuse("an attribute that the double does not know");
+    default: misuse("an attribute that the fake does not know");
   }
   return cudaSuccess;
 }

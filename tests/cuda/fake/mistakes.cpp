@@ -1,7 +1,7 @@
-#include "tests/cuda/double/mistakes.h"
+#include "tests/cuda/fake/mistakes.h"
 
 #include "tensor/cuda/cuda_backend.h"
-#include "tests/cuda/double/planted.h"
+#include "tests/cuda/fake/planted.h"
 
 #include "tensor/cuda/launch.h"
 
@@ -77,7 +77,7 @@ void right(Bench& b) {
   for (int i = 0; i < n; i++)
     expect(b.host[i] == (i < 32 ? 2 * 2 * (63 + 32) * 16 : 2 * 2 * (31 + 0) * 16), "sum_of_warp");
   b.end();
-  expect(*fission_double_leaks() == 0, "a leak");
+  expect(*fission_fake_leaks() == 0, "a leak");
 }
 void right_across_streams(Bench& b) {
   cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.other);
@@ -92,7 +92,7 @@ void right_across_streams(Bench& b) {
 template <int device>
 void right_backend(Bench& b) {
   b.end();
-  fission_double_set("devices=2");
+  fission_fake_set("devices=2");
   cudaSetDevice(device);
   {
     CudaBackend backend(device, DeviceSettings());
@@ -108,16 +108,16 @@ void right_backend(Bench& b) {
     for (Index i = 0; i < rows * out; i++) expect(b.host[i] == 3, "conv2d");
     for (float* p : {x, w, y}) backend.free(p);
   }
-  expect(*fission_double_leaks() == 0, fission_double_leaks());
+  expect(*fission_fake_leaks() == 0, fission_fake_leaks());
 }
 void right_replayed(Bench& b) {
   b.up(b.x, b.stream);
   b.finish();
-  fission_double_record(1);
+  fission_fake_record(1);
   launch_flat(scale, 1, n, b.stream, b.x, 2, n);
-  fission_double_record(0);
+  fission_fake_record(0);
   b.finish();
-  fission_double_replay();
+  fission_fake_replay();
   b.down(b.x, b.stream);
   b.finish();
   for (int i = 0; i < n; i++) expect(b.host[i] == float(4 * i), "what was recorded runs once more");
@@ -171,21 +171,21 @@ void pinned_free_in_use(Bench& b) {
   cudaFreeHost(b.pinned);
 }
 void other_device(Bench& b) {
-  fission_double_set("devices=2");
+  fission_fake_set("devices=2");
   cudaSetDevice(1);
   cudaFree(b.x);
   cudaMalloc(reinterpret_cast<void**>(&b.x), n_bytes);
   b.up(b.x, b.stream);
 }
 void other_device_current(Bench& b) {
-  fission_double_set("devices=2");
+  fission_fake_set("devices=2");
   cudaSetDevice(1);
   launch_flat(scale, 1, n, b.stream, b.x, 2, n);
 }
 void leak(Bench& b) {
   cudaFree(b.y), cudaFreeHost(b.pinned), cudaStreamDestroy(b.stream), cudaStreamDestroy(b.other),
       cudaEventDestroy(b.event);
-  expect(*fission_double_leaks() == 0, fission_double_leaks());
+  expect(*fission_fake_leaks() == 0, fission_fake_leaks());
 }
 void host_reads_device(Bench& b) { b.host[0] = *static_cast<volatile float*>(b.x); }
 void past_the_end(Bench& b) {
@@ -219,7 +219,7 @@ void no_event(Bench& b) {  // late: the copy on the other stream has not come
   expect(b.host[1] == 1, "a copy on another stream that nobody waited for");
 }
 void overwritten(Bench& b) {  // early: the copy on the other stream has come too soon
-  fission_double_set("streams=early");
+  fission_fake_set("streams=early");
   b.up(b.x, b.stream);
   b.finish();
   launch_flat(scale, 1, n, b.stream, b.x, 2, n);
@@ -265,7 +265,7 @@ void barrier_in_flat(Bench& b) {
 }
 template <bool descending>
 void missing_barrier(Bench& b) {
-  fission_double_set(descending ? "fibers=down" : "fibers=up");
+  fission_fake_set(descending ? "fibers=down" : "fibers=up");
   run_kernel(b, shift);
   for (int i = 1; i < n; i++) expect(b.host[i] == float(i - 1), "a missing barrier");
 }

@@ -1,4 +1,4 @@
-// cuDNN's entry points that take a handle, over the double's device: convolutions in plain loops.
+// cuDNN's entry points that take a handle, over the fake's device: convolutions in plain loops.
 // Descriptors are the real library's, which makes them, checks them and reads them back without a
 // GPU. Its algorithms want different workspaces, the first choice of each ranking more than any GPU
 // has; those that the real ones call not deterministic differ in the last bit from run to run.
@@ -6,13 +6,13 @@
 
 #include <algorithm>
 
-#include "tests/cuda/double/library.h"
+#include "tests/cuda/fake/library.h"
 
 struct cudnnContext {
   cudaStream_t stream = nullptr;
 };
 
-using namespace fission::cuda_double;
+using namespace fission::cuda_fake;
 
 namespace {
 
@@ -106,7 +106,7 @@ struct Convolution {
     real(cudnnGetConvolutionMathType(cd, &math), "cudnnGetConvolutionMathType");
     if (mode != CUDNN_CROSS_CORRELATION) misuse("a true convolution, which flips its filters");
     if (type != CUDNN_DATA_FLOAT || dilation[0] != 1 || dilation[1] != 1)
-      misuse("a data type or dilation that the double does not know");
+      misuse("a data type or dilation that the fake does not know");
     if (x.dims[3] != groups * w.dims[3] || w.dims[0] % groups)
       misuse_of(groups, " groups of ", w.dims[3], " channels, an input of ", x.dims[3],
                 " channels, and ", w.dims[0], " filters");

@@ -2,7 +2,7 @@
 #include <cublas_v2.h>
 #include <cudnn.h>
 
-#include "tests/cuda/double/planted.h"
+#include "tests/cuda/fake/planted.h"
 
 namespace fission::cuda {
 namespace {

@@ -1,10 +1,10 @@
 // Runs kernels on the CPU, for the tests: what tensor/cuda/launch.h offers where g++ compiles the
-// .cu files. A launch waits in its stream of the double (device.h); when it runs, launch() gives
+// .cu files. A launch waits in its stream of the fake (device.h); when it runs, launch() gives
 // each thread of a block a fiber, and launch_flat() is a plain loop, for threads that never meet.
 // Refused, each by a Misuse that names the kernel: host pointers among the arguments, impossible
 // grids, a barrier that not all threads of the block reach, a shuffle that not all lanes of the
 // warp reach, either of them in launch_flat. What needs luck on a GPU shows here: fibers run in
-// ascending or descending order (double.h: "fibers="), and shared memory is full of NaN before each
+// ascending or descending order (fake.h: "fibers="), and shared memory is full of NaN before each
 // block.
 #pragma once
 #include <cuda_runtime_api.h>

@@ -1,4 +1,4 @@
-#include "runners/common/ends.h"
+#include "runners/common/signals.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -59,7 +59,7 @@ void open_missing_streams() {
       ::_exit(2);
 }
 
-void take_signals(const std::string& program) {
+void handle_signals(const std::string& program) {
   std::snprintf(name, sizeof name, "%s", program.c_str());
   owner = ::getpid();
   struct sigaction take {};
@@ -76,10 +76,10 @@ void take_signals(const std::string& program) {
   ::signal(SIGPIPE, SIG_IGN);  // a write that fails is noticed where it is made
 }
 
-Deferred::Deferred() { deferred++; }
-Deferred::~Deferred() { deferred--; }
+DeferSignals::DeferSignals() { deferred++; }
+DeferSignals::~DeferSignals() { deferred--; }
 
-int asked_to_end() {
+int end_requested() {
   if (asked == 0 && std::ferror(stdout)) {
     pollfd out{STDOUT_FILENO, POLLOUT, 0};
     if (::poll(&out, 1, 0) == 1 && out.revents & POLLERR) asked = SIGPIPE;

@@ -1,4 +1,4 @@
-// The GPU that the double pretends to have (double.h says what it is for): memory, streams, events,
+// The GPU that the fake pretends to have (fake.h says what it is for): memory, streams, events,
 // situations, counters. The entry points of the libraries (cudart.cpp, cublas.cpp, cudnn.cpp) and
 // the emulator stand on it. One lock over all; work is run by whoever waits for it.
 #pragma once
@@ -15,12 +15,12 @@
 #include <string>
 #include <vector>
 
-namespace fission::cuda_double {
+namespace fission::cuda_fake {
 
 struct Misuse : std::logic_error {
   using std::logic_error::logic_error;
 };
-// Remembers the text as the double's failure and throws it, prefixed by what was being done. While
+// Remembers the text as the fake's failure and throws it, prefixed by what was being done. While
 // another exception flies it only remembers.
 void misuse(const std::string& what);
 template <class... Parts>
@@ -147,16 +147,16 @@ class Device {
 // -1
 std::ptrdiff_t first_unwritten(const float* p, std::size_t n);
 
-}  // namespace fission::cuda_double
+}  // namespace fission::cuda_fake
 
 struct CUstream_st {
   int device;
   long id;
   bool alive = true;
-  std::deque<fission::cuda_double::Operation> queue;
+  std::deque<fission::cuda_fake::Operation> queue;
 };
 struct CUevent_st {
   bool timing;
   bool alive = true;
-  std::shared_ptr<fission::cuda_double::Record> last;
+  std::shared_ptr<fission::cuda_fake::Record> last;
 };

@@ -17,7 +17,7 @@ namespace data {
 namespace {
 
 constexpr std::size_t keep =
-    std::size_t(16) << 20;  // bytes of memory that a thread keeps from one picture to the next
+    std::size_t(16) << 20;  // bytes of memory that a thread keeps from one image to the next
 
 struct Scratch {  // a thread's own
   std::vector<std::uint8_t> file;
@@ -30,11 +30,11 @@ Scratch& scratch() {
   return s;
 }
 
-// The whole file; what can't be read is no broken picture, but a machine that needs looking at.
+// The whole file; what can't be read is no broken image, but a machine that needs looking at.
 std::size_t read_whole(const std::string& path, std::vector<std::uint8_t>& to) {
   auto refuse = [&](int error) {
-    user_error("[pictures] ", path, ": can't be read: ", std::strerror(error),
-               "; expected the picture that was listed");
+    user_error("[images] ", path, ": can't be read: ", std::strerror(error),
+               "; expected the image that was listed");
   };
   int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) refuse(errno);
@@ -71,11 +71,11 @@ void write_centre(const Decoded& d, Index resize_to, Index size, std::uint8_t* o
 
 }  // namespace
 
-RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, Index width) {
+RandomCrop draw_resized_crop(const Random& random, Index image, Index height, Index width) {
   constexpr std::uint64_t draws =
-      16;  // of the stream for each picture: ten tries, and the last for the mirror
+      16;  // of the stream for each image: ten tries, and the last for the mirror
   const double least = 0.08, narrowest = 3.0 / 4, widest = 4.0 / 3;
-  const std::uint64_t first = std::uint64_t(picture) * draws;
+  const std::uint64_t first = std::uint64_t(image) * draws;
   RandomCrop crop;
   crop.mirror = random.below(first + draws - 1, 2) == 1;
   for (std::uint64_t draw = first; draw < first + 10; draw++) {
@@ -95,26 +95,26 @@ RandomCrop draw_resized_crop(const Random& random, Index picture, Index height, 
   return crop;
 }
 
-FolderPictures::FolderPictures(const ImageFolderOptions& options)
+FolderImages::FolderImages(const ImageFolderOptions& options)
     : options_(options), folder_(options) {
-  FISSION_CHECK(options.size > 0 && options.resize >= 0, "[pictures] size ", options.size,
+  FISSION_CHECK(options.size > 0 && options.resize >= 0, "[images] size ", options.size,
                 ", resized to ", options.resize);
   if (options_.resize == 0) options_.resize = (options.size * 256 + 112) / 224;
   if (options_.resize < options.size)
-    user_error("[pictures] resizing to ", options_.resize, " and cutting out ", options.size,
+    user_error("[images] resizing to ", options_.resize, " and cutting out ", options.size,
                "; expected to resize to at least that");
   if (!have_decoder(options.decoder))
-    user_error("[pictures] this build has no ",
+    user_error("[images] this build has no ",
                options.decoder == Decoder::best ? "decoder of JPEG" : name_of(options.decoder),
                "; expected stb_image or libjpeg-turbo: `make deps` installs them (Debian: "
                "libstb-dev libjpeg62-turbo-dev)");
-  if (!options_.tell)
-    options_.tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+  if (!options_.warn)
+    options_.warn = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
 }
 
-std::int32_t FolderPictures::write(Index picture, const Random* random, std::uint8_t* out) const {
+std::int32_t FolderImages::write(Index image, const Random* random, std::uint8_t* out) const {
   Scratch& s = scratch();
-  for (Index i = picture;; i = (i + 1) % folder_.count()) {
+  for (Index i = image;; i = (i + 1) % folder_.count()) {
     const std::size_t bytes = read_whole(folder_.path(i), s.file);
     RandomCrop crop;
     try {
@@ -122,7 +122,7 @@ std::int32_t FolderPictures::write(Index picture, const Random* random, std::uin
           s.file.data(), bytes,
           [&](Index height, Index width) -> Wanted {
             if (!random) return {{0, 0, height, width}};
-            crop = draw_resized_crop(*random, picture, height, width);
+            crop = draw_resized_crop(*random, image, height, width);
             return {crop.area, options_.exact ? 0 : options_.size,
                     options_.exact ? 0 : options_.size};
           },
@@ -140,7 +140,7 @@ std::int32_t FolderPictures::write(Index picture, const Random* random, std::uin
   }
 }
 
-Index FolderPictures::skipped(Comm& comm) const {
+Index FolderImages::skipped(Comm& comm) const {
   std::lock_guard<std::mutex> lock(mutex_);
   std::vector<double> counts(std::size_t(comm.size()), 0.0);
   counts[std::size_t(comm.rank())] = double(broken_.size());
@@ -157,50 +157,50 @@ Index FolderPictures::skipped(Comm& comm) const {
   return Index(broken_.size());
 }
 
-void FolderPictures::check_share(Index broken, const std::string& last) const {
+void FolderImages::check_share(Index broken, const std::string& last) const {
   if (broken == folder_.count())
     user_error(
-        "[pictures] ", last, "; not one of ", broken,
-        " pictures can be decoded; expected whole ones (--check-data lists all that are broken)");
+        "[images] ", last, "; not one of ", broken,
+        " images can be decoded; expected whole ones (--check-data lists all that are broken)");
   if (double(broken) > options_.most_broken * double(folder_.count()))
-    user_error("[pictures] ", last, "; ", broken, " of ", folder_.count(),
-               " pictures can't be decoded so far; expected at most ", 100 * options_.most_broken,
+    user_error("[images] ", last, "; ", broken, " of ", folder_.count(),
+               " images can't be decoded so far; expected at most ", 100 * options_.most_broken,
                " % (--check-data lists all that are broken)");
 }
 
-void FolderPictures::skip(Index i, const std::string& why) const {
+void FolderImages::skip(Index i, const std::string& why) const {
   const std::string file = folder_.path(i);
   if (options_.split == Split::test)
-    user_error("[pictures] ", file, ": ", why,
-               "; expected a whole picture: results need all of val/ (--check-data lists all that "
+    user_error("[images] ", file, ": ", why,
+               "; expected a whole image: results need all of val/ (--check-data lists all that "
                "are broken)");
   std::lock_guard<std::mutex> lock(mutex_);
   if (broken_.count(i)) return;
   check_share(Index(broken_.size()) + 1, file + ": " + why);
   broken_.insert(i);
-  options_.tell(one_line("skipped " + file + ": " + why));
+  options_.warn(one_line("skipped " + file + ": " + why));
 }
 
-Dataset description(const FolderPictures& pictures) {
+Dataset description(const FolderImages& images) {
   Dataset d;
-  Shape shape = pictures.shape();
+  Shape shape = images.shape();
   d.name = "imagenet";
   d.count = shape[0], d.height = shape[1], d.width = shape[2], d.channels = shape[3];
-  d.class_names = pictures.folder().class_names();
+  d.class_names = images.folder().class_names();
   d.classes = Index(d.class_names.size());
   const Normalisation n = normalisation_of(d.name);
   d.mean = n.mean, d.std = n.std;
   return d;
 }
 
-Dataset in_memory(const FolderPictures& pictures, Index count) {
-  Dataset d = description(pictures);
+Dataset in_memory(const FolderImages& images, Index count) {
+  Dataset d = description(images);
   const Index stride = std::max<Index>(1, d.count / count);
   d.count = std::min(d.count, count);
   d.labels.resize(std::size_t(d.count)),
-      d.pictures.resize(std::size_t(d.count * d.bytes_a_picture()));
+      d.images.resize(std::size_t(d.count * d.bytes_per_image()));
   parallel_for(d.count, [&](Index i) {
-    d.labels[i] = pictures.write(i * stride, nullptr, d.pictures.data() + i * d.bytes_a_picture());
+    d.labels[i] = images.write(i * stride, nullptr, d.images.data() + i * d.bytes_per_image());
   });
   return d;
 }

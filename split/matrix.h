@@ -16,7 +16,7 @@ inline const char* name_of(Matrix m) { return m == Matrix::chain ? "chain" : "pa
 inline Matrix parse_matrix(const std::string& name) {
   if (name == "chain") return Matrix::chain;
   if (name == "paper") return Matrix::paper;
-  user_error("unknown curvature '", name,
+  user_error("unknown splitting matrix '", name,
              "'; there are: chain (E6c, exact), paper (E6, as published)");
 }
 

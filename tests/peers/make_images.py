@@ -1,9 +1,9 @@
-"""Writes tests/data/pictures.safetensors: small files of every odd kind that ImageNet has, and the pixels that Pillow gives.
+"""Writes tests/data/images.safetensors: small files of every odd kind that ImageNet has, and the pixels that Pillow gives.
 
-    /usr/bin/python3 tests/peers/make_pictures.py tests/data/pictures.safetensors
+    /usr/bin/python3 tests/peers/make_images.py tests/data/images.safetensors
 
 decode/KIND/file, decode/KIND/pixels  a file's bytes, and Image.open(...).convert("RGB")
-resize/N/sizes, resize/N/pixels       height, width, box (top, left, height, width), result (height, width); the picture is noise(N)
+resize/N/sizes, resize/N/pixels       height, width, box (top, left, height, width), result (height, width); the image is noise(N)
 centre/file, centre/pixels            the evaluation's path: shorter side to 32, the middle 28x28
 """
 import io
@@ -93,9 +93,9 @@ def main(path):
     for n, (h, w, t, l, bh, bw, oh, ow) in enumerate([(23, 31, 0, 0, 23, 31, 16, 16), (23, 31, 3, 5, 17, 20, 16, 16), (9, 7, 1, 2, 6, 4, 13, 17),
                                                       (60, 80, 0, 0, 60, 80, 9, 11), (40, 6, 0, 0, 40, 6, 8, 9), (12, 12, 4, 4, 1, 1, 5, 5),
                                                       (10, 14, 0, 0, 10, 14, 10, 14), (1, 90, 0, 0, 1, 90, 3, 30)], 1):
-        picture = Image.fromarray(noise(h * w * 3, n).reshape(h, w, 3))
+        image = Image.fromarray(noise(h * w * 3, n).reshape(h, w, 3))
         tensors[f"resize/{n}/sizes"] = np.array([h, w, t, l, bh, bw, oh, ow], np.int32)
-        tensors[f"resize/{n}/pixels"] = np.asarray(picture.resize((ow, oh), Image.BILINEAR, box=(l, t, l + bw, t + bh)))
+        tensors[f"resize/{n}/pixels"] = np.asarray(image.resize((ow, oh), Image.BILINEAR, box=(l, t, l + bw, t + bh)))
     file = saved(Image.fromarray(scene(45, 61)), quality=80, subsampling=2, optimize=True)
     whole = Image.open(io.BytesIO(file)).convert("RGB").resize((int(32 * 61 / 45), 32), Image.BILINEAR)
     left, top = round((whole.width - 28) / 2), round((whole.height - 28) / 2)

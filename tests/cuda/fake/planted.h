@@ -1,10 +1,10 @@
 // What planted work is run with: two streams, an event, memory; 64 floats everywhere. Of the
 // module's g++ build alone.
 #pragma once
-#include "tests/cuda/double/device.h"
-#include "tests/cuda/double/double.h"
-#include "tests/cuda/double/emulator.h"
-#include "tests/cuda/double/mistakes.h"
+#include "tests/cuda/fake/device.h"
+#include "tests/cuda/fake/emulator.h"
+#include "tests/cuda/fake/fake.h"
+#include "tests/cuda/fake/mistakes.h"
 
 namespace fission::cuda {
 
@@ -16,7 +16,7 @@ struct Bench {
   float *x = nullptr, *y = nullptr, *pinned = nullptr;
   float host[n];
   Bench() {
-    fission_double_reset();
+    fission_fake_reset();
     cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
     cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
@@ -39,9 +39,9 @@ struct Bench {
   }
 };
 
-// Results that are wrong are for a test to see; the double's tests see them through this.
+// Results that are wrong are for a test to see; the fake's tests see them through this.
 inline void expect(bool right, const char* what) {
-  if (!right) cuda_double::misuse(what);
+  if (!right) cuda_fake::misuse(what);
 }
 
 template <void (*with)(Bench&)>

@@ -1,4 +1,4 @@
-// Facts of the pictures: crops, what is skipped and counted, who stops, and the loader over them.
+// Facts of the images: crops, what is skipped and counted, who stops, and the loader over them.
 #include "tests/data/image_folder.h"
 
 #include <cmath>
@@ -11,37 +11,35 @@ using namespace fission::test;
 
 namespace {
 
-Bytes picture_of(const FolderPictures& p, Index i, const Random* random = nullptr) {
+Bytes image_of(const FolderImages& p, Index i, const Random* random = nullptr) {
   Bytes out(std::size_t(p.shape()[1] * p.shape()[2] * 3));
   p.write(i, random, out.data());
   return out;
 }
 
 bool can_decode() {
-  if (!have_decoder(Decoder::best)) MESSAGE("skipped: this build decodes no pictures");
+  if (!have_decoder(Decoder::best)) MESSAGE("skipped: this build decodes no images");
   return have_decoder(Decoder::best);
 }
 
 }  // namespace
 
-TEST_CASE(
-    "folder_pictures: evaluation is torchvision's Resize and CenterCrop, to Pillow's pixels") {
+TEST_CASE("folder_images: evaluation is torchvision's Resize and CenterCrop, to Pillow's pixels") {
   if (!can_decode()) return;
   Tree t(false);
   for (const char* c : {"n01", "n02", "n03"}) t.write(text("val/", c, "/x"), stored("centre/file"));
   ImageFolderOptions o = t.options(Split::test);
   o.size = 28, o.resize = 32;
-  int most = largest_difference(picture_of(FolderPictures(o), 0), stored("centre/pixels"));
+  int most = largest_difference(image_of(FolderImages(o), 0), stored("centre/pixels"));
   CHECK(most <= (have_decoder(Decoder::libjpeg) ? 0 : 2));  // stb_image's rounding
   o.resize = 0;                                             // 28·256/224
-  CHECK(picture_of(FolderPictures(o), 0).size() == 28 * 28 * 3);
-  CHECK(largest_difference(picture_of(FolderPictures(o), 1), stored("centre/pixels")) == most);
+  CHECK(image_of(FolderImages(o), 0).size() == 28 * 28 * 3);
+  CHECK(largest_difference(image_of(FolderImages(o), 1), stored("centre/pixels")) == most);
   o.resize = 27;
-  check_line(refusal([&] { FolderPictures p(o); }),
-             {"resizing to 27", "cutting out 28", "expected"});
+  check_line(refusal([&] { FolderImages p(o); }), {"resizing to 27", "cutting out 28", "expected"});
 }
 
-TEST_CASE("folder_pictures: random crops have torchvision's areas, shapes and places") {
+TEST_CASE("folder_images: random crops have torchvision's areas, shapes and places") {
   Random random(3, random_purpose::augmentation, 9);
   double area = 0, log_aspect = 0, top = 0;
   int mirrored = 0, n = 4000;
@@ -66,7 +64,7 @@ TEST_CASE("folder_pictures: random crops have torchvision's areas, shapes and pl
 }
 
 TEST_CASE(
-    "folder_pictures: where ten tries fit nowhere, the crop is the centre of the allowed shape") {
+    "folder_images: where ten tries fit nowhere, the crop is the centre of the allowed shape") {
   Random random(3, random_purpose::augmentation, 9);
   for (Index i = 0; i < 50; i++) {
     Area wide = draw_resized_crop(random, i, 3, 1000).area,
@@ -76,12 +74,12 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("folder_pictures: a training picture is its crop, decoded, resized and mirrored") {
+TEST_CASE("folder_images: a training image is its crop, decoded, resized and mirrored") {
   if (!can_decode()) return;
   Tree t;
   ImageFolderOptions o = t.options();
   o.exact = true;
-  FolderPictures p(o);
+  FolderImages p(o);
   Random random(1, random_purpose::augmentation, 5);
   for (Index i = 0; i < p.folder().count(); i++) {
     const Bytes file = jpeg(i < 5 ? (i % 2 ? "420" : "grey") : "420");
@@ -92,14 +90,14 @@ TEST_CASE("folder_pictures: a training picture is its crop, decoded, resized and
         file.data(), file.size(), [&](Index, Index) { return Wanted{crop.area}; }, d);
     Bytes expected(8 * 8 * 3);
     resize(d.view, d.box, 8, 8, {0, 0, 8, 8}, crop.mirror, expected.data());
-    CHECK(picture_of(p, i, &random) == expected);
+    CHECK(image_of(p, i, &random) == expected);
   }
 }
 
-TEST_CASE("folder_pictures: what a run must know of it") {
+TEST_CASE("folder_images: what a run must know of it") {
   if (!can_decode()) return;
   Tree t;
-  Dataset d = description(FolderPictures(t.options()));
+  Dataset d = description(FolderImages(t.options()));
   CHECK(d.name == "imagenet");
   CHECK((d.count == 15 && d.height == 8 && d.width == 8 && d.channels == 3 && d.classes == 3));
   CHECK(d.class_names == std::vector<std::string>{"n01", "n02", "n03"});
@@ -107,34 +105,34 @@ TEST_CASE("folder_pictures: what a run must know of it") {
   CHECK(d.std == std::vector<double>{0.229, 0.224, 0.225});
 }
 
-TEST_CASE("folder_pictures: a decoder that the build lacks is refused") {
+TEST_CASE("folder_images: a decoder that the build lacks is refused") {
   Tree t;
   for (Decoder d : {Decoder::best, Decoder::stb, Decoder::libjpeg}) {
     ImageFolderOptions o = t.options();
     o.decoder = d;
-    if (have_decoder(d)) CHECK(FolderPictures(o).shape() == Shape{15, 8, 8, 3});
+    if (have_decoder(d)) CHECK(FolderImages(o).shape() == Shape{15, 8, 8, 3});
     else
-      check_line(refusal([&] { FolderPictures p(o); }),
+      check_line(refusal([&] { FolderImages p(o); }),
                  {"this build has no", "libstb-dev", "libjpeg62-turbo-dev"});
   }
 }
 
 TEST_CASE(
-    "folder_pictures: training skips a broken file with a line, and the next one takes its place") {
+    "folder_images: training skips a broken file with a line, and the next one takes its place") {
   if (!can_decode()) return;
   Many m(2000, {7, 8});
   m.write(Many::name(9), jpeg("420"));
   ImageFolderOptions o = m.options();
-  std::vector<std::string> told;
-  o.tell = [&](const std::string& l) { told.push_back(l); };
-  FolderPictures p(o);
+  std::vector<std::string> warnings;
+  o.warn = [&](const std::string& l) { warnings.push_back(l); };
+  FolderImages p(o);
   Random random(1, random_purpose::augmentation, 5);
-  Bytes instead = picture_of(p, 7, &random);
+  Bytes instead = image_of(p, 7, &random);
   CHECK(p.skipped(alone()) == 2);
-  CHECK(told.size() == 2);
-  check_line(told[0], {"skipped", Many::name(7), "JPEG: "});
-  CHECK(picture_of(p, 7, &random) == instead);
-  CHECK(told.size() == 2);                                 // once each
+  CHECK(warnings.size() == 2);
+  check_line(warnings[0], {"skipped", Many::name(7), "JPEG: "});
+  CHECK(image_of(p, 7, &random) == instead);
+  CHECK(warnings.size() == 2);                             // once each
   RandomCrop crop = draw_resized_crop(random, 7, 13, 19);  // the skipped one's draws
   Decoded d;
   const Bytes file = jpeg("420");
@@ -149,39 +147,39 @@ TEST_CASE(
   CHECK(instead == expected);
 }
 
-TEST_CASE("folder_pictures: the last picture's place is taken by the first") {
+TEST_CASE("folder_images: the last image's place is taken by the first") {
   if (!can_decode()) return;
   Many m(1000, {999});
   m.write(Many::name(0), jpeg("grey"));
-  FolderPictures p(m.options());
-  CHECK(picture_of(p, 0) != picture_of(p, 1));
-  CHECK(picture_of(p, 999) == picture_of(p, 0));
+  FolderImages p(m.options());
+  CHECK(image_of(p, 0) != image_of(p, 1));
+  CHECK(image_of(p, 999) == image_of(p, 0));
 }
 
-TEST_CASE("folder_pictures: more than 0.1 % of broken files stop the run") {
+TEST_CASE("folder_images: more than 0.1 % of broken files stop the run") {
   if (!can_decode()) return;
   Many m(1000, {3, 500});
-  FolderPictures p(m.options());
-  picture_of(p, 3);
-  check_line(refusal([&] { picture_of(p, 500); }), {Many::name(500), "JPEG: ", "2 of 1000 pictures",
-                                                    "expected at most 0.1 %", "--check-data"});
-  check_line(refusal([&] { picture_of(p, 500); }), {"2 of 1000"});
+  FolderImages p(m.options());
+  image_of(p, 3);
+  check_line(refusal([&] { image_of(p, 500); }), {Many::name(500), "JPEG: ", "2 of 1000 images",
+                                                  "expected at most 0.1 %", "--check-data"});
+  check_line(refusal([&] { image_of(p, 500); }), {"2 of 1000"});
 }
 
 TEST_CASE(
-    "folder_pictures: where no file can be decoded the search ends, whatever share may be broken") {
+    "folder_images: where no file can be decoded the search ends, whatever share may be broken") {
   if (!can_decode()) return;
   Many m(3, {0, 1, 2});
   ImageFolderOptions o = m.options();
   o.most_broken = 1;
-  FolderPictures p(o);
+  FolderImages p(o);
   for (int again = 0; again < 2; again++)
-    check_line(refusal([&] { picture_of(p, 1); }),
-               {Many::name(0), "not one of 3 pictures can be decoded", "--check-data"});
+    check_line(refusal([&] { image_of(p, 1); }),
+               {Many::name(0), "not one of 3 images can be decoded", "--check-data"});
 }
 
 TEST_CASE(
-    "folder_pictures: processes count together what they skipped, each file once, and their limit "
+    "folder_images: processes count together what they skipped, each file once, and their limit "
     "is one") {
   if (!can_decode()) return;
   Many m(1000, {3, 5, 500});
@@ -189,8 +187,8 @@ TEST_CASE(
     ImageFolderOptions o = m.options();
     o.most_broken = most;
     auto with = [&](std::initializer_list<Index> met) {
-      auto p = std::make_unique<FolderPictures>(o);
-      for (Index i : met) picture_of(*p, i);
+      auto p = std::make_unique<FolderImages>(o);
+      for (Index i : met) image_of(*p, i);
       return p;
     };
     // Played by one: what process 1 brings to the two sums is heard by process 0, in the order of
@@ -204,51 +202,50 @@ TEST_CASE(
       CHECK(none.mine == std::vector<std::vector<double>>{{0, 2}, {0, 0, 3, 500}});
     } else {
       check_line(refusal([&] { first->skipped(both); }),
-                 {Many::name(500), "3 of 1000 pictures", "expected at most 0.2 %"});
+                 {Many::name(500), "3 of 1000 images", "expected at most 0.2 %"});
     }
   }
 }
 
 TEST_CASE(
-    "folder_pictures: what was skipped before changes no picture: each time the file alone says "
+    "folder_images: what was skipped before changes no image: each time the file alone says "
     "whether it can be decoded") {
   if (!can_decode()) return;
   Many m(1000, {7});
   m.write(Many::name(8), jpeg("grey"));
-  FolderPictures p(m.options());
-  CHECK(picture_of(p, 7) == picture_of(p, 8));
+  FolderImages p(m.options());
+  CHECK(image_of(p, 7) == image_of(p, 8));
   m.write(Many::name(7), jpeg("420"));  // fetched again
-  const Bytes again = picture_of(p, 7);
-  CHECK(again == picture_of(FolderPictures(m.options()), 7));
-  CHECK(again != picture_of(p, 8));
+  const Bytes again = image_of(p, 7);
+  CHECK(again == image_of(FolderImages(m.options()), 7));
+  CHECK(again != image_of(p, 8));
 }
 
-TEST_CASE("folder_pictures: evaluation stops at a broken file") {
+TEST_CASE("folder_images: evaluation stops at a broken file") {
   if (!can_decode()) return;
   Tree t;
   t.write("val/1.JPEG", first(jpeg(), 200));
   t.write(val_label_names[0], line("0\n1\n2\n"));
-  FolderPictures p(t.options(Split::test));
-  picture_of(p, 0);
-  check_line(refusal([&] { picture_of(p, 1); }),
-             {"val/1.JPEG", "JPEG: ", "expected a whole picture", "--check-data"});
+  FolderImages p(t.options(Split::test));
+  image_of(p, 0);
+  check_line(refusal([&] { image_of(p, 1); }),
+             {"val/1.JPEG", "JPEG: ", "expected a whole image", "--check-data"});
 }
 
-TEST_CASE("folder_pictures: a file that went away is no broken picture") {
+TEST_CASE("folder_images: a file that went away is no broken image") {
   if (!can_decode()) return;
   Many m(1000, {});
-  FolderPictures p(m.options());
+  FolderImages p(m.options());
   std::filesystem::remove(m / Many::name(4));
-  check_line(refusal([&] { picture_of(p, 4); }), {Many::name(4), "can't be read", "No such file"});
+  check_line(refusal([&] { image_of(p, 4); }), {Many::name(4), "can't be read", "No such file"});
   CHECK(p.skipped(alone()) == 0);
 }
 
-TEST_CASE(
-    "folder_pictures: check_data lists every broken file, in order, and tells how far it is") {
+TEST_CASE("folder_images: check_data lists every broken file, in order, and tells how far it is") {
   if (!can_decode()) return;
   Tree t;
   t.write("train/n02/a.JPEG", {});
-  t.write("train/n01/zz.JPEG", line("no picture"));
+  t.write("train/n01/zz.JPEG", line("no image"));
   t.write("train/n03/a.JPEG", first(jpeg("progressive"), 500));
   std::filesystem::create_symlink(t / "nowhere", t / "train/n03/zz\n.JPEG");
   ImageFolderOptions o = t.options();
@@ -259,17 +256,17 @@ TEST_CASE(
       check_data(ImageFolder(o), [&](Index done) { last = std::max(last, done); });
   REQUIRE(broken_ones.size() == 4);
   CHECK(broken_ones[0] ==
-        t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 70");
+        t / "train/n01/zz.JPEG: neither JPEG nor PNG: it begins with 6e 6f 20 69");
   CHECK(broken_ones[1] == t / "train/n02/a.JPEG: an empty file");
   check_line(broken_ones[2], {"train/n03/a.JPEG: JPEG: "});
   check_line(broken_ones[3], {"train/n03/zz\\n.JPEG: ", "No such file"});
   CHECK(last == 19);
 }
 
-TEST_CASE("folder_pictures: 1 and 4 threads load the same bytes, and from the middle on") {
+TEST_CASE("folder_images: 1 and 4 threads load the same bytes, and from the middle on") {
   if (!can_decode()) return;
   Tree t;
-  auto p = std::make_shared<FolderPictures>(t.options());
+  auto p = std::make_shared<FolderImages>(t.options());
   Backend& device = open_backend("reference");
   std::vector<std::vector<double>> truth;
   for (int threads : {1, 4}) {
@@ -278,7 +275,7 @@ TEST_CASE("folder_pictures: 1 and 4 threads load the same bytes, and from the mi
     Loader loader(p, device, o);
     for (Index i = 0; i < 2 * loader.steps(); i++) {
       Batch b = loader.next(i / loader.steps(), i % loader.steps());
-      std::vector<double> all = b.pictures.to_host(), labels = b.labels.to_host();
+      std::vector<double> all = b.images.to_host(), labels = b.labels.to_host();
       all.insert(all.end(), labels.begin(), labels.end());
       if (threads == 1) truth.push_back(all);
       else CHECK(all == truth[std::size_t(i)]);
@@ -289,11 +286,11 @@ TEST_CASE("folder_pictures: 1 and 4 threads load the same bytes, and from the mi
   }
 }
 
-TEST_CASE("folder_pictures: a run that goes on in mid-epoch reads nothing of what is past") {
+TEST_CASE("folder_images: a run that goes on in mid-epoch reads nothing of what is past") {
   if (!can_decode()) return;
-  struct Counting : PictureSource {
+  struct Counting : ImageSource {
     explicit Counting(const ImageFolderOptions& o) : all(o) {}
-    FolderPictures all;
+    FolderImages all;
     mutable std::mutex mutex;
     mutable std::set<Index> read;
     Shape shape() const override { return all.shape(); }

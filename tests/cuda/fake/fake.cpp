@@ -1,10 +1,10 @@
-#include "tests/cuda/double/double.h"
+#include "tests/cuda/fake/fake.h"
 
 #include <cstdlib>
 
-#include "tests/cuda/double/device.h"
+#include "tests/cuda/fake/device.h"
 
-using namespace fission::cuda_double;
+using namespace fission::cuda_fake;
 
 namespace {
 
@@ -31,7 +31,7 @@ void set(Situation& s, const std::string& item) {
     if (key == "devices") return void(s.devices = int(number));
     if (key == "capability") return void(s.capability = int(number));
   }
-  misuse("FISSION_DOUBLE: unknown setting " + item);
+  misuse("FISSION_FAKE: unknown setting " + item);
 }
 
 const char* kept(const std::string& text) {  // until the next call
@@ -41,34 +41,34 @@ const char* kept(const std::string& text) {  // until the next call
 }
 
 [[gnu::constructor]] void from_environment() {
-  if (const char* settings = std::getenv("FISSION_DOUBLE")) fission_double_set(settings);
+  if (const char* settings = std::getenv("FISSION_FAKE")) fission_fake_set(settings);
 }
 
 }  // namespace
 
 extern "C" {
 
-void fission_double_set(const char* settings) {
+void fission_fake_set(const char* settings) {
   std::istringstream in(settings);
   for (std::string item; std::getline(in, item, ',');) set(Device::get().situation, item);
 }
-void fission_double_reset() { Device::get().reset(); }
-const char* fission_double_failure() { return Device::get().failure.c_str(); }
-const char* fission_double_leaks() { return kept(Device::get().leaks()); }
-long fission_double_count(const char* what) {
+void fission_fake_reset() { Device::get().reset(); }
+const char* fission_fake_failure() { return Device::get().failure.c_str(); }
+const char* fission_fake_leaks() { return kept(Device::get().leaks()); }
+long fission_fake_count(const char* what) {
   auto found = Device::get().counts.find(what);
   return found == Device::get().counts.end() ? 0 : found->second;
 }
-const char* fission_double_counts() {
+const char* fission_fake_counts() {
   std::ostringstream out;
   for (auto& [name, count] : Device::get().counts)
     out << (name.empty() ? "all" : name) << ' ' << count << '\n';
   return kept(out.str());
 }
-void fission_double_clear_counts() { Device::get().counts.clear(); }
-void fission_double_record(int on) {
+void fission_fake_clear_counts() { Device::get().counts.clear(); }
+void fission_fake_record(int on) {
   on ? Device::get().start_recording() : void(Device::get().stop_recording());
 }
-void fission_double_replay() { Device::get().replay(); }
+void fission_fake_replay() { Device::get().replay(); }
 
 }  // extern "C"

@@ -1,4 +1,4 @@
-// The stored pictures of tests/data/pictures.safetensors (tests/peers/make_pictures.py makes it),
+// The stored images of tests/data/images.safetensors (tests/peers/make_images.py makes it),
 // and folders of them.
 #pragma once
 #include "data/decode.h"
@@ -8,18 +8,18 @@
 namespace fission {
 namespace test {
 
-inline const TensorFile& stored_pictures() {
-  static const TensorFile file = read_safetensors("tests/data/pictures.safetensors");
+inline const TensorFile& stored_images() {
+  static const TensorFile file = read_safetensors("tests/data/images.safetensors");
   return file;
 }
 inline Bytes stored(const std::string& name) {
-  return stored_pictures().at(name).values<std::uint8_t>();
+  return stored_images().at(name).values<std::uint8_t>();
 }
 inline Bytes jpeg(const std::string& kind = "420") { return stored("decode/" + kind + "/file"); }
 
 inline std::vector<std::string> kinds() {
   std::vector<std::string> all;
-  for (const auto& t : stored_pictures().tensors)
+  for (const auto& t : stored_images().tensors)
     if (t.first.substr(0, 7) == "decode/" && t.first.substr(t.first.size() - 5) == "/file")
       all.push_back(t.first.substr(7, t.first.size() - 12));
   return all;

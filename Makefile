@@ -119,7 +119,7 @@ endif
 
 # ---- What is compiled, and how
 LIBRARY  := $(wildcard tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp $(if $(HAVE_ONEDNN),tensor/cpu/*.cpp) \
-              autograd/*.cpp nn/*.cpp split/*.cpp data/*.cpp runners/common/*.cpp)
+              autograd/*.cpp nn/*.cpp nn/io/*.cpp split/*.cpp data/*.cpp runners/*/*.cpp)
 PROGRAMS := $(patsubst runners/%.cpp,$(BUILD)/%,$(wildcard runners/*.cpp))
 TOOLS    := $(BUILD)/imagenet-tree
 FAKE     := $(wildcard tests/cuda/fake/*.cpp)

@@ -2,11 +2,11 @@
 // against a file of reference numbers; a line a statement, with its equation, the figure and its
 // bound. Status 0 only if all hold.
 #include "data/image_folder.h"
-#include "runners/common/audit_network.h"
-#include "runners/common/audit_reference.h"
+#include "runners/audit/network.h"
+#include "runners/audit/reference.h"
 #include "runners/common/given_network.h"
-#include "runners/common/history.h"
 #include "runners/common/program.h"
+#include "runners/growth/history.h"
 
 int main(int argc, char** argv) {
   using namespace fission;

@@ -13,9 +13,9 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "nn/json.h"
-#include "runners/common/bench_jobs.h"
-#include "runners/common/report.h"
+#include "nn/io/json.h"
+#include "runners/bench/jobs.h"
+#include "runners/common/console.h"
 
 namespace {
 using namespace fission;

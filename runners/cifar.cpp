@@ -2,7 +2,7 @@
 // selection, splitting and fine-tuning, a table out. CIFAR-10, CIFAR-100, Fashion-MNIST. `make
 // demo` is this program on Fashion-MNIST.
 // Expected: RESULTS.md. The procedure itself is split/grow.cpp.
-#include "runners/common/growth_options.h"
+#include "runners/growth/options.h"
 
 int main(int argc, char** argv) {
   using namespace fission;

@@ -10,14 +10,14 @@
 #include "data/idx.h"
 #include "data/image_folder.h"
 #include "data/loose_images.h"
-#include "nn/checkpoint.h"
-#include "nn/files.h"
-#include "nn/json.h"
+#include "nn/io/checkpoint.h"
+#include "nn/io/files.h"
+#include "nn/io/json.h"
 #include "nn/training.h"
+#include "runners/common/console.h"
 #include "runners/common/given_network.h"
-#include "runners/common/history.h"
 #include "runners/common/program.h"
-#include "runners/common/report.h"
+#include "runners/growth/history.h"
 
 namespace {
 using namespace fission;

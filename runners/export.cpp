@@ -1,20 +1,20 @@
-// Writes a checkpoint's network, grown or not, as an ONNX file for other programs (nn/onnx.h says
-// how). Prints what the file takes and gives; expected: another runtime's logits are this program's
-// to float32 rounding.
+// Writes a checkpoint's network, grown or not, as an ONNX file for other programs (nn/io/onnx.h
+// says how). Prints what the file takes and gives; expected: another runtime's logits are this
+// program's to float32 rounding.
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
-#include "nn/checkpoint.h"
-#include "nn/files.h"
-#include "nn/json.h"
-#include "nn/onnx.h"
+#include "nn/io/checkpoint.h"
+#include "nn/io/files.h"
+#include "nn/io/json.h"
+#include "nn/io/onnx.h"
+#include "runners/common/console.h"
 #include "runners/common/given_network.h"
-#include "runners/common/history.h"
 #include "runners/common/program.h"
-#include "runners/common/report.h"
 #include "runners/common/signals.h"
+#include "runners/growth/history.h"
 
 namespace fission {
 namespace {

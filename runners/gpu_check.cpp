@@ -7,10 +7,10 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "runners/common/children.h"
-#include "runners/common/device_steps.h"
+#include "runners/bench/children.h"
+#include "runners/bench/device_steps.h"
+#include "runners/common/console.h"
 #include "runners/common/program.h"
-#include "runners/common/report.h"
 #include "tensor/eigen.h"
 #include "tensor/threads.h"
 

@@ -4,7 +4,7 @@
 // where it was. Expected: README, "ImageNet". The procedure is split/grow.cpp.
 #include <filesystem>
 
-#include "runners/common/imagenet.h"
+#include "runners/growth/imagenet.h"
 
 namespace {
 using namespace fission;

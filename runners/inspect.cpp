@@ -1,9 +1,9 @@
 // Prints what a checkpoint holds: network, widths, MACs, parameters, where its run stands, and the
 // history of its growth.
-#include "nn/json.h"
+#include "nn/io/json.h"
 #include "runners/common/given_network.h"
 #include "runners/common/program.h"
-#include "runners/common/run.h"
+#include "runners/growth/run.h"
 
 int main(int argc, char** argv) {
   using namespace fission;

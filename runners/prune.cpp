@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "runners/common/growth_options.h"
+#include "runners/growth/options.h"
 #include "tensor/hash.h"
 
 namespace {

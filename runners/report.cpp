@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "nn/files.h"
-#include "runners/common/figures.h"
-#include "runners/common/imagenet.h"
-#include "runners/common/run_folder.h"
+#include "nn/io/files.h"
+#include "runners/growth/imagenet.h"
+#include "runners/growth/run_folder.h"
+#include "runners/report/figures.h"
 
 namespace {
 using namespace fission;

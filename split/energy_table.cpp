@@ -7,7 +7,7 @@
 #include <set>
 #include <sstream>
 
-#include "nn/files.h"
+#include "nn/io/files.h"
 #include "tensor/check.h"
 #include "tensor/hash.h"
 #include "tensor/text_file.h"

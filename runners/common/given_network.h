@@ -2,7 +2,7 @@
 // all of it in their metadata. A state_dict that PyTorch saved says by its tensors which model it
 // is and how wide; the activation and the images' size stand in no tensor.
 #pragma once
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 
 namespace fission {
 

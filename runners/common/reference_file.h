@@ -5,7 +5,7 @@
 #pragma once
 #include <set>
 
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 
 namespace fission {
 

@@ -2,7 +2,7 @@
 // and folders of them.
 #pragma once
 #include "data/decode.h"
-#include "nn/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "tests/data/files.h"
 
 namespace fission {

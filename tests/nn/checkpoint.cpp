@@ -1,6 +1,6 @@
 // Facts of checkpoints: they come back bit by bit, they are in PyTorch's layouts, and what is not a
 // checkpoint of the network is refused in one line that names the file and the tensor.
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 
 #include "tests/nn/scratch.h"
 #include "tests/small_network.h"

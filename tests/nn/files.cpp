@@ -1,6 +1,6 @@
 // Facts of nn/files: what is under a name after an error, a full disk (RLIMIT_FSIZE stands in for
 // it) or a kill.
-#include "nn/files.h"
+#include "nn/io/files.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>

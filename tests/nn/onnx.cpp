@@ -1,7 +1,7 @@
 // Facts of networks as ONNX files. The numbers are those of an interpreter of the tests' own, in
 // double, against the engine in f64: all that may differ is the order of sums, and ε of the batch
 // norms, which a file has in f32 (a relative 1e-5 · 3e-8 of a variance of 1): 1e-9.
-#include "nn/onnx.h"
+#include "nn/io/onnx.h"
 
 #include "tests/nn/scratch.h"
 #include "tests/onnx_model.h"

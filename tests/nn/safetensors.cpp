@@ -1,5 +1,5 @@
 // Facts of nn/safetensors: round trips, bytes that don't change, and what random damage can't do.
-#include "nn/safetensors.h"
+#include "nn/io/safetensors.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <random>
 
-#include "nn/files.h"
+#include "nn/io/files.h"
 #include "tensor/check.h"
 #include "tests/nn/scratch.h"
 

@@ -3,7 +3,7 @@
 
 #include <ctime>
 
-#include "nn/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "tensor/check.h"
 #include "tests/nn/scratch.h"
 

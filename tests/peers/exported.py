@@ -19,7 +19,7 @@ def onnxruntime(stem, images):
 
 def readme(stem, images):
     import torch
-    code = re.search(r"```python\n(.*?)```", open("README.md", encoding="utf-8").read(), re.S).group(1)
+    code = re.search(r"```python\n(.*?)```", open("runners/README.md", encoding="utf-8").read(), re.S).group(1)
     lines = {}
     exec(re.sub(r'"[^"\n]*\.safetensors"', repr(stem + ".safetensors"), code, count=1), lines)
     with torch.no_grad():

@@ -2,8 +2,8 @@
 // broken files are named.
 #include <functional>
 
-#include "nn/safetensors.h"
-#include "runners/common/audit_compare.h"
+#include "nn/io/safetensors.h"
+#include "runners/audit/compare.h"
 #include "tensor/eigen.h"
 #include "tests/runners/audit.h"
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <functional>
 
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "tests/runners/growth.h"
 
 using namespace fission;

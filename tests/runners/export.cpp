@@ -4,7 +4,7 @@
 #include <cstdlib>
 
 #include "data/dataset.h"
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "tests/near.h"
 #include "tests/onnx_model.h"
 #include "tests/runners/options.h"

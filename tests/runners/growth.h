@@ -6,8 +6,8 @@
 #include <set>
 #include <sstream>
 
-#include "nn/files.h"
-#include "nn/safetensors.h"
+#include "nn/io/files.h"
+#include "nn/io/safetensors.h"
 #include "tests/runners/images.h"
 #include "tests/runners/program.h"
 

@@ -4,7 +4,7 @@
 #include "tests/runners/imagenet.h"
 #include "tensor/threads.h"
 
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "tests/near.h"
 
 using namespace fission;

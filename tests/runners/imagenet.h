@@ -1,7 +1,7 @@
 // What the tests of imagenet share: its tree of images, a tiny growth on it, and what a run would
 // be.
 #pragma once
-#include "runners/common/imagenet.h"
+#include "runners/growth/imagenet.h"
 
 #include <signal.h>
 

@@ -3,7 +3,7 @@
 #include "tests/runners/imagenet.h"
 
 #include "data/image_folder.h"
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "tensor/eigen.h"
 #include "tests/near.h"
 #include "tests/onnx_model.h"

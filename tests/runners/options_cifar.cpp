@@ -1,5 +1,5 @@
 // Facts of cifar's options: every one changes what it says, and nothing that it should not.
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "split/energy.h"
 #include "tensor/eigen.h"
 #include "tests/energy_table.h"

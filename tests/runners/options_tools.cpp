@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "data/decode.h"
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "tensor/backend.h"
 #include "tests/image_tree.h"
 #include "tests/near.h"

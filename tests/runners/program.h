@@ -20,7 +20,7 @@ struct Launch {
   std::string program;  // "cifar"
   Arguments arguments;
   std::string crash_at =
-      "";  // FISSION_CRASH_AT (nn/files.h); never handed on from the tests' own environment
+      "";  // FISSION_CRASH_AT (nn/io/files.h); never handed on from the tests' own environment
   std::uint64_t largest_file =
       0;  // bytes: a write beyond them fails, as on a full disk; 0: no limit
   std::uint64_t most_memory = 0;       // bytes of address space; 0: no limit

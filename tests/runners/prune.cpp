@@ -4,7 +4,7 @@
 
 #include <signal.h>
 
-#include "nn/checkpoint.h"
+#include "nn/io/checkpoint.h"
 #include "nn/training.h"
 #include "tests/near.h"
 #include "tests/runners/options.h"

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <regex>
 
-#include "runners/common/figures.h"
-#include "runners/common/report.h"
+#include "runners/common/console.h"
+#include "runners/report/figures.h"
 #include "tests/near.h"
 #include "tests/runners/options.h"
 

@@ -176,8 +176,15 @@ TEST_CASE("equations: code, scripts and READMEs cite what METHOD.md has") {
   for (const std::string& fault : wrong_citations(method(), read("split/METHOD.md"), true))
     FAIL_CHECK("split/METHOD.md: ", fault);
 }
+TEST_CASE("equations: the loop that README shows is the one that runs") {
+  const std::string readme = read("README.md"), fence = "```cpp\n";
+  const std::size_t begin = readme.find(fence) + fence.size(), end = readme.find("```", begin);
+  REQUIRE(end != std::string::npos);
+  CHECK(end - begin > 500);
+  CHECK(read("split/grow.cpp").find(readme.substr(begin, end - begin)) != std::string::npos);
+}
 TEST_CASE("equations: the options that METHOD.md names are the growth's") {
-  const std::string options = read("runners/common/growth_options.cpp");
+  const std::string options = read("runners/growth/options.cpp");
   for_each_match(read("split/METHOD.md"), "`(--[a-z-]+)", [&](auto& m) {
     CHECK_MESSAGE(options.find("\"" + m[1].str() + "\"") != std::string::npos, m[1].str());
   });

@@ -1,0 +1,34 @@
+#include "nn/io/json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "tensor/check.h"
+
+namespace fission {
+
+nlohmann::ordered_json parse_json(const std::string& json, const std::string& where,
+                                  const std::string& expected) {
+  constexpr int deepest = 32;
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < json.size(); i++) {
+    if (quoted && json[i] == '\\') i++;
+    else if (json[i] == '"') quoted = !quoted;
+    else if (!quoted && (json[i] == '[' || json[i] == '{')) depth++;
+    else if (!quoted && (json[i] == ']' || json[i] == '}')) depth--;
+    if (depth > deepest)
+      user_error(where, ": lists within each other, more than ", deepest, " deep at byte ", i,
+                 ", expected ", expected);
+  }
+  try {
+    return nlohmann::ordered_json::parse(json);
+  } catch (const nlohmann::json::exception& e) {
+    user_error(where, ": ", e.what(), ", expected ", expected);
+  }
+}
+
+std::string json_text(const nlohmann::ordered_json& json, int indent) {
+  return json.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace fission

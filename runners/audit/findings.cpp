@@ -1,0 +1,80 @@
+#include "runners/audit/findings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "nn/io/files.h"
+#include "nn/io/json.h"
+#include "runners/common/console.h"
+#include "tensor/check.h"
+
+namespace fission {
+namespace {
+using Json = nlohmann::ordered_json;
+std::string number(double x) {
+  char s[40];
+  std::snprintf(s, sizeof s, x == std::floor(x) && std::abs(x) < 1e6 ? "%.0f" : "%.4g", x);
+  return s;
+}
+Json finite(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
+std::string padded(std::string equation) {
+  equation.resize(std::max<std::size_t>(4, equation.size()), ' ');
+  return equation;
+}
+}  // namespace
+
+void Findings::section(const std::string& title) {
+  if (!json_) std::printf("\n%s\n", title.c_str());
+}
+
+void Findings::write(const std::string& json, const std::string& prose) {
+  lines_ += json + "\n";
+  std::printf("%s\n", (json_ ? json : prose).c_str());
+  std::fflush(stdout);
+}
+
+void Findings::line(const std::string& equation, const std::string& what, double figure,
+                    const char* relation, double bound, bool holds) {
+  (holds ? held_ : failed_)++;
+  write(json_text(Json{{"equation", equation},
+                       {"what", what},
+                       {"figure", finite(figure)},
+                       {"relation", relation},
+                       {"bound", bound},
+                       {"holds", holds}}),
+        text(holds ? "✓ " : "✗ ", padded(equation), " ", what, ": ", number(figure), ", ", relation,
+             " ", number(bound)));
+}
+
+void Findings::at_most(const std::string& equation, const std::string& what, double figure,
+                       double bound) {
+  line(equation, what, figure, "at most", bound, figure <= bound);
+}
+void Findings::at_least(const std::string& equation, const std::string& what, double figure,
+                        double bound) {
+  line(equation, what, figure, "at least", bound, figure >= bound);
+}
+void Findings::equal(const std::string& equation, const std::string& what, double figure,
+                     double expected) {
+  line(equation, what, figure, "expected", expected, figure == expected);
+}
+
+void Findings::note(const std::string& equation, const std::string& what,
+                    const std::string& figure) {
+  write(json_text(Json{{"equation", equation}, {"what", what}, {"note", figure}}),
+        text("  ", padded(equation), " ", what, ": ", figure));
+}
+void Findings::note(const std::string& equation, const std::string& what, double figure) {
+  write(json_text(Json{{"equation", equation}, {"what", what}, {"note", finite(figure)}}),
+        text("  ", padded(equation), " ", what, ": ", number(figure)));
+}
+
+void Findings::finish() {
+  write(json_text(Json{{"held", held_}, {"failed", failed_}}),
+        text("\n", held_, " statements hold, ", failed_, failed_ == 1 ? " does" : " do", " not."));
+  if (!file_.empty()) write_file_atomically(file_, lines_);
+}
+
+}  // namespace fission

@@ -1,0 +1,160 @@
+#include "runners/common/console.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
+namespace fission {
+namespace {
+std::string formatted(const char* format, double value) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, format, value);
+  return buffer;
+}
+// width on screen: UTF-8 continuation bytes take none
+std::size_t columns(const std::string& s) {
+  return std::size_t(std::count_if(
+      s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+// Does stdout show a line that is drawn over and over?
+bool draws() {
+  const char* kind = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) == 1 && kind && *kind && std::string(kind) != "dumb";
+}
+std::size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+}  // namespace
+
+std::string cut_to(const std::string& line, std::size_t wanted) {
+  std::size_t end = 0;
+  for (std::size_t seen = 0; end < line.size(); end++)
+    if ((static_cast<unsigned char>(line[end]) & 0xC0) != 0x80 && seen++ == wanted) break;
+  return line.substr(0, end);
+}
+
+std::string duration(double seconds) {
+  if (!std::isfinite(seconds)) return "?";
+  long s = std::lround(std::max(0.0, seconds));
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+  return buffer;
+}
+std::string in_millions(double value) {
+  return formatted(value < 1e6 ? "%.4f M" : value < 1e8 ? "%.3f M" : "%.1f M", value / 1e6);
+}
+std::string compact(double value, int digits) {
+  std::ostringstream out;
+  out.precision(digits);
+  out << value;
+  return out.str();
+}
+std::string number(double value, int digits) {
+  char s[64];
+  std::snprintf(s, sizeof s, "%.*f", digits, value);
+  return s;
+}
+const char* const beyond_theory = "beyond E4";
+std::string signed_scientific(double value) { return formatted("%+.4e", value); }
+std::string percent(double share) { return formatted("%.2f %%", 100 * share); }
+std::string joined(const std::vector<Index>& widths) {
+  std::string s;
+  for (Index w : widths) s += (s.empty() ? "" : " ") + std::to_string(w);
+  return s;
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> width;
+  for (const auto& row : rows)
+    for (std::size_t c = 0; c < row.size(); c++) {
+      if (c >= width.size()) width.push_back(0);
+      width[c] = std::max(width[c], columns(row[c]));
+    }
+  std::ostringstream out;
+  for (std::size_t r = 0; r < rows.size(); r++) {
+    for (std::size_t c = 0; c < rows[r].size(); c++)
+      out << (c ? "  " : "") << std::string(width[c] - columns(rows[r][c]), ' ') << rows[r][c];
+    out << '\n';
+    if (r > 0) continue;
+    for (std::size_t c = 0; c < width.size(); c++) {
+      out << (c ? "  " : "");
+      for (std::size_t i = 0; i < width[c]; i++) out << "─";
+    }
+    out << '\n';
+  }
+  return out.str();
+}
+
+std::string growth_table(const std::vector<RoundRecord>& history) {
+  std::vector<std::vector<std::string>> rows{
+      {"round", "split", "MACs", "parameters", "training MACs", "test before", "after split",
+       "after tuning", "loss change: predicted", "measured"}};
+  std::ostringstream widths;
+  double before = 0;
+  for (const RoundRecord& r : history) {
+    bool seed = r.round == 0, tuned = r.tuned.count > 0;
+    rows.push_back({std::to_string(r.round), seed ? "seed" : std::to_string(r.neurons_split),
+                    in_millions(r.macs), formatted("%.0f", r.parameters),
+                    tuned ? formatted("%.3f T", r.training_macs / 1e12) : "–",
+                    seed ? "–" : percent(before), seed ? "–" : percent(r.split.top1),
+                    tuned ? percent(r.tuned.top1) : "–",
+                    seed          ? "–"
+                    : r.quadratic ? formatted("%.3e", r.predicted)
+                                  : beyond_theory,
+                    seed ? "–" : formatted("%.3e", r.measured)});
+    before = r.tuned.top1;
+    widths << "  round " << r.round << ": " << joined(r.widths) << '\n';
+  }
+  return table(rows) + "widths of the channel axes\n" + widths.str() +
+         "split: neurons split. MACs: products of all convolutions and of the classifier, one "
+         "image. test: top-1 on the test images.\n"
+         "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n"
+         "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
+         "same training images;\n"
+         "beyond E4: steps a half and a quarter as large do not change the loss by a quarter and a "
+         "sixteenth as much, so E4 does not apply.\n";
+}
+
+std::string growth_csv(const std::vector<RoundRecord>& history) {
+  std::ostringstream out;
+  out.precision(9);
+  out << "round,neurons_split,macs,parameters,widths,test_top1_after_split,test_top1_tuned,test_"
+         "top5_tuned,test_loss_tuned,predicted_loss_change,"
+         "measured_loss_change,training_macs\n";
+  for (const RoundRecord& r : history)
+    out << r.round << ',' << r.neurons_split << ',' << r.macs << ',' << r.parameters << ','
+        << joined(r.widths) << ',' << r.split.top1 << ',' << r.tuned.top1 << ',' << r.tuned.top5
+        << ',' << r.tuned.loss << ',' << (r.quadratic ? compact(r.predicted) : "") << ','
+        << r.measured << ',' << r.training_macs << '\n';
+  return out.str();
+}
+
+Progress::Progress() : shown_(Clock::now()), terminal_(draws()) {}
+void Progress::pause() { running_ = false; }
+void Progress::add(double images) {
+  auto now = Clock::now();
+  if (running_) seconds_ += std::chrono::duration<double>(now - last_).count(), images_ += images;
+  running_ = true;
+  last_ = now;
+}
+void Progress::show(const std::string& line) {
+  auto now = Clock::now();
+  if (now - shown_ < std::chrono::milliseconds(terminal_ ? 200 : 30000)) return;
+  shown_ = now;
+  if (terminal_)  // a character less: some terminals go on to the next line behind the last one
+    std::printf("\r\033[K%s", cut_to(line, terminal_columns() - 1).c_str()), live_ = true;
+  else std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+void Progress::clear() {
+  if (live_) std::printf("\r\033[K");
+  live_ = false;
+}
+
+}  // namespace fission

@@ -1,0 +1,97 @@
+// Run: a directory runs/NAME that a growth lives in, and the Environment around grow(): data, log,
+// checkpoints, progress; one of the processes writes.
+//    config.json   what the run is; the same command goes on, another configuration is refused with
+//   what differs
+//    log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the
+//   checkpoint knows
+//    checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors,
+//   results.csv
+//    round-R-neurons.csv  what the R-th split was chosen by: every neuron's λ̂, its residual,
+//   products S·v, and whether it was split
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "data/loader.h"
+#include "nn/io/checkpoint.h"
+#include "nn/io/files.h"
+#include "runners/common/console.h"
+#include "runners/growth/history.h"
+#include "split/grow.h"
+
+namespace fission {
+
+struct RunOptions {
+  std::string directory;
+  NetworkConfig network;  // classes, size, channels: from the data
+  std::string start;      // a trained network's file: no training of a seed
+  TensorFile start_file;  // what it holds
+  Index batch = 128, rq_batch = 64, rq_images = 0, check_images = 2048;
+  bool augment = true;
+  int loader_threads = 1;
+  double checkpoint_minutes = 5;
+};
+
+class Run : public Environment {
+ public:
+  // Refuses processes with other options or data than the first, and a batch that does not fall
+  // into a batch-norm group at least for each of them.
+  // config: everything that the result depends on.
+  Run(const RunOptions& options, const GrowSettings& settings, const nlohmann::ordered_json& config,
+      const data::ImageSets& images, Backend& backend, Comm& comm = processes());
+  // A new state in a new directory, or the one of the last checkpoint. Refuses a directory that
+  // holds another run, or that another process is at work in.
+  State begin();
+  // To the end of the growth. A signal (runners/common/signals.h) ends it after the step, or before
+  // the batch of an evaluation, with a checkpoint: Stopped, and the same command goes on.
+  void grow(State& state);
+
+  BatchSource& training(Index round, Stage stage) override;
+  BatchSource& check() override;
+  BatchSource& test() override;
+  const ImageInput& input() override { return input_; }
+  Comm& comm() override { return comm_; }
+  void after_step(State& state) override;
+  void save(State& state) override;
+  void log(const nlohmann::ordered_json& line) override;
+  void save_neurons(Index round, const Network& network, const SplittingIndex& index,
+                    const Selection& chosen) override;
+
+ private:
+  std::string path(const std::string& name) const { return options_.directory + "/" + name; }
+  void check_processes() const;
+  void check_config() const;
+  void lock();
+  class Watched;
+  BatchSource& watched(BatchSource& source);
+  void end_if_requested();
+  [[noreturn]] void stop();
+  data::LoaderOptions share_of_batches(Index batch) const;
+  Index rq_images() const;
+  data::SourcePtr some_of_training(Index count) const;
+  BatchSource& loader(data::SourcePtr images, const data::LoaderOptions& options);
+  void write_checkpoint(const State& state);
+  State read_checkpoint();
+  void read_position(const TensorFile& file, State& state) const;
+  Index epochs_of(const State& state) const;
+  Index images_of(const State& state) const;
+  Index batch_of(const State& state) const;
+  Index images_before(const State& state) const;  // of the epoch, before its next step
+  double images_left(const State& state) const;
+
+  RunOptions options_;
+  GrowSettings settings_;
+  nlohmann::ordered_json config_;
+  data::ImageSets images_;
+  Backend& backend_;
+  Comm& comm_;
+  ImageInput input_;
+  std::unique_ptr<AppendLog> log_;
+  Index log_lines_ = 0;
+  std::unique_ptr<data::Loader> loader_;
+  std::unique_ptr<BatchSource> watched_;
+  Index loader_stage_ = -1;
+  Progress progress_;
+  std::chrono::steady_clock::time_point last_checkpoint_;
+};
+
+}  // namespace fission

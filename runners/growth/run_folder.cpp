@@ -1,0 +1,213 @@
+#include "runners/growth/run_folder.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include "nn/io/files.h"
+#include "nn/io/json.h"
+#include "runners/common/renamed.h"
+
+namespace fission {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::vector<std::string> split_at(const std::string& s, char at) {
+  std::vector<std::string> parts;
+  std::istringstream in(s);
+  for (std::string part; std::getline(in, part, at);) parts.push_back(part);
+  if (!s.empty() && s.back() == at) parts.push_back("");
+  return parts;
+}
+
+Json parsed(const std::string& text_of_it, const std::string& place, const char* expected) {
+  Json j = parse_json(text_of_it, place, expected);
+  if (!j.is_object()) user_error(place, ": no object, expected ", expected);
+  return j;
+}
+
+// Each line of a file of JSON objects, with where it stands
+template <class Use>
+void each_object(const std::string& path, Use use) {
+  const std::string all = read_file(path);
+  if (!all.empty() && all.back() != '\n')
+    user_error(path, ": end of file: the last line is cut short, expected whole lines");
+  std::istringstream in(all);
+  Index n = 0;
+  for (std::string line; std::getline(in, line);) {
+    const std::string place = text(path, ": line ", ++n);
+    use(parsed(line, place, "a JSON object"), place);
+  }
+}
+
+double finite(const Json& line, const char* key, const std::string& place) {
+  const auto at = line.find(key);
+  if (at == line.end() || !at->is_number() || !std::isfinite(at->get<double>()))
+    user_error(place, ": '", key, "': expected a number");
+  return at->get<double>();
+}
+std::string words(const Json& line, const char* key, const std::string& place) {
+  const auto at = line.find(key);
+  if (at == line.end() || !at->is_string()) user_error(place, ": '", key, "': expected a text");
+  return at->get<std::string>();
+}
+
+// A line of the log: the numbers that its stage needs
+void check_log_line(const Json& line, const std::string& place) {
+  const std::string stage = words(line, "stage", place);
+  const std::map<std::string, std::vector<const char*>> needed{
+      {"train", {"loss", "train_top1", "test_loss", "test_top1"}},
+      {"tune", {"loss", "train_top1", "test_loss", "test_top1"}},
+      {"solve", {"least_lambda"}},
+      {"split", {"neurons"}}};
+  finite(line, "round", place);
+  if (const auto keys = needed.find(stage); keys != needed.end())
+    for (const char* key : keys->second) finite(line, key, place);
+  if (stage == "split" && !line.contains("why"))
+    for (const char* key : {"test_loss", "test_top1"}) finite(line, key, place);
+}
+
+// A table whose first columns are these, in this order
+class Csv {
+ public:
+  Csv(const std::string& path, const std::string& header) : path_(path), in_(read_file(path)) {
+    std::string line;
+    std::getline(in_, line);
+    if (line != header && line.rfind(header + ",", 0) != 0)
+      user_error(path, ": line 1: expected '", header, "'");
+    columns_ = split_at(line, ',');
+  }
+  bool next() {
+    std::string line;
+    if (!std::getline(in_, line)) return false;
+    n_++;
+    if (in_.eof()) user_error(place(), ": cut short, expected a whole line");
+    fields_ = split_at(line, ',');
+    if (fields_.size() != columns_.size())
+      user_error(place(), ": ", fields_.size(), " fields, expected ", columns_.size());
+    return true;
+  }
+  const std::string& text_at(std::size_t column) const { return fields_[column]; }
+  double number_at(std::size_t column) const { return number_of(fields_[column], column); }
+  std::vector<Index> numbers_at(std::size_t column) const {
+    std::vector<Index> all;
+    for (const std::string& s : split_at(fields_[column], ' ')) {
+      const double x = number_of(s, column);
+      if (x < 1 || x > 1e9 || x != std::floor(x))
+        user_error(place(), ": ", columns_[column], ": '", s, "', expected a whole number");
+      all.push_back(Index(x));
+    }
+    return all;
+  }
+  std::string place() const { return text(path_, ": line ", n_); }
+
+ private:
+  double number_of(const std::string& s, std::size_t column) const {
+    char* end = nullptr;
+    const double x = std::strtod(s.c_str(), &end);
+    if (s.empty() || *end || !std::isfinite(x))
+      user_error(place(), ": ", columns_[column], ": '", s, "', expected a number");
+    return x;
+  }
+  std::string path_;
+  std::istringstream in_;
+  std::vector<std::string> columns_, fields_;
+  Index n_ = 1;
+};
+
+std::vector<RoundRecord> read_results(const std::string& path) {
+  Csv csv(path,
+          "round,neurons_split,macs,parameters,widths,test_top1_after_split,test_top1_tuned,"
+          "test_top5_tuned,test_loss_tuned,predicted_loss_change,measured_loss_change");
+  std::vector<RoundRecord> rounds;
+  while (csv.next()) {
+    RoundRecord r;
+    if (csv.number_at(0) != double(rounds.size()))
+      user_error(csv.place(), ": round ", csv.text_at(0), ", expected ", rounds.size());
+    r.round = Index(rounds.size()), r.neurons_split = Index(csv.number_at(1));
+    r.macs = csv.number_at(2), r.parameters = csv.number_at(3), r.widths = csv.numbers_at(4);
+    r.split.top1 = csv.number_at(5), r.tuned.top1 = csv.number_at(6);
+    r.tuned.top5 = csv.number_at(7), r.tuned.loss = csv.number_at(8);
+    r.tuned.count = r.tuned.loss > 0;       // zeros until it is tuned
+    r.quadratic = !csv.text_at(9).empty();  // where E4 says nothing of a split, there is no number
+    r.predicted = r.quadratic ? csv.number_at(9) : 0, r.measured = csv.number_at(10);
+    if (!rounds.empty() && r.widths.size() != rounds[0].widths.size())
+      user_error(csv.place(), ": ", r.widths.size(), " widths, expected ", rounds[0].widths.size());
+    rounds.push_back(r);
+  }
+  if (rounds.empty()) user_error(path, ": line 2: missing, expected the seed network's");
+  return rounds;
+}
+
+std::vector<NeuronWorth> read_neurons(const std::string& path, std::size_t axes) {
+  Csv csv(path, "axis,neuron,lambda,residual,products,split");
+  std::vector<NeuronWorth> all;
+  std::size_t seen = 0;
+  while (csv.next()) {
+    const std::string &axis = csv.text_at(0), &split = csv.text_at(5);
+    if (axis.empty() ||
+        axis.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                               "0123456789._-") != std::string::npos)
+      user_error(csv.place(), ": axis: '", axis, "', expected a name such as L00");
+    if (split != "0" && split != "1")
+      user_error(csv.place(), ": split: '", split, "', expected 0 or 1");
+    seen += all.empty() || all.back().axis != axis;
+    all.push_back({axis, csv.number_at(2), split == "1"});
+  }
+  if (seen != axes)
+    user_error(path, ": neurons of ", seen, " axes, expected of the ", axes, " in results.csv");
+  return all;
+}
+
+void check_finding(const Json& line, const std::string& place) {
+  if (line.contains("held")) {
+    finite(line, "held", place), finite(line, "failed", place);
+    return;
+  }
+  words(line, "equation", place), words(line, "what", place);
+  if (line.contains("note")) return;
+  words(line, "relation", place), finite(line, "bound", place);
+  if (!line.contains("holds") || !line["holds"].is_boolean())
+    user_error(place, ": 'holds': expected true or false");
+}
+
+}  // namespace
+
+RunFolder read_run(const std::string& directory) {
+  RunFolder run;
+  run.directory = directory;
+  while (run.directory.size() > 1 && run.directory.back() == '/') run.directory.pop_back();
+  auto path = [&](const std::string& name) { return run.directory + "/" + name; };
+  auto there = [&](const std::string& name) {
+    std::error_code ignored;
+    return std::filesystem::exists(path(name), ignored);
+  };
+  if (!there("config.json"))
+    user_error(run.directory, ": no config.json there, expected the folder of a run (--out)");
+  run.config = parsed(read_file(path("config.json")), path("config.json"),
+                      "a JSON object, the configuration of a run");
+  refuse_renamed_settings(run.config, run.directory);
+  bool seed_done = false;
+  each_object(path("log.jsonl"), [&](const Json& line, const std::string& place) {
+    check_log_line(line, place);
+    seed_done = seed_done || line["stage"] != "train";
+    run.log.push_back(line);
+  });
+  if (seed_done || there("results.csv")) run.rounds = read_results(path("results.csv"));
+  for (std::size_t r = 1; r < run.rounds.size(); r++)
+    run.worth.push_back(
+        read_neurons(path(text("round-", r, "-neurons.csv")), run.rounds[0].widths.size()));
+  for (std::size_t r = 0; r < run.rounds.size(); r++) {
+    const std::string name = text("round-", r, "-audit.jsonl");
+    if (there(name))
+      each_object(path(name), [&](const Json& line, const std::string& place) {
+        check_finding(line, place);
+        run.audits[Index(r)].push_back(line);
+      });
+  }
+  return run;
+}
+
+}  // namespace fission

@@ -25,7 +25,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter thread,$(SANITIZE)),thread,$(if $(filter fuzzer,$(SANITIZE)),fuzzer-no-link$(,))address$(,)undefined) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants fuzz format format-check
+LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants fuzz format format-check size
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -316,6 +316,8 @@ format: ## format the code (clang-format 14, .clang-format)
 	@clang-format -i $(FORMATTED)
 format-check: ## is all code formatted?
 	@clang-format --dry-run --Werror $(FORMATTED)
+size: ## how much code there is, by folder; fails above the ceilings of tests/size.txt
+	@bash tests/size.sh
 mutants: ## change each line that carries an equation, one at a time: do the tests notice?
 	$(READY) all $(BUILD)/tests
 	BUILD=$(BUILD) bash tests/mutants.sh

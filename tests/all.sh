@@ -14,7 +14,7 @@ mkdir -p "$results"
 
 listed=$("$build/tests" -r=xml -ltc | grep -o 'filename=.*')
 files=$(sed -E 's/filename="([^"]*)".*/\1/' <<<"$listed" | sort -u)
-scripts=$(ls tests/*.sh | grep -vE '/(all|extra|fresh|mutants)\.sh$')
+scripts=$(ls tests/*.sh | grep -vE '/(all|extra|fresh|mutants|size)\.sh$')
 if [ "${SANITIZE:-}" ]; then scripts=$(grep -v makefile.sh <<<"$scripts"); fi  # it runs no code of ours
 if [ "${CASES:-}" ]; then scripts=; fi
 # the long ones first

@@ -172,15 +172,19 @@ ThreadCount threads_allowed(Comm& comm, const std::string& root) {
   const std::string shared = here > 1 ? text(", shared by ", here, " processes") : "";
   const double quota = cgroup_quota(root);
   ThreadCount least{std::max(1, share_of_mask(comm)),
-                    "the processors that this process may use" + shared};
+                    "the processors that this process may use" + shared, ""};
   auto at_most = [&](int n, const std::string& from) {
-    if (n > 0 && n < least.number) least = {n, from};
+    if (n > 0 && n < least.number) least = {n, from, ""};
   };
   if (quota > 0)
     at_most(std::max(1, int(std::ceil(quota / here - 1e-6))),
             text("the CPU quota of its cgroup, ", quota, shared));
-  for (const char* variable : {"SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"})
+  std::string ignored;
+  for (const char* variable : {"SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT"}) {
+    const char* value = std::getenv(variable);
     at_most(number_in(variable), variable);
+    if (value && *value && number_in(variable) == 0) ignored = text(variable, "=", value);
+  }
   if (std::getenv("OMP_PLACES")) at_most(processors_of_places(), "OMP_PLACES");
   // of several processes all take what the one with the fewest has
   std::vector<double> all(std::size_t(comm.size()), 0.0);
@@ -188,7 +192,8 @@ ThreadCount threads_allowed(Comm& comm, const std::string& root) {
   comm.sum(all.data(), Index(all.size()));
   const auto fewest = std::min_element(all.begin(), all.end());
   if (int(*fewest) < least.number && *fewest > 0)
-    least = {int(*fewest), text("what process ", fewest - all.begin(), " may use")};
+    least = {int(*fewest), text("what process ", fewest - all.begin(), " may use"), ""};
+  least.ignored = ignored;
   return least;
 }
 

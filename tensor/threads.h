@@ -13,6 +13,7 @@ namespace fission {
 struct ThreadCount {
   int number;
   std::string from;
+  std::string ignored;  // a variable that holds no such number: "NAME=value"; empty: none
 };
 
 // The least of what is allowed to this process: by its affinity mask, shared with its neighbours on

@@ -111,6 +111,9 @@ Backend& DeviceOptions::open(Comm& comm, bool silent) {
                                          : allowed.from;
   threads_line = text(backend.name(), ", ", had, had == 1 ? " thread (" : " threads (", from, ")");
   if (!silent) std::printf("%s\n", threads_line.c_str());
+  if (!allowed.ignored.empty() && threads == 0 && comm.first())
+    std::fprintf(stderr, "warning: %s: expected a number of processors, ignored\n",
+                 one_line(allowed.ignored).c_str());
   if (had > allowed.number && comm.first())
     std::fprintf(stderr, "warning: --threads %d: slow, more than the %d of %s\n", had,
                  allowed.number, allowed.from.c_str());

@@ -119,6 +119,12 @@ TEST_CASE("threads: the first line says how many there are, and what that comes 
   }
   l.environment.push_back("OMP_PLACES={0}");
   CHECK(first().find(", 1 thread (OMP_PLACES)") != std::string::npos);
+  l.environment = {"SLURM_CPUS_PER_TASK=two\nof them"};
+  l.arguments = tiny_growth(folder / "other", {"--threads", "0", "--rounds", "0"});
+  const ProcessResult e = launch(l);
+  require_done(e);
+  CHECK(e.err ==
+        "warning: SLURM_CPUS_PER_TASK=two\\nof them: expected a number of processors, ignored\n");
 }
 
 TEST_CASE("threads: those that OpenMP does not deliver are not waited for") {

@@ -128,6 +128,8 @@ TEST_CASE("threads: the variables of OpenMP and Slurm count where they say less"
     for (const char* value : {"1000000", "0", "-1", "many", ""}) {
       Variable more(name, value);
       CHECK(m.allowed().number == most);
+      const bool no_number = value[0] && std::string(value) != "1000000";
+      CHECK(m.allowed().ignored == (no_number ? text(name, "=", value) : ""));
     }
   }
 }

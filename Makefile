@@ -33,12 +33,17 @@ ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 $(shell mkdir -p $(BUILD))
 # CUDA's headers suffice for the tests of its backend (on a stand-in for the libraries); nvcc builds it.
 CUDA_HOME    ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc)))
-CUDNN_HOME   ?= $(CUDA_HOME)
+# cuDNN may lie where pip puts it: nvidia/cudnn/{include,lib}, with the other libraries beside it, each as lib….so.9 and the like alone.
+CUDNN_HOME   ?= $(or $(if $(wildcard $(CUDA_HOME)/include/cudnn.h),$(CUDA_HOME)),$(if $(CUDA_HOME),$(shell python3 -c \
+                'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0])' 2>/dev/null)),$(CUDA_HOME))
+CUDA_HOMES   := $(CUDA_HOME) $(filter-out $(CUDA_HOME),$(CUDNN_HOME) $(if $(findstring /nvidia/cudnn,$(CUDNN_HOME)),$(wildcard $(dir $(CUDNN_HOME))*)))
 CUDA_ARCH    ?= 80 90
 NVCC          = $(CUDA_HOME)/bin/nvcc
-CUDA_FLAGS   := $(patsubst %,-idirafter %/include,$(sort $(CUDA_HOME) $(CUDNN_HOME)))
-CUDA_DIRS    := $(wildcard $(foreach home,$(sort $(CUDA_HOME) $(CUDNN_HOME)),$(home)/lib64 $(home)/lib))
-CUDA_LIBS    := $(CUDA_DIRS:%=-L%) -lcudnn -lcublas -lcudart $(CUDA_DIRS:%=-Wl$(,)-rpath$(,)%)
+CUDA_FLAGS   := $(patsubst %,-idirafter %/include,$(CUDA_HOMES))
+CUDA_DIRS    := $(wildcard $(foreach home,$(CUDA_HOMES),$(home)/lib64 $(home)/lib))
+CUDA_RPATH   := $(CUDA_DIRS:%=-Wl$(,)-rpath$(,)%)
+cuda_library  = $(firstword $(foreach name,lib$(1).so lib$(1).so.[0-9]*,$(wildcard $(CUDA_DIRS:%=%/$(name)))) -l$(1))
+CUDA_LIBS    := $(foreach l,cudnn cublas cudart,$(call cuda_library,$l)) $(CUDA_RPATH)
 -include $(BUILD)/probe.mk
 differ = $(subst x$(strip $(1)),,x$(strip $(2)))$(subst x$(strip $(2)),,x$(strip $(1)))
 WITHOUT_MPI := $(if $(filter undefined,$(origin MPI)),,$(if $(filter-out 0,$(MPI)),,yes))
@@ -112,6 +117,18 @@ endif
 ifneq (,$(if $(HAVE_ONEDNN),,$(ONEDNN_HOME)))
 $(error ONEDNN_HOME=$(ONEDNN_HOME): no oneDNN 2.6 to 3.x that links (include/oneapi/dnnl/dnnl.h and lib*/libdnnl.so))
 endif
+ifneq (,$(filter command environment,$(firstword $(origin CUDNN_HOME))))
+CUDNN_MAJOR := $(shell sed -nE 's/.*define CUDNN_MAJOR +([0-9]+).*/\1/p' $(wildcard $(CUDNN_HOME)/include/cudnn_version.h) /dev/null)
+CUDNN_PARTS := $(if $(filter 9,$(CUDNN_MAJOR)),graph ops cnn adv heuristic engines_precompiled engines_runtime_compiled)
+CUDNN_LACKS := $(strip $(if $(wildcard $(CUDNN_HOME)/include/cudnn.h),,include/cudnn.h) $(foreach l,cudnn $(CUDNN_PARTS:%=cudnn_%),\
+                 $(if $(wildcard $(CUDNN_HOME)/lib*/lib$l.so*),,lib/lib$l.so.$(or $(CUDNN_MAJOR),9))))
+ifneq (,$(CUDNN_LACKS))
+$(error CUDNN_HOME=$(CUDNN_HOME): missing: $(CUDNN_LACKS); expected cuDNN 8.9 or 9 (the folder nvidia/cudnn of pip's nvidia-cudnn, or a toolkit))
+endif
+ifeq (,$(filter 8 9,$(CUDNN_MAJOR)))
+$(error CUDNN_HOME=$(CUDNN_HOME): cuDNN $(CUDNN_MAJOR); expected 8.9 or 9)
+endif
+endif
 ifneq (,$(if $(HAVE_MPI),,$(filter-out 0,$(MPI))))
 $(error MPI=$(MPI): no MPI that links, by `$(MPICC) -show` ($(or $(MPI_SHOWS),which says nothing)); MPI= builds without it)
 endif
@@ -149,7 +166,7 @@ newest    = $(shell printf "%s\n" $(CUDA_ARCH) | sort -n | tail -n 1)
 HOST      = $(if $(filter default,$(origin CXX)),,-ccbin $(lastword $(CXX)))# else the one that nvcc is set up with
 NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a$(,)code=sm_$a) \
             -gencode arch=compute_$(newest)$(,)code=compute_$(newest) -Xptxas -v $(HOST) -Xcompiler -Wall,-fPIC,-fno-trapping-math,-fno-math-errno \
-            -I. $(CUDNN_HOME:%=-I%/include) $(if $(HAVE_NCCL),-DFISSION_HAVE_NCCL=1) $(CPPFLAGS)
+            -I. $(patsubst %,-I%/include,$(filter-out $(CUDA_HOME),$(CUDA_HOMES))) $(if $(HAVE_NCCL),-DFISSION_HAVE_NCCL=1) $(CPPFLAGS)
 MODULE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
 FAKE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/fake/%.o) $(FAKE:%.cpp=$(BUILD)/obj/fake/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
 $(BUILD)/obj/tensor/cuda/open.o: COMPILE += $(CUDA_DEFINES)
@@ -179,7 +196,7 @@ $(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
 	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) $(if $(HAVE_NCCL),-lnccl) -o $@
 $(BUILD)/fission_cuda_fake.so: $(FAKE_OBJECTS) $(BUILD)/link.cmd
 	@echo "→ $@"
-	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(CUDA_DIRS:%=-L%) -lcudnn $(CUDA_DIRS:%=-Wl,-rpath,%) -ldl -lpthread -o $@
+	@$(LINK) -shared -Wl,--no-undefined,-Bsymbolic $(filter %.o,$^) $(call cuda_library,cudnn) $(CUDA_RPATH) -ldl -lpthread -o $@
 cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
 no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe says which; CUDA_HOME=DIR CUDNN_HOME=DIR)'; exit 2
 # The programs' own code computes little, and the tests' is not what is tried: both are compiled for speed of compilation.

@@ -38,10 +38,27 @@ fact 'everything built lies in build/' 0 '' sh -c "$(declare -f outside); outsid
 fact 'what was found is remembered: a second make says and does nothing' 0 "^make: Nothing to be done" make
 fact 'make probe says it again' 0 '^✓ CLI11' make probe
 fact 'other flags are probed anew' 0 '^✓ CLI11' make CPPFLAGS=-DOTHER
-fake no-cudnn 'case "$*" in *-lcudnn*) exit 1; esac; exec g++ "$@"'
+fake no-cudnn 'case "$*" in *-lcudnn* | *libcudnn*) exit 1; esac; exec g++ "$@"'
 fact 'without cuDNN there is no CUDA backend, and the user sees what is lost' 0 '✗ cuBLAS and cuDNN.*no CUDA backend' make probe CXX="$work/bin/no-cudnn"
 fact '... and make cuda says so' 2 'make cuda: nvcc, cuBLAS or cuDNN was not found' make cuda CXX="$work/bin/no-cudnn"
 fact 'nvcc that is not where CUDA_HOME says is not there' 0 '✗ nvcc: no CUDA backend' make probe CUDA_HOME=/nowhere
+pip=$work/pip/nvidia/cudnn
+mkdir -p "$pip/include" "$pip/lib"
+fact 'a CUDNN_HOME that holds nothing is refused with what it lacks' 2 "CUDNN_HOME=$pip: missing: include/cudnn.h lib/libcudnn.so.9; expected" make probe CUDNN_HOME="$pip"
+echo '#define CUDNN_MAJOR 9' >"$pip/include/cudnn_version.h"
+touch "$pip/include/cudnn.h" "$pip"/lib/libcudnn{,_ops,_cnn,_adv,_heuristic,_engines_precompiled,_engines_runtime_compiled}.so.9
+fact '... and one that lacks a part of cuDNN 9' 2 'missing: lib/libcudnn_graph.so.9; expected' make probe CUDNN_HOME="$pip"
+touch "$pip/lib/libcudnn_graph.so.9"
+fact "pip's layout is linked by the names that are there" 0 '✓ g\+\+' make probe CUDNN_HOME="$pip"
+mkdir -p "$work/toolkit/bin"
+fake python3 "echo $pip"
+fake linker 'case "$*" in *cudnnCreate*|*-rpath,'"$pip"'/lib*) echo "$*" >>commands; esac; exec g++ "$@"'
+rm -f commands
+fact "... and found by itself where CUDA_HOME has no cuDNN" 0 '' with_fakes make probe CXX="$work/bin/linker" CUDA_HOME="$work/toolkit"
+fact '... as libcudnn.so.9' 0 "$pip/lib/libcudnn.so.9 " cat commands
+rm bin/python3
+echo '#define CUDNN_MAJOR 10' >"$pip/include/cudnn_version.h"
+fact 'another major version is refused' 2 'cuDNN 10; expected 8.9 or 9' make probe CUDNN_HOME="$pip"
 fact 'PROBE=none leaves oneDNN out, and says what is lost' 0 '^✗ oneDNN: .*reference backend only' make probe PROBE=none
 fact 'PROBE=none leaves OpenMP out' 0 '^✗ OpenMP' cat last
 make -s PROBE=none probe >/dev/null

@@ -103,15 +103,19 @@ struct RowInCache {
 template <int L, class Load>
 void load_columns(Floats<L> floats, const Load& load, const Slots& slots, const RowInMemory& from,
                   const Phase& phase, const RowInCache& to) {
-  for (Index i = 0; i < phase.count; i++) {
-    const Index pixel = from.at + (phase.first + i * phase.stride) * slots.channels;
-    load.prefetch(pixel + from.floats, slots.channels);
-    if (from.written) prefetch_floats(from.written + i * from.step, slots.channels);
-    for_vectors(floats, slots, [&](auto l, Index slot, Index channel) {
-      load(l, pixel + channel, slot * from.groups + from.group * l,
-           to.at + (slot * to.places + (to.first + i) * l) * Load::vectors);
-    });
-  }
+  for_vectors(floats, slots, [&](auto l, Index slot, Index channel) {
+    const Load loader = load;
+    const Index table = slot * from.groups + from.group * l, count = phase.count,
+                step = phase.stride * slots.channels;
+    Index pixel = from.at + phase.first * slots.channels + channel;
+    float* out = to.at + (slot * to.places + to.first * l) * Load::vectors;
+    const float* written = from.written ? from.written + channel : out;
+    for (Index i = 0; i < count; i++, pixel += step, out += l * Load::vectors) {
+      loader.prefetch(pixel + from.floats, l);
+      __builtin_prefetch(written, 1, 3), written += from.step;
+      loader(l, pixel, table, out);
+    }
+  });
 }
 
 // `rows` rows of output pixels: tap t of row r reads in[r][t], from place shift[t] on
@@ -166,13 +170,17 @@ struct BackRows {
 };
 
 // Data: da = Σ_t w_t · d_t.  Filter: dw_t += Σ value · d_t.  Normed: da becomes dz = da φ'(z)
-// before it is written, and its sums are taken.
-template <int Count, int L, bool Data, bool Filter, bool Normed>
+// before it is written, and its sums are taken. Pairs: each value is followed by its slope.
+template <int Count, int L, bool Data, bool Filter, bool Normed, bool Pairs = Normed>
 void weigh_backward(Floats<L> floats, const BackRows& b, const Slots& slots) {
+  if constexpr (L == lanes && Data && Filter) {  // 16 registers do not hold w and dw both
+    weigh_backward<Count, L, true, false, Normed, Pairs>(floats, b, slots);
+    return weigh_backward<Count, L, false, true, false, Pairs>(floats, b, slots);
+  }
   const int count = Count ? Count : b.count;
   for_vectors(floats, slots, [&](auto l, Index slot, Index channel) {
     constexpr int M = decltype(l)::value;
-    constexpr Index step = Normed ? 2 * M : M;
+    constexpr Index step = Pairs ? 2 * M : M;
     using V = typename Vector<M>::Type;
     V sums[Count ? Count : most_taps], filter[Count ? Count : most_taps], sum = {}, product = {},
                                                                           mean = {};

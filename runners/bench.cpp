@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -63,6 +64,25 @@ Json in_child(const std::string& job, const std::string& width, const BenchOptio
   return j;
 }
 
+// Of a job, the longest first. gmacs, gbs: the machine's limits; 0: not known
+void print_operations(const Json& job, double gmacs, double gbs) {
+  std::vector<Json> operations = job.at("operations");
+  std::sort(operations.begin(), operations.end(),
+            [](const Json& a, const Json& b) { return a.at("ms") > b.at("ms"); });
+  double all = 0;
+  for (const Json& o : operations) all += double(o.at("ms"));
+  std::vector<std::vector<std::string>> rows{
+      {"operation", "calls", "ms", "of the step", "GMAC/s", "GB/s", "share of floor"}};
+  for (const Json& o : operations) {
+    const double ms = o.at("ms"), gmac = o.at("gmac"), gbyte = o.at("gbyte");
+    rows.push_back({o.at("name"), number(o.at("calls"), 0), number(ms, 2), percent(ms / all),
+                    gmac > 0 ? number(gmac / ms * 1e3, 1) : "–", number(gbyte / ms * 1e3, 1),
+                    gmacs > 0 ? percent(std::max(gmac / gmacs, gbyte / gbs) * 1e3 / ms) : "–"});
+  }
+  std::printf("%s of %s, operation by operation:\n%s\n", std::string(job.at("job")).c_str(),
+              std::string(job.at("width")).c_str(), table(rows).c_str());
+}
+
 std::vector<std::string> listed(const std::string& text) {
   std::vector<std::string> items;
   std::stringstream in(text);
@@ -98,6 +118,9 @@ int main(int argc, char** argv) {
   app.add_option("--repeat", o.repeat, "steps of which the median is taken")
       ->capture_default_str()
       ->check(in_range(1, 10000));
+  app.add_flag("--profile", o.profile,
+               "after each job a table of its operations: how often, how long, how far from the "
+               "machine's limits (waits after each, which costs a little)");
   app.add_flag("--json", o.json, "one JSON object a line");
   o.device.add_to(app);
   auto body = [&] {
@@ -153,6 +176,7 @@ int main(int argc, char** argv) {
                         number(j.at("images_per_second"), 0),
                         j.contains("waiting") ? percent(j.at("waiting")) : "–",
                         number(j.at("peak_mib"), 0), number(j.at("tensor_mib"), 0)});
+        if (o.profile) print_operations(j, gmacs, gbs);
       }
     }
     if (!o.json)

@@ -15,6 +15,7 @@
 #include "data/sample_jpeg.h"
 #include "nn/training.h"
 #include "split/rayleigh.h"
+#include "tensor/profile_backend.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -25,13 +26,15 @@ constexpr Index loader_steps =
 constexpr Index large =
     64;  // images over this side are ImageNet's kind: JPEG files, and fewer steps
 
+constexpr Index warm_up = 2;  // steps
+
 struct Times {
   double median, mean;  // ms
 };
 
 Times time_steps(Backend& backend, Index repeat, const std::function<void()>& job) {
   std::vector<double> times;
-  for (Index i = 0; i < repeat + 2; i++) {  // two to warm up
+  for (Index i = 0; i < repeat + warm_up; i++) {
     auto start = std::chrono::steady_clock::now();
     job();
     backend.synchronize();
@@ -39,9 +42,9 @@ Times time_steps(Backend& backend, Index repeat, const std::function<void()>& jo
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
             .count());
   }
-  std::sort(times.begin() + 2, times.end());
-  return {times[2 + std::size_t(repeat) / 2],
-          std::accumulate(times.begin() + 2, times.end(), 0.0) / double(repeat)};
+  std::sort(times.begin() + warm_up, times.end());
+  return {times[std::size_t(warm_up + repeat / 2)],
+          std::accumulate(times.begin() + warm_up, times.end(), 0.0) / double(repeat)};
 }
 
 double milliseconds(Backend& backend, Index repeat, const std::function<void()>& job) {
@@ -270,9 +273,11 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   if (o.batch * comm.size() != all.batch)
     user_error("--batch ", all.batch, ": expected a multiple of the ", comm.size(), " processes");
   BatchShare share{comm, comm.size() > 1 ? all.batch : 0};
-  Backend& backend = o.device.open(processes(), o.json || o.quiet);
-  if (job == "limits") return limits(backend);
-  if (job == "decode") return decoding(backend, o);
+  Backend& device = o.device.open(processes(), o.json || o.quiet);
+  if (job == "limits") return limits(device);
+  if (job == "decode") return decoding(device, o);
+  ProfileBackend profile(device);
+  Backend& backend = o.profile ? profile : device;
   NetworkConfig config;
   config.model = o.model, config.widths = widths_of(o.model, width), config.size = o.size,
   config.stem_stride = o.size <= 64 ? 1 : 2, config.classes = o.classes;
@@ -349,7 +354,17 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   const Index steps =
       job != "loader" ? o.repeat
                       : std::max<Index>(o.repeat, o.size > large ? loader_steps / 4 : loader_steps);
-  Times times = time_steps(backend, steps, step);
+  Index taken = 0;
+  Times times = time_steps(backend, steps, [&] {
+    if (taken++ == warm_up) profile.clear();
+    step();
+  });
+  for (const auto& [name, row] : profile.rows())
+    j["operations"].push_back({{"name", name},
+                               {"calls", double(row.calls) / double(steps)},
+                               {"ms", row.seconds / double(steps) * 1e3},
+                               {"gmac", row.macs / double(steps) / 1e9},
+                               {"gbyte", row.bytes / double(steps) / 1e9}});
   if (job == "loader") j["waiting"] = waited / double(steps) / times.mean;
   j["ms"] = times.median, j["mean_ms"] = times.mean,
   j["images_per_second"] = double(all.batch) / times.mean * 1e3;

@@ -15,12 +15,14 @@ struct BenchOptions {
   std::string model = "mobilenet_v1", widths = "seed,0.5,0.5+5,1.0",
               jobs = "limits,decode,train,rq-paper,rq-chain,eval,loader";
   bool json = false, quiet = false;  // quiet: the line of threads has been printed
+  bool profile = false;
   DeviceOptions device;
 };
 
 // One job of one list of widths, in this process (or, of several, in all of them together: the
 // batch is all of theirs): "ms", "images_per_second", "peak_mib", "gmac" and "gbyte" (the floors'
 // counts), …
+// With profile "operations": name, calls, ms, gmac and gbyte of each operation, a step.
 // loader: "waiting", the share of a step that the network waits for its images. decode: images
 // a second of one core, of each decoder.
 nlohmann::ordered_json measure(const std::string& job, const std::string& width,

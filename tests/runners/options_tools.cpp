@@ -397,12 +397,30 @@ TEST_CASE("options: every option of bench has its effect") {
     CHECK((decode.at("kib") > 100 && decode.at("kib") < 120));  // as ImageNet's files
     CHECK((loader.at("waiting") > 0 && loader.at("waiting") < 1));
   }
-  ProcessResult prose = launch("bench", bench_arguments({"--repeat", "3"}));
+  const Json profile = bench_json({"--profile"});
+  double macs = 0, ms = 0, depthwise = 0;
+  for (const Json& o : profile.at("operations")) {
+    macs += o.at("gmac").get<double>() * 1e9, ms += o.at("ms").get<double>();
+    CHECK(o.at("gbyte") > 0);
+    if (o.at("name") == "depthwise") depthwise = o.at("calls");
+  }
+  CHECK(macs == near(2 * profile.at("macs_per_image").get<double>()));
+  CHECK(depthwise == 13);
+  CHECK((ms > 0 && ms <= profile.at("mean_ms").get<double>()));
+  CHECK_FALSE(base.contains("operations"));
+  // both gradients of a training step, but of the first convolution's images none
+  const Json training = bench_json({"--profile", "--jobs", "train"});
+  macs = 0;
+  for (const Json& o : training.at("operations")) macs += o.at("gmac").get<double>() * 1e9;
+  const double classifier = 3 * 2 * 10 * 128;
+  CHECK(macs == near(training.at("gmac").get<double>() * 1e9 + classifier));
+  ProcessResult prose = launch("bench", bench_arguments({"--repeat", "3", "--profile"}));
   require_done(prose);
+  CHECK(prose.out.find("eval of 0.125, operation by operation:") != std::string::npos);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
   check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})),
                 {"--jobs 'sleep': expected some of limits, decode, train"});
   check_all_covered("bench", {"--model", "--batch", "--size", "--classes", "--widths", "--jobs",
-                              "--repeat", "--json", "--device", "--threads"});
+                              "--repeat", "--json", "--profile", "--device", "--threads"});
   check_defaults_shown("bench");
 }

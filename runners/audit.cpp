@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
   int status = run_program(app, argc, argv, [&] {
     s.augment = !no_augment;
     Findings findings(json, file_of_findings);
-    Backend& backend = device.open(alone(), true);
+    Backend& backend = device.open();
     if (!reference.empty()) {
       audit_reference(
           findings, reference, backend,
@@ -74,10 +74,7 @@ int main(int argc, char** argv) {
       TensorFile file = given.read(checkpoint);
       NetworkConfig c = read_config(file);
       check_metadata(file, *load_network(file, backend));
-      if (dataset.empty() && !file.metadata.count("dataset"))
-        user_error(checkpoint, ": metadata 'dataset' is missing, expected the data set it was",
-                   " trained on: --dataset says it");
-      if (dataset.empty()) dataset = file.metadata_at("dataset");
+      dataset = given.dataset_of(file);
       data::ImageFolderOptions folder;
       folder.directory = directory, folder.size = c.size;
       data::Dataset images =

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
     options.apply_recipe();
     options.settle();
     Backend& backend = options.device.open(processes());
+    options.device.print_threads();
 
     data::Dataset train =
         data::load_dataset(options.dataset, options.data, data::Split::train, options.first);

@@ -116,16 +116,12 @@ int main(int argc, char** argv) {
   given.add_to(app);
   device.add_to(app);
   return run_program(app, argc, argv, [&] {
-    Backend& backend = device.open(alone(), true);
+    Backend& backend = device.open();
     given.dataset = dataset;
     TensorFile file = given.read(checkpoint);
     auto network = load_network(file, backend);
     check_metadata(file, *network);
-    if (dataset.empty() && !file.metadata.count("dataset"))
-      user_error(checkpoint,
-                 ": metadata 'dataset' is missing, expected the data set to evaluate on:",
-                 " --dataset says it");
-    if (dataset.empty()) dataset = file.metadata_at("dataset");
+    dataset = given.dataset_of(file);
     const NetworkConfig& c = network->config();
     const data::Split part = split == "test" ? data::Split::test : data::Split::train;
     data::Dataset images;

@@ -153,7 +153,7 @@ int main(int argc, char** argv) {
   o.device.add_to(app);
   int failed = 0;
   int status = run_program(app, argc, argv, [&] {
-    Backend& device = o.device.open(alone(), true);
+    Backend& device = o.device.open();
     Tee tee(o.report);
     Findings findings(false);
     const std::string where = " --device " + shell_quoted(o.device.device) + " --threads " +

@@ -42,13 +42,13 @@ int main(int argc, char** argv) {
     options.settle(app);
     options.check_processes(processes());
     GrowthOptions& growth = options.growth;
-    Backend& backend = growth.device.open(processes(), true);
+    Backend& backend = growth.device.open(processes());
     if (growth.data.empty()) {
       std::printf("%s", imagenet_guide(options, backend).c_str());
       user_error("--data: no folder given; expected one with train/ and val/, as above");
     }
     if (options.check_data) return check_images(options);
-    std::printf("%s\n", growth.device.threads_line.c_str());
+    growth.device.print_threads();
 
     data::ImageSets images = open_images(options);
     growth.fit(images);

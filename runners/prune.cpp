@@ -132,6 +132,7 @@ int main(int argc, char** argv) {
                  images.name, ", as --dataset says");
 
     Backend& backend = options.device.open(processes());
+    options.device.print_threads();
     auto network = load_network(file, backend);
     PruningPlan plan;
     try {

@@ -273,7 +273,8 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   if (o.batch * comm.size() != all.batch)
     user_error("--batch ", all.batch, ": expected a multiple of the ", comm.size(), " processes");
   BatchShare share{comm, comm.size() > 1 ? all.batch : 0};
-  Backend& device = o.device.open(processes(), o.json || o.quiet);
+  Backend& device = o.device.open(processes());
+  if (!o.json && !o.quiet) o.device.print_threads();
   if (job == "limits") return limits(device);
   if (job == "decode") return decoding(device, o);
   ProfileBackend profile(device);

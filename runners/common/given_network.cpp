@@ -95,4 +95,13 @@ TensorFile GivenNetwork::read(const std::string& path) const {
   return file;
 }
 
+std::string GivenNetwork::dataset_of(const TensorFile& file) const {
+  if (!dataset.empty()) return dataset;
+  const auto found = file.metadata.find("dataset");
+  if (found == file.metadata.end())
+    user_error(file.path, ": metadata 'dataset' is missing, expected the data set's name: ",
+               "--dataset says it");
+  return found->second;
+}
+
 }  // namespace fission

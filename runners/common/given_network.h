@@ -16,6 +16,9 @@ struct GivenNetwork {
   // With metadata as this program writes them. UserError: what neither the file nor an option says,
   // and an option that says otherwise than the file.
   TensorFile read(const std::string& path) const;
+  // The data set to use with that file: the given one, or the one that its metadata name. UserError
+  // if neither says it.
+  std::string dataset_of(const TensorFile& file) const;
 };
 
 }  // namespace fission

@@ -100,7 +100,7 @@ void DeviceOptions::add_to(CommandLine& app) {
       ->check(memory_size())
       ->group("GPU");
 }
-Backend& DeviceOptions::open(Comm& comm, bool silent) {
+Backend& DeviceOptions::open(Comm& comm) {
   const ThreadCount allowed = threads_allowed(comm);
   const int wanted = threads > 0 ? threads : allowed.number, had = set_compute_threads(wanted);
   DeviceSettings mine = settings;
@@ -110,7 +110,6 @@ Backend& DeviceOptions::open(Comm& comm, bool silent) {
                            : threads > 0 ? "--threads"
                                          : allowed.from;
   threads_line = text(backend.name(), ", ", had, had == 1 ? " thread (" : " threads (", from, ")");
-  if (!silent) std::printf("%s\n", threads_line.c_str());
   if (!allowed.ignored.empty() && threads == 0 && comm.first())
     std::fprintf(stderr, "warning: %s: expected a number of processors, ignored\n",
                  one_line(allowed.ignored).c_str());
@@ -119,5 +118,6 @@ Backend& DeviceOptions::open(Comm& comm, bool silent) {
                  allowed.number, allowed.from.c_str());
   return backend;
 }
+void DeviceOptions::print_threads() const { std::printf("%s\n", threads_line.c_str()); }
 
 }  // namespace fission

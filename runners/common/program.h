@@ -28,9 +28,10 @@ struct DeviceOptions {
   DeviceSettings settings;  // of a GPU; a device that is none has no use for them
   std::string threads_line;
   void add_to(CommandLine& app);
-  // Sets the threads up. The first line that a program prints is of them, unless it prints JSON;
-  // silent: it prints threads_line itself, once its files are read.
-  Backend& open(Comm& comm = alone(), bool silent = false);
+  // Sets the threads up, and says in threads_line how many there are and why: the first line that a
+  // program prints.
+  Backend& open(Comm& comm = alone());
+  void print_threads() const;
 };
 
 }  // namespace fission

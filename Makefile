@@ -312,12 +312,12 @@ gpu-check: ## on a machine with a GPU: is all of it right there, and how fast? o
 	$(BUILD)/gpu_check --report $(BUILD)/gpu-check.txt $(FLAGS)
 cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
 cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
-cifar10 cifar100: ## reproduce the paper's CIFAR table: DATA=DIR with the published binary files
+cifar10 cifar100: ## grow on CIFAR by the paper's schedule: DATA=DIR with the published binary files [FLAGS="--recipe paper"]
 	@if [ -z "$$DATA" ]; then echo "make $@ DATA=DIR: DIR holds $(WANTS)"; \
 	  echo "  (the \"binary version\" on https://www.cs.toronto.edu/~kriz/cifar.html, unpacked)"; exit 2; fi
 	$(READY) $(BUILD)/cifar
 	$(BUILD)/cifar --dataset $@ --data "$$DATA" --out runs/$@ $(FLAGS)
-imagenet: ## reproduce the paper's ImageNet tables: DATA=DIR [MODEL=v1|v2] [NP=processes]; without DATA: what to fetch, what it takes
+imagenet: ## the paper's ImageNet table of a network: DATA=DIR [MODEL=v1|v2] [NP=processes]; without DATA: what to fetch, what it takes
 	$(READY) $(if $(NP),MPI=1) $(BUILD)/imagenet
 	$(if $(NP),mpirun -np $(NP)) $(BUILD)/imagenet $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$$DATA") $(FLAGS)
 imagenet-smoke: ## the same on a small tree of synthetic images, interrupted and resumed on the way

@@ -1,14 +1,14 @@
 // The main job on small images: raw files in, a trained seed network, rounds of RQ-SGD,
-// selection, splitting and fine-tuning, a table out. CIFAR-10, CIFAR-100, Fashion-MNIST. `make
-// demo` is this program on Fashion-MNIST.
-// Expected: RESULTS.md. The procedure itself is split/grow.cpp.
+// selection, splitting and fine-tuning, a table out. CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST.
+// `make demo` is this program on Fashion-MNIST. Expected: RESULTS.md. The procedure itself is
+// split/grow.cpp.
 #include "runners/growth/options.h"
 
 int main(int argc, char** argv) {
   using namespace fission;
   CommandLine app{
       "Grows an energy-efficient network by splitting neurons (arXiv 1910.03103) on CIFAR-10, "
-      "CIFAR-100 or Fashion-MNIST.",
+      "CIFAR-100, MNIST or Fashion-MNIST.",
       "cifar"};
   GrowthOptions options;
   options.add_to(app);

@@ -1,7 +1,7 @@
 // The paper's ImageNet tables from the raw folders: a seed network is trained, split and fine-tuned
 // round by round, then the width-scaled networks that it is compared with, by the same recipe; each
 // in a run folder of its own. `make imagenet DATA=DIR` is this program; the same command goes on
-// where it was. Expected: README, "ImageNet". The procedure is split/grow.cpp.
+// where it was. Expected: runners/README.md, "ImageNet". The procedure is split/grow.cpp.
 #include <filesystem>
 
 #include "runners/growth/imagenet.h"

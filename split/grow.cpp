@@ -9,8 +9,7 @@ namespace fission {
 void grow(State& state, const GrowSettings& settings, Environment& environment) {
   while (!state.done) {
     if (state.stage == Stage::train) {
-      // 1. Train the seed network to convergence; 5. after a split, fine-tune: the same schedule
-      // from the split weights.
+      // 1. Train the seed network; in later rounds (5.) fine-tune what was split.
       train(state, settings, environment);
       if (state.round == settings.rounds) return finish(state, environment);
       state.round++;

@@ -81,6 +81,9 @@ struct Names {  // of one folder's images, packed
 };
 
 std::vector<std::string> lines_of(const std::string& path) {
+  std::error_code unknown;
+  if (fs::exists(path, unknown) && !fs::is_regular_file(path, unknown))
+    user_error("[images] ", path, ": no regular file; expected a text file");
   std::ifstream file(path);
   std::ostringstream contents;
   if (!file || (file.peek() != EOF && !(contents << file.rdbuf())))

@@ -103,7 +103,8 @@ EnergyTable read_energy_table(const std::string& path) {
       if (line.rfind("# unit: ", 0) != 0 || semicolon == std::string::npos || semicolon <= 8 ||
           line.size() == semicolon + 10)
         refuse("'# unit: UNIT; source: WHERE THE NUMBERS ARE FROM'");
-      table.unit = line.substr(8, semicolon - 8), table.source = line.substr(semicolon + 10);
+      table.unit = one_line(line.substr(8, semicolon - 8)),
+      table.source = one_line(line.substr(semicolon + 10));
     } else if (line.empty() || line[0] == '#') {
       continue;
     } else if (!header) {
@@ -161,6 +162,9 @@ double EnergyTable::cost(const std::vector<LayerShape>& layers) const {
     };
     total += i.share == 0 ? between(0) : (1 - i.share) * between(0) + i.share * between(1);
   }
+  if (!std::isfinite(total))
+    user_error(path, ": the costs of the network's layers add up to ", total,
+               ", expected smaller ones");
   return total;
 }
 

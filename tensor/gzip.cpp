@@ -1,5 +1,7 @@
 #include "tensor/gzip.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -26,6 +28,9 @@ Bytes read_file(const std::string& path, const MostBytes& most) {
   if (!file)
     user_error("[file] ", path, ": can't be opened: ", std::strerror(errno),
                "; expected a readable file");
+  struct stat kind;
+  if (::fstat(::fileno(file.get()), &kind) != 0 || S_ISCHR(kind.st_mode))
+    user_error("[file] ", path, ": a device, which may never end; expected a file or a pipe");
   Bytes bytes;
   std::uint64_t wanted = UINT64_MAX;
   for (std::size_t got = 0;;) {  // by what is read, not by a size asked beforehand: a pipe has none

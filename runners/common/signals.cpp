@@ -73,7 +73,9 @@ void handle_signals(const std::string& program) {
       continue;
     ::sigaction(k.number, &take, nullptr);
   }
-  ::signal(SIGPIPE, SIG_IGN);  // a write that fails is noticed where it is made
+  for (int number : {SIGPIPE, SIGXFSZ})
+    ::signal(number, SIG_IGN);  // a write that fails is
+                                // noticed where it is made
 }
 
 DeferSignals::DeferSignals() { deferred++; }

@@ -246,6 +246,9 @@ TEST_CASE("idx: a missing file is refused by both its names") {
              {folder / "t10k-images-idx3-ubyte"});
   std::filesystem::create_directory(folder / train_labels);
   check_line(folder.refused(), {folder / train_labels, "no such file"});
+  std::filesystem::remove(folder / train_labels);
+  std::filesystem::create_symlink("/dev/zero", folder / train_labels);
+  check_line(folder.refused(), {folder / train_labels, "a device"});
 }
 
 TEST_CASE("idx: mnist's digits are never mirrored") {

@@ -64,6 +64,8 @@ TEST_CASE("image_folder: the devkit's numbers are taken through its mapping alon
               "devkit", "mapping"});
   check_line(refusal([&] { t.val(t.write("devkit.txt", line("3\n0\n2\n"))); }),
              {"devkit.txt", "line 1: '3'", "expected 0 to 2", "devkit", "mapping"});
+  for (const std::string& none : {t / "val", std::string("/dev/zero")})
+    check_line(refusal([&] { t.val(none); }), {none, "no regular file", "expected a text file"});
 }
 
 TEST_CASE("image_folder: the devkit's numbers are not taken for indices where all would do") {

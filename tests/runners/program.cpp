@@ -75,7 +75,6 @@ ProcessResult launch(const Launch& what) {
     ::dup2(err.ends[1], STDERR_FILENO);
     if (what.largest_file) {
       const rlimit limit{what.largest_file, what.largest_file};
-      ::signal(SIGXFSZ, SIG_IGN);
       ::setrlimit(RLIMIT_FSIZE, &limit);
     }
     if (what.most_memory) {

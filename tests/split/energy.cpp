@@ -187,6 +187,17 @@ TEST_CASE("energy: a table that says another file's costs has another fingerprin
   CHECK(parse_energy(a.option()).fingerprint.size() == 16);
   CHECK(parse_energy(a.option()).fingerprint != parse_energy(b.option()).fingerprint);
 }
+TEST_CASE("energy: what a table says of itself is one line, and costs that overflow are refused") {
+  const std::string rest = head.substr(head.find('\n') + 1) + "dense,1,1,8,4,10,1e308\n";
+  Table table("# unit: \x1b[31mms; source: a\x07\n" + rest);
+  CHECK(parse_energy(table.option()).unit == "\\x1b[31mms");
+  LayerShape layer;
+  layer.kind = LayerShape::dense, layer.kernel = layer.stride = 1, layer.side = 8, layer.in = 4,
+  layer.out = 10;
+  const EnergyTable costs = read_energy_table(table.option().substr(6));
+  CHECK(costs.cost({layer}) == 1e308);
+  CHECK_THROWS_WITH_AS(costs.cost({layer, layer}), doctest::Contains("add up to inf"), UserError);
+}
 TEST_CASE("energy: scales are √ and the natural logarithm, of every model") {
   CHECK(scaled(49, EnergyScale::none) == 49);
   CHECK(scaled(49, EnergyScale::sqrt) == 7);

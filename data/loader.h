@@ -20,11 +20,16 @@
 namespace fission {
 namespace data {
 
+// Each stage has an order and crops of its own: the two of a growth's round, and the images that
+// are only looked at.
+constexpr Index training_stage(Index round) { return 2 * round; }
+constexpr Index solving_stage(Index round) { return 2 * round + 1; }
+constexpr Index check_stage = 1000000, test_stage = check_stage + 1;
+
 struct LoaderOptions {
   Index batch = 128;
   std::uint64_t seed = 0;
-  Index stage = 0;  // e.g. 2·round for training, 2·round + 1 for RQ-SGD: each has an order and
-                    // crops of its own
+  Index stage = 0;
   bool shuffle = true, augment = true;
   bool drop_last = false;  // leave out the last, smaller batch of an epoch
   bool fixed_key = false;  // the same batches in every epoch

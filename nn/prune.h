@@ -13,7 +13,7 @@
 // All end just under a number of MACs: by less than the cheapest channel that could stay. At least
 // one channel stays on each axis.
 #pragma once
-#include "nn/gamma.h"
+#include "nn/training.h"
 
 namespace fission {
 
@@ -29,6 +29,14 @@ struct PruningPlan {
   std::vector<std::vector<double>> worth;  // [axis][channel]: L1 norm, or |γ|
   std::vector<std::vector<Index>> kept;    // [axis]: the old channels that stay, ascending
   std::vector<Index> widths;               // of what is made: the kept channels, then new ones
+};
+
+// What it did, with the scores on the test images before it and right after it
+struct PruningRecord {
+  std::string method;
+  std::vector<Index> channels, kept, widths;  // of each axis: before, of them kept, after
+  double macs_before, macs, parameters;
+  Score before, after;
 };
 
 // UserError: a target above the network's MACs or below those of one channel an axis; γ that are

@@ -1,9 +1,13 @@
 // Prints what a checkpoint holds: network, widths, MACs, parameters, where its run stands, and the
 // history of its growth.
+#include <nlohmann/json.hpp>
+
 #include "nn/io/json.h"
+#include "runners/common/console.h"
 #include "runners/common/given_network.h"
 #include "runners/common/program.h"
-#include "runners/growth/run.h"
+#include "runners/growth/history.h"
+#include "split/energy.h"
 
 int main(int argc, char** argv) {
   using namespace fission;

@@ -53,21 +53,10 @@ RoundRecord record_pruning(Network& before, Network& after, const PruningPlan& p
   auto score = [&](Network& n) { return evaluate(n, run.test(), run.input(), 0, run.comm()); };
   const Score old = score(before);
   r.split = score(after);
-  std::vector<std::size_t> kept;
-  for (const auto& axis : plan.kept) kept.push_back(axis.size());
-  run.log({{"round", 0},
-           {"stage", "prune"},
-           {"method", method},
-           {"channels", before.widths()},
-           {"kept", kept},
-           {"widths", r.widths},
-           {"macs_before", before.macs()},
-           {"macs", r.macs},
-           {"parameters", r.parameters},
-           {"test_top1_before", old.top1},
-           {"test_loss", r.split.loss},
-           {"test_top1", r.split.top1},
-           {"test_top5", r.split.top5}});
+  std::vector<Index> kept;
+  for (const auto& axis : plan.kept) kept.push_back(Index(axis.size()));
+  run.log(PruningRecord{method, before.widths(), kept, r.widths, before.macs(), r.macs,
+                        r.parameters, old, r.split});
   return r;
 }
 

@@ -121,4 +121,21 @@ std::vector<double> scaled_energies(const Network& network, const EnergyModel& m
   return e;
 }
 
+void check_reach(const EnergyModel& model, const Network& network, Index rounds) {
+  if (model.fingerprint.empty() || rounds == 0) return;
+  std::vector<Index> most;
+  for (const Axis& axis : network.axes()) {
+    Index width = axis.width;
+    for (Index round = 0; round < rounds && width < axis.max_width; round++)
+      width = std::min(2 * width, axis.max_width);
+    most.push_back(std::max(width, axis.width));
+  }
+  model.cost(network, most);
+  for (std::size_t a = 0; a < most.size() && rounds > 1; a++) {
+    std::vector<Index> more = most;  // and of one more, as long as there is a round to come
+    more[a]++;
+    model.cost(network, more);
+  }
+}
+
 }  // namespace fission

@@ -33,5 +33,8 @@ std::vector<double> authors_count(const Network& network, const std::vector<Inde
 std::vector<double> marginal_energies(const Network& network, const EnergyModel& model);
 std::vector<double> scaled_energies(const Network& network, const EnergyModel& model,
                                     EnergyScale scale);  // UserError
+// A cost table need not reach as far as doubling every layer in every round would. UserError where
+// it ends before: a growth that gets there stops in that round.
+void check_reach(const EnergyModel& model, const Network& network, Index rounds);
 
 }  // namespace fission

@@ -1,5 +1,6 @@
 #include "split/grow.h"
 
+#include "split/measure.h"
 #include "split/stages.h"
 
 namespace fission {

@@ -1,17 +1,9 @@
 #include "split/solver.h"
 
-#include "split/lanczos.h"
-#include "split/rayleigh.h"
+#include "nn/network.h"
 #include "tensor/random.h"
 
 namespace fission {
-
-std::unique_ptr<SplittingSolver> make_solver(Network& network, const SolverSettings& settings,
-                                             std::uint64_t seed, std::uint64_t round) {
-  if (settings.kind == Solver::lanczos)
-    return std::make_unique<Lanczos>(network, settings.probe, settings.epochs, seed, round);
-  return std::make_unique<RayleighDescent>(network, settings, seed, round);
-}
 
 Tensor first_directions(const Network& network, std::uint64_t seed, std::uint64_t round) {
   std::vector<double> host(network.parameter_count(), 0.0);

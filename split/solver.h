@@ -13,13 +13,12 @@
 namespace fission {
 
 class Network;
-struct SolverSettings;
 
 struct SplittingIndex {
   std::vector<std::vector<double>> lambda;  // [axis][neuron]: λ̂
   Tensor v;                                 // (P): v̂, each in its neuron's row; not normalised
   std::vector<std::vector<double>> residual;  // ‖S v̂ − λ̂ v̂‖, ‖v̂‖ = 1: an eigenvalue is that close
-                                              // to λ̂. RQ-SGD's: state_residuals (split/stages.h)
+                                              // to λ̂. RQ-SGD's: state_residuals (split/measure.h)
   std::vector<std::vector<Index>> products;  // S·v that λ̂ rests on, where that is known
 };
 
@@ -41,8 +40,6 @@ class SplittingSolver {
 };
 
 enum class Solver { rq_sgd, lanczos };
-std::unique_ptr<SplittingSolver> make_solver(Network& network, const SolverSettings& settings,
-                                             std::uint64_t seed, std::uint64_t round);
 
 // (P): directions to start from, drawn from (seed, round) by U(−0.1, 0.1)
 Tensor first_directions(const Network& network, std::uint64_t seed, std::uint64_t round);

@@ -38,7 +38,7 @@ void NetworkAudit::real_at_most(const std::string& equation, const std::string& 
 std::unique_ptr<data::Loader> NetworkAudit::loader(const data::Dataset& images, Backend& backend,
                                                    Index batch) const {
   data::LoaderOptions o;
-  o.batch = batch, o.seed = settings_.seed, o.stage = 1000000, o.shuffle = false,
+  o.batch = batch, o.seed = settings_.seed, o.stage = data::check_stage, o.shuffle = false,
   o.augment = settings_.augment, o.fixed_key = true;
   return std::make_unique<data::Loader>(images, backend, o);
 }

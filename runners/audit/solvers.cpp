@@ -8,6 +8,7 @@
 #include "runners/audit/numbers.h"
 #include "runners/common/console.h"
 #include "split/lanczos.h"
+#include "split/measure.h"
 #include "split/rayleigh.h"
 #include "split/select_optimal.h"
 #include "split/stages.h"
@@ -50,8 +51,9 @@ void NetworkAudit::solvers() {
   Network& n = *f32_.network;
   std::vector<int> axes = affordable(many_.count, "the solvers");
   findings_.section(text("λ̂ against the exact λ_min: ", many_.count,
-                         " images, augmentation key (seed ", settings_.seed,
-                         ", stage 1000000), float32, chain's matrix, ", axes.size(), " layers"));
+                         " images, augmentation key (seed ", settings_.seed, ", stage ",
+                         data::check_stage, "), float32, chain's matrix, ", axes.size(),
+                         " layers"));
   ImageInput input(n.backend(), DType::f32, many_.mean, many_.std);
   ExactSettings e;
   e.probe.curvature = settings_.curvature, e.axes = axes, e.memory = settings_.memory;

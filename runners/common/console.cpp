@@ -5,17 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
 
 namespace fission {
 namespace {
-std::string formatted(const char* format, double value) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, format, value);
-  return buffer;
-}
 // width on screen: UTF-8 continuation bytes take none
 std::size_t columns(const std::string& s) {
   return std::size_t(std::count_if(
@@ -39,15 +35,21 @@ std::string cut_to(const std::string& line, std::size_t wanted) {
   return line.substr(0, end);
 }
 
+std::string formatted(const char* format, ...) {
+  va_list measured, written;
+  va_start(measured, format), va_copy(written, measured);
+  std::string s(std::size_t(std::vsnprintf(nullptr, 0, format, measured)), ' ');
+  std::vsnprintf(&s[0], s.size() + 1, format, written);
+  va_end(measured), va_end(written);
+  return s;
+}
 std::string duration(double seconds) {
   if (!std::isfinite(seconds)) return "?";
   long s = std::lround(std::max(0.0, seconds));
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-  return buffer;
+  return formatted("%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
 }
 std::string in_millions(double value) {
-  return formatted(value < 1e6 ? "%.4f M" : value < 1e8 ? "%.3f M" : "%.1f M", value / 1e6);
+  return number(value / 1e6, value < 1e6 ? 4 : value < 1e8 ? 3 : 1) + " M";
 }
 std::string compact(double value, int digits) {
   std::ostringstream out;
@@ -55,11 +57,7 @@ std::string compact(double value, int digits) {
   out << value;
   return out.str();
 }
-std::string number(double value, int digits) {
-  char s[64];
-  std::snprintf(s, sizeof s, "%.*f", digits, value);
-  return s;
-}
+std::string number(double value, int digits) { return formatted("%.*f", digits, value); }
 const char* const beyond_theory = "beyond E4";
 std::string signed_scientific(double value) { return formatted("%+.4e", value); }
 std::string percent(double share) { return formatted("%.2f %%", 100 * share); }

@@ -5,10 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "split/grow.h"
+#include "split/records.h"
 
 namespace fission {
 
+[[gnu::format(printf, 1, 2)]] std::string formatted(const char* format, ...);
 std::string duration(double seconds);                  // "0:02:05"
 std::string in_millions(double value);                 // "0.553 M"
 std::string joined(const std::vector<Index>& widths);  // "8 8 16"

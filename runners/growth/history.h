@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "nn/io/checkpoint.h"
-#include "split/grow.h"
+#include "split/records.h"
 
 namespace fission {
 

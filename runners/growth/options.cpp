@@ -537,29 +537,4 @@ nlohmann::ordered_json GrowthOptions::config() const {
   return c;
 }
 
-void warn_of_narrow_table(const GrowSettings& settings, const Network& network) {
-  if (settings.energy.fingerprint.empty() || settings.rounds == 0) return;
-  std::vector<Index> most;
-  for (const Axis& axis : network.axes()) {
-    Index width = axis.width;
-    for (Index round = 0; round < settings.rounds && width < axis.max_width; round++)
-      width = std::min(2 * width, axis.max_width);
-    most.push_back(std::max(width, axis.width));
-  }
-  try {
-    settings.energy.cost(network, most);
-    for (std::size_t a = 0; a < most.size() && settings.rounds > 1;
-         a++) {  // and of one more, as long as there is a round to come
-      std::vector<Index> more = most;
-      more[a]++;
-      settings.energy.cost(network, more);
-    }
-  } catch (const UserError& e) {
-    std::fprintf(stderr,
-                 "warning: the cost table ends before the widths that --rounds %ld could reach, "
-                 "and a growth that gets there stops: %s\n",
-                 long(settings.rounds), e.what());
-  }
-}
-
 }  // namespace fission

@@ -56,8 +56,4 @@ struct GrowthOptions {
   void add_small_images(CommandLine& app);
 };
 
-// A cost table need not reach as far as doubling every layer in every round would; where a growth
-// comes to its end, it stops in that round. So it only says so, on stderr.
-void warn_of_narrow_table(const GrowSettings& settings, const Network& network);
-
 }  // namespace fission

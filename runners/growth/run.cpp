@@ -4,34 +4,20 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <sstream>
 
 #include "nn/io/json.h"
 #include "runners/common/renamed.h"
 #include "runners/common/signals.h"
-#include "runners/growth/options.h"
-#include "tensor/hash.h"
+#include "runners/growth/checkpoint.h"
 #include "tensor/threads.h"
 
 namespace fission {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr Index check_stage = 1000000,
-                test_stage = check_stage + 1;  // of a loader; training's are 2 a round
-
 bool exists(const std::string& path) {
   struct stat s;
   return stat(path.c_str(), &s) == 0;
-}
-
-// what no split changes: a checkpoint that says otherwise is another run's
-std::string identity(const NetworkConfig& c, const std::vector<Index>& seed_widths,
-                     const std::string& dataset, const std::string& seed) {
-  return text(c.model, " grown from ", joined(seed_widths), ", ", name_of(c.activation), ", ",
-              c.size, "x", c.size, "x", c.channels, " images of ", c.classes, " classes (", dataset,
-              "), seed ", seed);
 }
 
 // what two configurations say differently, by name; words: around the one's value and the other's
@@ -50,11 +36,6 @@ std::string differences(const Json& old, const Json& now, const std::array<const
   return text;
 }
 
-std::string place(const State& s) {
-  return text("round ", s.round, ", ", s.stage == Stage::train ? "train" : "solve", ", epoch ",
-              s.epoch + 1, ", step ", s.step);
-}
-
 // A log's length is counted in lines: their bytes depend on times and rates, which no two runs
 // share.
 std::uint64_t length_of_lines(const std::string& path, Index lines) {
@@ -68,71 +49,6 @@ std::uint64_t length_of_lines(const std::string& path, Index lines) {
                  " lines that the checkpoint knows of");
   }
   return end;
-}
-
-// Multiply-accumulates: whole numbers, which a double holds up to 9e15 and rounds beyond
-std::string exact(double macs) {
-  char s[40];
-  std::snprintf(s, sizeof s, "%.17g", macs);
-  return s;
-}
-double macs_spent(const TensorFile& file) {  // 0 where it is not known
-  const auto found = file.metadata.find("training_macs");
-  if (found == file.metadata.end()) return 0;
-  char* end = nullptr;
-  const double macs = std::strtod(found->second.c_str(), &end);
-  if (*end || !(macs >= 0 && macs < 1e300))
-    user_error(file.path, ": metadata 'training_macs': '", found->second, "', expected a number");
-  return macs;
-}
-
-// An epoch's sums so far, each process's own: as many processes go on with the same bits, for any
-// other number the first takes them all.
-void store_meter(TensorFile& file, Meter& meter, Comm& comm) {
-  const std::size_t n = std::size_t(comm.size()), r = std::size_t(comm.rank());
-  std::vector<double> loss(n), hits(2 * n), images(n), mine = meter.hits().to_host();
-  loss[r] = meter.loss_sum().item(), hits[2 * r] = mine[0], hits[2 * r + 1] = mine[1],
-  images[r] = double(meter.count);
-  for (auto* all : {&loss, &hits, &images}) comm.sum(all->data(), Index(all->size()));
-  Backend& b = meter.hits().backend();
-  store_tensor(file, "meter/loss", make_real(b, {Index(n)}, loss, meter.loss_sum().dtype()));
-  store_tensor(
-      file, "meter/hits",
-      Tensor::from(b, {Index(2 * n)}, std::vector<std::int32_t>(hits.begin(), hits.end())));
-  file.metadata["images_metered"] = joined({images.begin(), images.end()});
-}
-// seen: images of the epoch so far
-void load_meter(const TensorFile& file, Meter& meter, Index seen, Comm& comm) {
-  std::vector<Index> images;
-  std::istringstream list(file.metadata_at("images_metered"));
-  for (std::string item; std::getline(list, item, ' ');)
-    images.push_back(whole(file, "images_metered", item, 0, 999999999999999));
-  const Index n = Index(images.size());
-  if (n == 0) user_error(file.path, ": metadata 'images_metered': nothing, expected a number");
-  Backend& b = meter.hits().backend();
-  Tensor loss(b, {n}, meter.loss_sum().dtype()), hits(b, {2 * n}, DType::i32);
-  load_tensor(file, "meter/loss", loss), load_tensor(file, "meter/hits", hits);
-  const std::vector<double> l = loss.to_host(), h = hits.to_host();
-  Index all = 0;
-  for (Index i = 0; i < n; i++) {
-    all += std::min(images[i], seen + 1);
-    for (Index top : {2 * i, 2 * i + 1})
-      if (!(h[top] >= 0 && h[top] <= double(images[i])))
-        user_error(file.path, ": tensor 'meter/hits' holds ", h[top], ", expected hits among ",
-                   images[i], " images");
-  }
-  if (all != seen)
-    user_error(file.path, ": metadata 'images_metered': '", file.metadata_at("images_metered"),
-               "', expected ", seen, " in all, as metadata 'step' says");
-  const bool each = n == comm.size();
-  double sum = 0;
-  std::vector<std::int32_t> top{0, 0};
-  meter.count = 0;
-  for (Index i = each ? comm.rank() : 0; i < (each ? comm.rank() + 1 : comm.first() ? n : 0); i++)
-    sum += l[i], top[0] += std::int32_t(h[2 * i]), top[1] += std::int32_t(h[2 * i + 1]),
-        meter.count += images[i];
-  meter.loss_sum().copy_from(make_real(b, {1}, {sum}, loss.dtype()));
-  meter.hits().copy_from(Tensor::from(b, {2}, top));
 }
 
 }  // namespace
@@ -234,8 +150,15 @@ State Run::begin() {
   scaled_energies(
       *state.network, settings_.energy,
       settings_.scale);  // a table that lacks its layers is refused now, not after the training
-  if (comm_.first()) warn_of_narrow_table(settings_, *state.network);
   if (comm_.first()) {
+    try {
+      check_reach(settings_.energy, *state.network, settings_.rounds);
+    } catch (const UserError& e) {
+      std::fprintf(stderr,
+                   "warning: the cost table ends before the widths that --rounds %ld could reach, "
+                   "and a growth that gets there stops: %s\n",
+                   long(settings_.rounds), e.what());
+    }
     make_directories(options_.directory);
     lock();
     if (exists(path("checkpoint.safetensors")))
@@ -259,23 +182,29 @@ data::LoaderOptions Run::share_of_batches(Index batch) const {
   return o;
 }
 
-BatchSource& Run::training(Index round, Stage stage) {
-  data::LoaderOptions o =
-      share_of_batches(stage == Stage::solve ? options_.rq_batch : options_.batch);
-  o.stage = 2 * round + (stage == Stage::solve), o.augment = options_.augment;
-  if (stage == Stage::train) o.group = std::max<Index>(1, settings_.train.bn_batch);
-  o.fixed_key = stage == Stage::solve &&
-                settings_.solver.kind ==
-                    Solver::lanczos;  // products of one matrix: the same images in each pass
-  if (o.fixed_key && loader_stage_ != o.stage)
-    std::printf("Lanczos: %ld passes over the same images, augmentation key: seed %lu, stage %ld\n",
-                long(settings_.solver.epochs), (unsigned long)o.seed, long(o.stage));
-  return loader(stage == Stage::solve ? some_of_training(rq_images()) : images_.train, o);
+StagePlan Run::plan(Index round, Stage stage) const {
+  const Index all = images_.train->shape()[0];
+  if (stage == Stage::train)
+    return {round > 0 ? "fine-tuning" : "training", settings_.training_of(round).schedule.epochs,
+            all, options_.batch, std::max<Index>(1, settings_.train.bn_batch)};
+  const bool lanczos = settings_.solver.kind == Solver::lanczos;
+  return {lanczos ? "Lanczos" : "RQ-SGD",
+          settings_.solver.epochs,
+          options_.rq_images > 0 ? std::min(options_.rq_images, all) : all,
+          options_.rq_batch,
+          1,
+          lanczos};  // products of one matrix: the same images in each pass
 }
 
-Index Run::rq_images() const {
-  const Index all = images_.train->shape()[0];
-  return options_.rq_images > 0 ? std::min(options_.rq_images, all) : all;
+BatchSource& Run::training(Index round, Stage stage) {
+  const StagePlan plan = this->plan(round, stage);
+  data::LoaderOptions o = share_of_batches(plan.batch);
+  o.stage = stage == Stage::train ? data::training_stage(round) : data::solving_stage(round);
+  o.augment = options_.augment, o.group = plan.group, o.fixed_key = plan.fixed;
+  if (o.fixed_key && loader_stage_ != o.stage)
+    std::printf("Lanczos: %ld passes over the same images, augmentation key: seed %lu, stage %ld\n",
+                long(plan.epochs), (unsigned long)o.seed, long(o.stage));
+  return loader(some_of_training(plan.images), o);
 }
 
 // `count` training images: the first ones, or where they lie class by class every so manyth
@@ -289,13 +218,13 @@ data::SourcePtr Run::some_of_training(Index count) const {
 // Some images of the training set: what a split's loss change is predicted and measured on
 BatchSource& Run::check() {
   data::LoaderOptions o = share_of_batches(options_.batch);
-  o.stage = check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
+  o.stage = data::check_stage, o.shuffle = false, o.augment = options_.augment, o.fixed_key = true;
   return watched(loader(some_of_training(options_.check_images), o));
 }
 
 BatchSource& Run::test() {
   data::LoaderOptions o = share_of_batches(options_.batch);
-  o.stage = test_stage, o.shuffle = false, o.augment = false;
+  o.stage = data::test_stage, o.shuffle = false, o.augment = false;
   return watched(loader(images_.test, o));
 }
 
@@ -357,37 +286,44 @@ void Run::grow(State& state) {
 }
 
 double Run::images_left(const State& s) const {
-  const bool solving = s.stage == Stage::solve;
-  auto training = [&](Index round) {
-    return double(settings_.training_of(round).schedule.epochs * images_.train->shape()[0]);
+  auto all = [&](Index round, Stage stage) {
+    const StagePlan p = plan(round, stage);
+    return double(p.epochs * p.used());
   };
-  const double rq = double(settings_.solver.epochs * rq_images());
-  const double epoch = double(solving ? rq_images() : images_.train->shape()[0]);
-  const double batch = double(solving ? options_.rq_batch : options_.batch);
-  double left = solving ? rq + training(s.round) : training(s.round);
-  left -= double(s.epoch) * epoch + std::min(epoch, double(s.step) * batch);
-  for (Index round = s.round + 1; round <= settings_.rounds; round++) left += rq + training(round);
+  const StagePlan now = plan(s.round, s.stage);
+  double left = all(s.round, s.stage) - double(s.epoch * now.used() + now.images_before(s.step));
+  if (s.stage == Stage::solve) left += all(s.round, Stage::train);
+  for (Index round = s.round + 1; round <= settings_.rounds; round++)
+    left += all(round, Stage::solve) + all(round, Stage::train);
   return left;
 }
 
-void Run::after_step(State& s) {
-  BatchSource& source = training(s.round, s.stage);
-  progress_.add(double(
-      std::min<Index>(source.size(),
-                      s.step * (s.stage == Stage::train ? options_.batch : options_.rq_batch)) -
-      (s.step - 1) * (s.stage == Stage::train ? options_.batch : options_.rq_batch)));
-  Index epochs = epochs_of(s);
-  double rate = progress_.rate();
-  char line[200];
-  std::snprintf(
-      line, sizeof line, "round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f images/s, %s left",
-      long(s.round),
-      s.stage == Stage::solve ? (settings_.solver.kind == Solver::lanczos ? "Lanczos" : "RQ-SGD")
-      : s.round               ? "fine-tuning"
-                              : "training",
-      long(s.epoch + 1), long(epochs), long(s.step), long(source.steps()), rate,
-      rate > 0 ? duration(images_left(s) / rate).c_str() : "?");
-  progress_.show(line);
+void Run::take(const Batch& batch, const StagePlan& plan, const Step& step) {
+  try {
+    return step(batch);
+  } catch (const OutOfMemory& e) {
+    // Would a smaller one fit, of whole groups? Nothing of what is tried is kept, the run ends.
+    const Index whole = batch.labels.numel();
+    Shape some = batch.images.shape();
+    while ((some[0] = some[0] / 2 / plan.group * plan.group) > 0) {
+      try {
+        step({batch.images.slice(0, some), batch.labels.slice(0, {some[0]})});
+        break;
+      } catch (const OutOfMemory&) {
+      }
+    }
+    throw OutOfMemory(
+        text(e.what(), "; of this step's ", whole, " images ", some[0], " would fit"));
+  }
+}
+
+void Run::after_step(State& s, const StagePlan& plan) {
+  progress_.add(double(plan.images_before(s.step) - plan.images_before(s.step - 1)));
+  const double rate = progress_.rate();
+  progress_.show(formatted(
+      "round %ld %s, epoch %ld of %ld, step %ld of %ld: %.0f images/s, %s left", long(s.round),
+      plan.title, long(s.epoch + 1), long(plan.epochs), long(s.step), long(plan.steps()), rate,
+      rate > 0 ? duration(images_left(s) / rate).c_str() : "?"));
   auto now = std::chrono::steady_clock::now();
   const bool due = std::chrono::duration<double>(now - last_checkpoint_).count() >=
                    60 * options_.checkpoint_minutes;
@@ -400,87 +336,21 @@ void Run::after_step(State& s) {
   }
 }
 
-void Run::log(const Json& line) {
-  Json full = line;
-  std::string pace;
-  if (line.contains("epoch")) {
-    pace = text(std::llround(progress_.rate()), " images/s");
-    if (progress_.rate() > 0) full["images_per_second"] = std::round(progress_.rate());
-    if (const Index skipped = images_.train->skipped(comm_))
-      full["skipped_files"] = skipped,
-      pace += text("; ", skipped, " broken files skipped since the start");
-  }
-  full["time"] = std::time(nullptr);
-  if (log_) log_->append(json_text(full));
+void Run::write(const Line& line) {
+  if (log_) log_->append(line.json);
   log_lines_++;
   crash_point("after-log");
   progress_.clear();
-  auto number = [&](const char* key) {
-    return line.contains(key) ? line.at(key).get<double>() : 0;
-  };
-  if (line.contains("why")) {
-    std::printf("round %.0f: nothing to split: %s\n", number("round"),
-                line.at("why").get<std::string>().c_str());
-  } else if (line.at("stage") == "split") {
-    std::string energy;  // spent, and of which budget, of each group; the baselines have none
-    for (std::size_t g = 0; g < line.at("spent").size(); g++) {
-      double budget = line.at("budget")[g];
-      energy += (g ? " + " : "") + compact(line.at("spent")[g], 4) +
-                (budget > 0 ? " of " + compact(budget, 4) : "");
-    }
-    std::printf(
-        "split %.0f neurons for %s %s (%s), now %s MACs: loss %s predicted (E4), %+.4e "
-        "measured; test %s\n",
-        number("neurons"), energy.c_str(), line.at("energy_unit").get<std::string>().c_str(),
-        line.at("energy_source").get<std::string>().c_str(), in_millions(number("macs")).c_str(),
-        line.at("quadratic") ? signed_scientific(number("predicted_loss_change")).c_str()
-                             : beyond_theory,
-        number("measured_loss_change"), percent(number("test_top1")).c_str());
-  } else if (line.at("stage") == "prune") {
-    std::printf("pruned to %s MACs: test %s before, %s after\n",
-                in_millions(number("macs")).c_str(), percent(number("test_top1_before")).c_str(),
-                percent(number("test_top1")).c_str());
-  } else if (line.contains("largest_residual")) {
-    std::printf(
-        "round %.0f Lanczos pass %.0f of %.0f: least splitting index %.4e, sum of the negative "
-        "ones %.4e, residuals: "
-        "largest %.1e, median %.1e; %s\n",
-        number("round"), number("epoch"), number("of"), number("least_lambda"),
-        number("sum_of_negative_lambdas"), number("largest_residual"), number("median_residual"),
-        pace.c_str());
-  } else if (line.at("stage") == "solve") {
-    std::printf(
-        "round %.0f RQ-SGD epoch %.0f of %.0f: least splitting index %.4e, sum of the negative "
-        "ones %.4e; %s\n",
-        number("round"), number("epoch"), number("of"), number("least_lambda"),
-        number("sum_of_negative_lambdas"), pace.c_str());
-  } else {
-    std::printf("round %.0f %s epoch %.0f of %.0f: loss %.4f, training %s, test %s; %s\n",
-                number("round"), line.at("stage") == "train" ? "training" : "fine-tuning",
-                number("epoch"), number("of"), number("loss"),
-                percent(number("train_top1")).c_str(), percent(number("test_top1")).c_str(),
-                pace.c_str());
-  }
+  std::printf("%s\n", line.prose.c_str());
   std::fflush(stdout);
   progress_.reset();
 }
 
 void Run::save_neurons(Index round, const Network& network, const SplittingIndex& index,
                        const Selection& chosen) {
-  std::string csv = "axis,neuron,lambda,residual,products,split\n";
-  auto number = [](double x) {
-    char s[40];
-    std::snprintf(s, sizeof s, "%.9g", x);
-    return std::string(s);
-  };
-  for (std::size_t l = 0; l < index.lambda.size(); l++)
-    for (std::size_t o = 0; o < index.lambda[l].size(); o++)
-      csv += text(network.axes()[l].name, ",", o, ",", number(index.lambda[l][o]), ",",
-                  index.residual.empty() ? "" : number(index.residual[l][o]), ",",
-                  index.products.empty() ? "" : std::to_string(index.products[l][o]), ",",
-                  int(chosen.split[l][o]), "\n");
   if (!comm_.first()) return;
-  const std::string file = path("round-" + std::to_string(round) + "-neurons.csv");
+  const std::string file = path("round-" + std::to_string(round) + "-neurons.csv"),
+                    csv = neurons_csv(network, index, chosen);
   if (!exists(file) || read_file(file) != csv)
     write_file_atomically(file, csv);  // a resumed run comes here again
 }
@@ -491,129 +361,30 @@ void Run::save(State& s) {
   if (s.done) name = "round-" + std::to_string(s.round);
   else if (s.stage == Stage::solve) name = "round-" + std::to_string(s.round - 1);
   else name = "round-" + std::to_string(s.round) + "-split";
-  TensorFile file;
-  file.path = path(name + ".safetensors");
-  store_network(file, *s.network);
-  file.metadata["seed"] = std::to_string(settings_.seed),
-  file.metadata["round"] = std::to_string(s.round);
-  file.metadata["training_macs"] = exact(s.training_macs);
-  file.metadata["dataset"] = images_.name,
-  file.metadata["history"] = json_text(history_to_json(s.history));
-  if (comm_.first()) {
-    check_no_nan(file);
-    write_safetensors(file.path, file);
-    write_file_atomically(path("results.csv"), growth_csv(s.history));
-  }
+  write(grown_network(s, path(name + ".safetensors"), images_.name, settings_.seed));
+  if (comm_.first()) write_file_atomically(path("results.csv"), growth_csv(s.history));
   write_checkpoint(s);
   progress_.reset();
 }
 
+void Run::write(const TensorFile& file) const {
+  if (!comm_.first()) return;
+  check_no_nan(file);
+  write_safetensors(file.path, file);
+}
+
 void Run::write_checkpoint(const State& s) {
-  const std::vector<double> parameters = s.network->parameters().to_host();
-  auto apart = comm_.disagreement(
-      hash_text(hash_bytes(parameters.data(), parameters.size() * sizeof(double))));
-  FISSION_CHECK(!apart, "[run] process ", apart->rank,
-                " has other parameters than process 0: ", apart->other, ", there ", apart->first);
-  TensorFile file;
-  file.path = path("checkpoint.safetensors");
-  store_network(file, *s.network);
-  auto& m = file.metadata;
-  m["seed"] = std::to_string(settings_.seed), m["dataset"] = images_.name,
-  m["history"] = json_text(history_to_json(s.history));
-  m["round"] = std::to_string(s.round), m["stage"] = s.stage == Stage::train ? "train" : "solve",
-  m["done"] = s.done ? "1" : "0";
-  m["epoch"] = std::to_string(s.epoch), m["step"] = std::to_string(s.step),
-  m["log_lines"] = std::to_string(log_lines_), m["training_macs"] = exact(s.training_macs);
-  store_meter(file, *s.meter, comm_);
-  if (s.optimizer) store_flat(file, *s.network, "sgd/", s.optimizer->buffer());
-  if (s.solver) {
-    m["solver_steps_in_mean"] = std::to_string(s.solver->in_mean);
-    for (auto& entry : s.solver->state()) {
-      if (entry.second.shape() == s.network->parameters().shape())
-        store_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
-      else store_tensor(file, "rq/" + entry.first, entry.second);
-    }
-  }
-  if (comm_.first()) {
-    check_no_nan(file);
-    write_safetensors(file.path, file);
-  }
+  TensorFile file = grown_network(s, path("checkpoint.safetensors"), images_.name, settings_.seed);
+  add_position(file, s, comm_);
+  file.metadata["log_lines"] = std::to_string(log_lines_);
+  write(file);
   last_checkpoint_ = std::chrono::steady_clock::now();
 }
 
-Index Run::epochs_of(const State& s) const {
-  return s.stage == Stage::solve ? settings_.solver.epochs
-                                 : settings_.training_of(s.round).schedule.epochs;
-}
-// of an epoch: images in whole batch-norm groups
-Index Run::images_of(const State& s) const {
-  if (s.stage == Stage::solve) return rq_images();
-  const Index all = images_.train->shape()[0];
-  return all - all % std::max<Index>(1, settings_.train.bn_batch);
-}
-Index Run::batch_of(const State& s) const {
-  return s.stage == Stage::train ? options_.batch : options_.rq_batch;
-}
-Index Run::images_before(const State& s) const {
-  return std::min(images_of(s), s.step * batch_of(s));
-}
-
-// A position that this growth never comes to is refused: it might go on for ever.
-void Run::read_position(const TensorFile& file, State& s) const {
-  const bool training = file.metadata_at("stage") == "train";  // or solve: it was looked at
-  if (file.metadata_at("done") != "0" && file.metadata_at("done") != "1")
-    user_error(file.path, ": metadata 'done': '", file.metadata_at("done"), "', expected 0 or 1");
-  const bool done = file.metadata_at("done") == "1";
-  s.round = whole(file, "round", training || done ? 0 : 1, settings_.rounds);
-  // A round is recorded when it is split, a pruned network at once, the seed when it is trained. A
-  // growth that found nothing to split is done in Stage::solve, and stands in the round before.
-  const bool recorded = done || (training && (s.round > 0 || !s.history.empty()));
-  const Index rounds = s.round + recorded;
-  if (Index(s.history.size()) != rounds)
-    user_error(file.path, ": metadata 'history': ", s.history.size(), " rounds, expected ", rounds,
-               " in round ", s.round, ", stage ", file.metadata_at("stage"));
-  s.enter(training ? Stage::train : Stage::solve, settings_);
-  s.done = done;
-  const Index epochs = epochs_of(s), steps = (images_of(s) + batch_of(s) - 1) / batch_of(s);
-  s.epoch = whole(file, "epoch", 0, epochs);  // all of them: what comes after is not done yet
-  s.step = whole(file, "step", 0, s.epoch == epochs ? 0 : steps);
-}
-
 State Run::read_checkpoint() {
-  TensorFile file = read_safetensors(path("checkpoint.safetensors"));
-  State s;
-  s.network = load_network(file, backend_);
-  s.history = check_metadata(file, *s.network);
-  const std::vector<Index>& seed_widths =
-      s.history.empty() ? s.network->config().widths : s.history.front().widths;
-  std::string found = identity(s.network->config(), seed_widths, file.metadata_at("dataset"),
-                               file.metadata_at("seed"));
-  std::string expected = identity(options_.network, options_.network.widths, images_.name,
-                                  std::to_string(settings_.seed));
-  if (found != expected)
-    user_error(file.path, ": metadata: another run's checkpoint: ", found, "; expected ", expected);
-  read_position(file, s);
-  load_meter(file, *s.meter, images_before(s), comm_);
-  if (s.stage == Stage::solve && settings_.carry_momentum)
-    s.optimizer = std::make_unique<Sgd>(*s.network, settings_.training_of(s.round).sgd);
-  if (s.optimizer) load_flat(file, *s.network, "sgd/", s.optimizer->buffer());
-  if (s.solver) {
-    // Between epochs it is the last one's, and the result's once all are over.
-    const Index summed = settings_.solver.kind == Solver::lanczos ? images_before(s) : s.step;
-    s.solver->in_mean = s.step > 0 ? whole(file, "solver_steps_in_mean", summed, summed)
-                                   : whole(file, "solver_steps_in_mean", s.epoch > 0);
-    for (auto& entry : s.solver->state()) {
-      if (entry.second.shape() == s.network->parameters().shape())
-        load_flat(file, *s.network, "rq/" + entry.first + "/", entry.second);
-      else load_tensor(file, "rq/" + entry.first, entry.second);
-      if (entry.first == "squares")
-        for (double x : entry.second.to_host())
-          if (x < 0)
-            user_error(file.path, ": tensor 'rq/squares/…' holds ", x, ", expected 0 or more");
-    }
-  }
+  const TensorFile file = read_safetensors(path("checkpoint.safetensors"));
+  State s = load_state(file, options_.network, images_.name, settings_, backend_, *this);
   log_lines_ = whole(file, "log_lines");
-  s.training_macs = macs_spent(file);
   comm_.require_same("the checkpoint", place(s),
                      "--out: a place that all processes see");  // and the first writes nothing
                                                                 // before all have read

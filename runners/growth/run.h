@@ -15,7 +15,7 @@
 #include "nn/io/checkpoint.h"
 #include "nn/io/files.h"
 #include "runners/common/console.h"
-#include "runners/growth/history.h"
+#include "runners/growth/records.h"
 #include "split/grow.h"
 
 namespace fission {
@@ -50,9 +50,15 @@ class Run : public Environment {
   BatchSource& test() override;
   const ImageInput& input() override { return input_; }
   Comm& comm() override { return comm_; }
-  void after_step(State& state) override;
+  StagePlan plan(Index round, Stage stage) const override;
+  void take(const Batch& batch, const StagePlan& plan, const Step& step) override;
+  void after_step(State& state, const StagePlan& plan) override;
   void save(State& state) override;
-  void log(const nlohmann::ordered_json& line) override;
+  void log(const EpochRecord& record) override { write(line_of(record, pace())); }
+  void log(const SolverRecord& record) override { write(line_of(record, pace())); }
+  void log(const SplitRecord& record) override { write(line_of(record)); }
+  void log(const NoSplitRecord& record) override { write(line_of(record)); }
+  void log(const PruningRecord& record) { write(line_of(record)); }
   void save_neurons(Index round, const Network& network, const SplittingIndex& index,
                     const Selection& chosen) override;
 
@@ -66,16 +72,13 @@ class Run : public Environment {
   void end_if_requested();
   [[noreturn]] void stop();
   data::LoaderOptions share_of_batches(Index batch) const;
-  Index rq_images() const;
   data::SourcePtr some_of_training(Index count) const;
   BatchSource& loader(data::SourcePtr images, const data::LoaderOptions& options);
+  void write(const TensorFile& file) const;
+  void write(const Line& line);
+  Pace pace() const { return {progress_.rate(), images_.train->skipped(comm_)}; }
   void write_checkpoint(const State& state);
   State read_checkpoint();
-  void read_position(const TensorFile& file, State& state) const;
-  Index epochs_of(const State& state) const;
-  Index images_of(const State& state) const;
-  Index batch_of(const State& state) const;
-  Index images_before(const State& state) const;  // of the epoch, before its next step
   double images_left(const State& state) const;
 
   RunOptions options_;

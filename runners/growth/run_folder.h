@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "split/grow.h"
+#include "split/records.h"
 
 namespace fission {
 

@@ -163,8 +163,8 @@ struct ShortRun : Run {
   ShortRun(const std::string& folder, Index steps)
       : Run(options(folder), settings(), {{"seed", 1}}, images(), open_backend("reference")),
         steps(steps) {}
-  void after_step(State& state) override {
-    Run::after_step(state);
+  void after_step(State& state, const StagePlan& plan) override {
+    Run::after_step(state, plan);
     if (--steps == 0) throw Stopped(15);
   }
 

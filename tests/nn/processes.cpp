@@ -3,8 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "nn/training.h"
-#include "split/lanczos.h"
-#include "split/rayleigh.h"
+#include "split/state.h"
 #include "tensor/eigen.h"
 #include "tests/near.h"
 #include "tests/small_network.h"

@@ -3,7 +3,7 @@
 #include "split/lanczos.h"
 
 #include "split/exact.h"
-#include "split/stages.h"
+#include "split/measure.h"
 #include "tensor/eigen.h"
 #include "tests/near.h"
 #include "tests/one_thread.h"

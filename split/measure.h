@@ -5,14 +5,8 @@
 
 namespace fission {
 
-// Over one epoch of the source, all processes' shares of it: (P) the mean of S·v; Σ over the chosen
-// neurons of (ε_o/ε)² v̂ᵀS v̂ (unit v̂); and of a solver that states none the residuals ‖S v̂ − λ̂ v̂‖,
-// of the S of these images
-Tensor mean_products(Network& network, const Tensor& v, const ProbeSettings& probe,
-                     BatchSource& source, const ImageInput& input, Comm& comm = alone());
-double quadratic_form(Network& network, const Selection& chosen, const Tensor& v,
-                      const std::vector<double>& lengths, const ProbeSettings& probe,
-                      BatchSource& source, const ImageInput& input, Comm& comm = alone());
+// Of a solver that states none the residuals ‖S v̂ − λ̂ v̂‖, ‖v̂‖ = 1, of the S of these images (one
+// epoch of the source)
 void state_residuals(SplittingIndex& index, Network& network, const ProbeSettings& probe,
                      BatchSource& source, const ImageInput& input, Comm& comm = alone());
 

@@ -14,9 +14,7 @@ namespace fission {
 namespace {
 using Json = nlohmann::ordered_json;
 std::string number(double x) {
-  char s[40];
-  std::snprintf(s, sizeof s, x == std::floor(x) && std::abs(x) < 1e6 ? "%.0f" : "%.4g", x);
-  return s;
+  return x == std::floor(x) && std::abs(x) < 1e6 ? formatted("%.0f", x) : compact(x, 4);
 }
 Json finite(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 std::string padded(std::string equation) {

@@ -1,10 +1,10 @@
 // What the audit's two halves share: numbers of a network's layers. They are compared by
 // runners/common/reference_file.h.
 #pragma once
-#include <cstdio>
 #include <string>
 #include <vector>
 
+#include "runners/common/console.h"
 #include "runners/common/reference_file.h"
 #include "tensor/random.h"
 
@@ -33,10 +33,6 @@ inline double dot(const Numbers& a, const Numbers& b, Index first, Index count) 
   for (Index i = first; i < first + count; i++) sum += a[std::size_t(i)] * b[std::size_t(i)];
   return sum;
 }
-inline std::string plain(double x) {
-  char s[40];
-  std::snprintf(s, sizeof s, "%.4g", x);
-  return s;
-}
+inline std::string plain(double x) { return compact(x, 4); }
 
 }  // namespace fission::audit

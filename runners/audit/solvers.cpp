@@ -90,11 +90,8 @@ void NetworkAudit::solvers() {
       const Numbers &got = found.lambda[std::size_t(l)], &want = truth.lambda[std::size_t(l)];
       all.insert(all.end(), got.begin(), got.end()),
           all_true.insert(all_true.end(), want.begin(), want.end());
-      double r = rank_correlation(got, want);
-      char s[40];
-      std::snprintf(s, sizeof s, "%s%s %.3f", layers.empty() ? "" : ", ",
-                    n.axes()[std::size_t(l)].name.c_str(), r);
-      layers += s;
+      layers += text(layers.empty() ? "" : ", ", n.axes()[std::size_t(l)].name, " ",
+                     number(rank_correlation(got, want), 3));
       double off = relative(got, want);
       if (off > worst) worst = off, worst_layer = n.axes()[std::size_t(l)].name;
     }

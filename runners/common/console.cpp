@@ -58,8 +58,6 @@ std::string compact(double value, int digits) {
   return out.str();
 }
 std::string number(double value, int digits) { return formatted("%.*f", digits, value); }
-const char* const beyond_theory = "beyond E4";
-std::string signed_scientific(double value) { return formatted("%+.4e", value); }
 std::string percent(double share) { return formatted("%.2f %%", 100 * share); }
 std::string joined(const std::vector<Index>& widths) {
   std::string s;
@@ -104,7 +102,7 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
                     tuned ? percent(r.tuned.top1) : "–",
                     seed          ? "–"
                     : r.quadratic ? formatted("%.3e", r.predicted)
-                                  : beyond_theory,
+                                  : "beyond E4",
                     seed ? "–" : formatted("%.3e", r.measured)});
     before = r.tuned.top1;
     widths << "  round " << r.round << ": " << joined(r.widths) << '\n';

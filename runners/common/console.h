@@ -15,9 +15,7 @@ std::string in_millions(double value);                 // "0.553 M"
 std::string joined(const std::vector<Index>& widths);  // "8 8 16"
 std::string compact(double value, int digits = 9);     // "45056", "0.0125"
 std::string number(double value, int digits);          // "12.50": so many behind the point
-std::string signed_scientific(double value);           // "-1.2345e-05"
-extern const char* const beyond_theory;  // in place of E4's prediction, where ε is beyond it
-std::string percent(double share);       // "57.70 %"
+std::string percent(double share);                     // "57.70 %"
 // columns as wide as they need to be, numbers to the right
 std::string table(const std::vector<std::vector<std::string>>& rows);
 // round, widths, MACs, parameters, test accuracy before and after the split and after tuning,

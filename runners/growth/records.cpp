@@ -99,8 +99,8 @@ Line line_of(const SplitRecord& r) {
                {"test_top5", round.split.top5}},
               text("split ", round.neurons_split, " neurons for ", energy, " ", r.energy_unit, " (",
                    r.energy_source, "), now ", in_millions(round.macs), " MACs: loss ",
-                   round.quadratic ? signed_scientific(round.predicted) : beyond_theory,
-                   " predicted (E4), ", signed_scientific(round.measured), " measured; test ",
+                   round.quadratic ? formatted("%+.4e", round.predicted) : "beyond E4",
+                   formatted(" predicted (E4), %+.4e measured; test ", round.measured),
                    percent(round.split.top1)));
 }
 

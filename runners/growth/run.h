@@ -9,25 +9,20 @@
 //    round-R-neurons.csv  what the R-th split was chosen by: every neuron's λ̂, its residual,
 //   products S·v, and whether it was split
 #pragma once
-#include <nlohmann/json.hpp>
-
-#include "data/loader.h"
 #include "nn/io/checkpoint.h"
-#include "nn/io/files.h"
 #include "runners/common/console.h"
+#include "runners/growth/batches.h"
+#include "runners/growth/directory.h"
 #include "runners/growth/records.h"
 #include "split/grow.h"
 
 namespace fission {
 
-struct RunOptions {
+struct RunOptions : BatchOptions {
   std::string directory;
   NetworkConfig network;  // classes, size, channels: from the data
   std::string start;      // a trained network's file: no training of a seed
   TensorFile start_file;  // what it holds
-  Index batch = 128, rq_batch = 64, rq_images = 0, check_images = 2048;
-  bool augment = true;
-  int loader_threads = 1;
   double checkpoint_minutes = 5;
 };
 
@@ -45,12 +40,14 @@ class Run : public Environment {
   // the batch of an evaluation, with a checkpoint: Stopped, and the same command goes on.
   void grow(State& state);
 
-  BatchSource& training(Index round, Stage stage) override;
-  BatchSource& check() override;
-  BatchSource& test() override;
+  StagePlan plan(Index round, Stage stage) const override { return batches_.plan(round, stage); }
+  BatchSource& training(Index round, Stage stage) override {
+    return batches_.training(round, stage);
+  }
+  BatchSource& check() override { return watched(batches_.check()); }
+  BatchSource& test() override { return watched(batches_.test()); }
   const ImageInput& input() override { return input_; }
   Comm& comm() override { return comm_; }
-  StagePlan plan(Index round, Stage stage) const override;
   void take(const Batch& batch, const StagePlan& plan, const Step& step) override;
   void after_step(State& state, const StagePlan& plan) override;
   void save(State& state) override;
@@ -63,17 +60,12 @@ class Run : public Environment {
                     const Selection& chosen) override;
 
  private:
-  std::string path(const std::string& name) const { return options_.directory + "/" + name; }
+  std::string path(const std::string& name) const { return directory_.path(name); }
   void check_processes() const;
-  void check_config() const;
-  void lock();
   class Watched;
   BatchSource& watched(BatchSource& source);
   void end_if_requested();
   [[noreturn]] void stop();
-  data::LoaderOptions share_of_batches(Index batch) const;
-  data::SourcePtr some_of_training(Index count) const;
-  BatchSource& loader(data::SourcePtr images, const data::LoaderOptions& options);
   void write(const TensorFile& file) const;
   void write(const Line& line);
   Pace pace() const { return {progress_.rate(), images_.train->skipped(comm_)}; }
@@ -83,16 +75,13 @@ class Run : public Environment {
 
   RunOptions options_;
   GrowSettings settings_;
-  nlohmann::ordered_json config_;
   data::ImageSets images_;
   Backend& backend_;
   Comm& comm_;
+  RunDirectory directory_;
+  Batches batches_;
   ImageInput input_;
-  std::unique_ptr<AppendLog> log_;
-  Index log_lines_ = 0;
-  std::unique_ptr<data::Loader> loader_;
   std::unique_ptr<BatchSource> watched_;
-  Index loader_stage_ = -1;
   Progress progress_;
   std::chrono::steady_clock::time_point last_checkpoint_;
 };

@@ -1,0 +1,93 @@
+#include "runners/growth/directory.h"
+
+#include <sys/stat.h>
+
+#include "nn/io/json.h"
+#include "nn/io/safetensors.h"
+#include "runners/common/renamed.h"
+
+namespace fission {
+
+using Json = nlohmann::ordered_json;
+
+std::string differences(const Json& old, const Json& now, const std::array<const char*, 3>& words) {
+  std::string text;
+  Json all = old;
+  all.update(now);
+  for (const auto& item : all.items()) {
+    auto value_in = [&](const Json& j) {
+      return j.contains(item.key()) ? json_text(j.at(item.key())) : std::string("(not there)");
+    };
+    if (value_in(old) != value_in(now))
+      text += (text.empty() ? "--" : ", --") + item.key() + words[0] + value_in(old) + words[1] +
+              value_in(now) + words[2];
+  }
+  return text;
+}
+
+bool RunDirectory::holds(const std::string& file) const {
+  struct stat s;
+  return stat(path(file).c_str(), &s) == 0;
+}
+
+void RunDirectory::check_config() const {
+  if (holds("config.json")) {
+    const std::string expected = "the configuration of a run";
+    const Json old = parse_json(read_file(path("config.json")), path("config.json"), expected);
+    if (!old.is_object()) user_error(path("config.json"), ": no object, expected ", expected);
+    refuse_renamed_settings(old, name);
+    Json now = config;
+    if (!old.contains("data")) now.erase("data");  // of an older version, which kept none
+    std::string differ = differences(old, now, {" was ", ", now ", ""});
+    if (!differ.empty())
+      user_error(name, " holds another run: ", differ, " (another --out begins a new one)");
+  } else if (begun()) {
+    user_error(name, ": a checkpoint without its config.json; another --out begins a new run");
+  }
+}
+
+// Of two processes that begin at once, one has the log; what it writes before that, the other could
+// overwrite. A folder that can't be written to is none that anybody is at work in.
+void RunDirectory::lock() {
+  const bool going_on = begun();
+  try {
+    log_ = std::make_unique<AppendLog>(
+        path("log.jsonl"), going_on ? AppendLog::Open::existing : AppendLog::Open::create);
+  } catch (const UserError&) {
+    if (!going_on || read_safetensors(path("checkpoint.safetensors")).metadata_at("done") != "1")
+      throw;
+  }
+  check_config();  // another one may have been here since
+}
+
+void RunDirectory::create() {
+  make_directories(name);
+  lock();
+  if (begun())
+    user_error(name,
+               ": another process has begun this run meanwhile; the same command goes on with it");
+  write_file_atomically(path("config.json"), json_text(config, 2) + "\n");
+  log_->keep(0);
+}
+
+// A log's length is counted in lines: their bytes depend on times and rates, which no two runs
+// share.
+void RunDirectory::cut_log(bool read_only) {
+  const std::string file = path("log.jsonl"), all = lines > 0 ? read_file(file) : "";
+  std::size_t end = 0;
+  for (Index i = 0; i < lines; i++) {
+    end = all.find('\n', end) + 1;
+    if (end == 0)
+      user_error(file, ": line ", i + 1, ": missing, expected the ", lines,
+                 " lines that the checkpoint knows of");
+  }
+  if (log_ && !read_only) log_->keep(end);
+}
+
+void RunDirectory::append(const std::string& line) {
+  if (log_) log_->append(line);
+  lines++;
+  crash_point("after-log");
+}
+
+}  // namespace fission

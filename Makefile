@@ -117,7 +117,8 @@ endif
 ifneq (,$(if $(HAVE_ONEDNN),,$(ONEDNN_HOME)))
 $(error ONEDNN_HOME=$(ONEDNN_HOME): no oneDNN 2.6 to 3.x that links (include/oneapi/dnnl/dnnl.h and lib*/libdnnl.so))
 endif
-ifneq (,$(filter command environment,$(firstword $(origin CUDNN_HOME))))
+# What stands in the environment is not asked for: there it is found (✓) or not (✗).
+ifeq (command,$(firstword $(origin CUDNN_HOME)))
 CUDNN_MAJOR := $(shell sed -nE 's/.*define CUDNN_MAJOR +([0-9]+).*/\1/p' $(wildcard $(CUDNN_HOME)/include/cudnn_version.h) /dev/null)
 CUDNN_PARTS := $(if $(filter 9,$(CUDNN_MAJOR)),graph ops cnn adv heuristic engines_precompiled engines_runtime_compiled)
 CUDNN_LACKS := $(strip $(if $(wildcard $(CUDNN_HOME)/include/cudnn.h),,include/cudnn.h) $(foreach l,cudnn $(CUDNN_PARTS:%=cudnn_%),\

@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "runners/bench/children.h"
 #include "runners/bench/device_steps.h"
+#include "runners/common/children.h"
 #include "runners/common/console.h"
 #include "runners/common/program.h"
 #include "tensor/eigen.h"

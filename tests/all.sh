@@ -7,7 +7,7 @@
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 export build=${BUILD:-build}
-export BUILD=$build results=$build/test-results begin=$SECONDS
+export BUILD=$build results=$build/test-results
 if [ $# != 0 ]; then exec "$build/tests" "$@"; fi
 rm -rf "$results"
 mkdir -p "$results"

@@ -48,6 +48,7 @@ fact 'a CUDNN_HOME that holds nothing is refused with what it lacks' 2 "CUDNN_HO
 echo '#define CUDNN_MAJOR 9' >"$pip/include/cudnn_version.h"
 touch "$pip/include/cudnn.h" "$pip"/lib/libcudnn{,_ops,_cnn,_adv,_heuristic,_engines_precompiled,_engines_runtime_compiled}.so.9
 fact '... and one that lacks a part of cuDNN 9' 2 'missing: lib/libcudnn_graph.so.9; expected' make probe CUDNN_HOME="$pip"
+fact '... but one that only stands in the environment stops nobody' 0 '✓ g\+\+' env CUDNN_HOME="$pip" make probe
 touch "$pip/lib/libcudnn_graph.so.9"
 fact "pip's layout is linked by the names that are there" 0 '✓ g\+\+' make probe CUDNN_HOME="$pip"
 mkdir -p "$work/toolkit/bin"

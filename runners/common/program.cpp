@@ -47,7 +47,7 @@ int run_program(CommandLine& app, int argc, char** argv, const std::function<voi
       return fail("/dev/null can't be opened", status_broken);
     if (comm->size() > 1)
       handle_signals("");  // an abort ends the others so, and its reason is told
-    refuse_renamed_options(argc, argv);
+    refuse_renamed_options(app, argc, argv);
     if (!app.parse(argc, argv)) return done();
   } catch (const UserError& e) {
     return fail(e.what(), status_user_error);

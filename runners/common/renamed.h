@@ -3,6 +3,7 @@
 #pragma once
 #include <string>
 
+#include "runners/common/command_line.h"
 #include "tensor/check.h"
 
 namespace fission {
@@ -17,8 +18,8 @@ constexpr Renamed renamed_options[] = {{"--round", "--rounding"},
                                        {"--curvature", "--matrix"},
                                        {"--check-pictures", "--check-images"}};
 
-// UserError: one of them was given
-inline void refuse_renamed_options(int argc, char** argv) {
+// UserError: one of them was given, to a program that has the new one
+inline void refuse_renamed_options(const CommandLine& app, int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     std::string given = argv[i];
     if (const auto at = given.find('='); at != std::string::npos) given[at] = ' ';
@@ -26,7 +27,8 @@ inline void refuse_renamed_options(int argc, char** argv) {
                       both = i + 1 < argc ? given + " " + argv[i + 1] : given;
     for (const Renamed& r : renamed_options)
       for (const std::string& what : {name, given, both})
-        if (what == r.before) user_error(r.before, ": renamed, expected ", r.now);
+        if (what == r.before && app.get_option_no_throw(r.now))
+          user_error(r.before, ": renamed, expected ", r.now);
   }
 }
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <regex>
 
-#include "runners/bench/children.h"
+#include "runners/common/children.h"
 #include "tensor/check.h"
 
 namespace fission {

@@ -99,7 +99,7 @@ struct RowInCache {
 
 // A phase's columns into slots, or into pairs of them where load makes two vectors of one:
 // load(Floats<L>, where in memory, where in a table in slots, to). What the next row has in their
-// places is asked for meanwhile, and what will be written.
+// places is prefetched meanwhile, and what will be written.
 template <int L, class Load>
 void load_columns(Floats<L> floats, const Load& load, const Slots& slots, const RowInMemory& from,
                   const Phase& phase, const RowInCache& to) {

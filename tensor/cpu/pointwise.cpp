@@ -34,7 +34,7 @@ struct Matrix {
   const float* at(Index row, Index channel) const { return data + row * channels + channel; }
 };
 
-struct Ahead {  // what is to be asked for, 16 floats a time
+struct Ahead {  // what is to be prefetched, 16 floats a time
   const float *next = nullptr, *end = nullptr;
   void step() {
     if (end - next > 16) next += 16;

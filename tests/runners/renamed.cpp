@@ -24,6 +24,9 @@ TEST_CASE("renamed: each option's old name is refused, with the new one, and not
     }
   }
   CHECK(contents(folder / "run").empty());
+  const ProcessResult eval = launch("eval", {"--curvature", "x", folder / "none"});
+  check_refused(eval, {"--curvature"});
+  CHECK(eval.err.find("--matrix") == std::string::npos);  // which eval has not
 }
 
 TEST_CASE("renamed: what an option is called now is no old name") {

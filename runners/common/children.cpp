@@ -1,4 +1,4 @@
-#include "runners/bench/children.h"
+#include "runners/common/children.h"
 
 #include <sys/wait.h>
 #include <unistd.h>

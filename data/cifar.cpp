@@ -1,14 +1,12 @@
 #include "data/cifar.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "tensor/check.h"
-#include "tensor/text_file.h"
+#include "tensor/read_file.h"
 
 namespace fission {
 namespace data {
@@ -29,12 +27,7 @@ std::string folder_of(const CifarFormat& format, const std::string& directory,
 }
 
 // The file has no header, so its size is the only thing that tells a whole one.
-void check_size(const std::string& path, Index records, Index record_bytes) {
-  std::error_code error;
-  Index size = fs::is_regular_file(path, error) ? Index(fs::file_size(path, error)) : -1;
-  if (error || size < 0)
-    user_error("[cifar] ", path, ": ", error ? error.message() : "not a file", "; expected ",
-               records, " records of ", record_bytes, " bytes");
+void check_size(const std::string& path, Index size, Index records, Index record_bytes) {
   Index want = records * record_bytes;
   if (size == 0)
     user_error("[cifar] ", path, ": empty; expected ", records, " records of ", record_bytes,
@@ -53,18 +46,13 @@ void check_size(const std::string& path, Index records, Index record_bytes) {
 void append(Dataset& d, const CifarFormat& format, const std::string& path, Index file_records,
             Index wanted) {
   Index labels = Index(format.label_ranges.size()), record_bytes = labels + image_bytes;
-  check_size(path, file_records, record_bytes);
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    user_error("[cifar] ", path, ": can't be opened: ", std::strerror(errno),
-               "; expected a readable file");
+  FileReader file(path);
+  check_size(path, Index(file.size()), file_records, record_bytes);
   constexpr Index at_once = 1000;  // records: a file need not be in memory twice
   std::vector<std::uint8_t> buffer(std::min(at_once, wanted) * record_bytes);
   for (Index begin = 0; begin < wanted; begin += at_once) {
     Index n = std::min(at_once, wanted - begin);
-    if (!file.read(reinterpret_cast<char*>(buffer.data()), n * record_bytes))
-      user_error("[cifar] ", path, ": can't be read at byte ", begin * record_bytes, "; expected ",
-                 file_records, " records of ", record_bytes, " bytes");
+    file.read(buffer.data(), std::size_t(n * record_bytes));
     for (Index i = 0; i < n; i++) {
       const std::uint8_t* record = buffer.data() + i * record_bytes;
       for (Index l = 0; l < labels; l++)
@@ -82,9 +70,8 @@ void append(Dataset& d, const CifarFormat& format, const std::string& path, Inde
 }
 
 std::vector<std::string> read_names(const std::string& path, Index expected) {
-  std::ostringstream contents;
-  contents << std::ifstream(path).rdbuf();
-  std::istringstream file(utf8_text(path, contents.str()));
+  std::error_code ignored;
+  std::istringstream file(fs::exists(path, ignored) ? read_text(path) : "");
   std::vector<std::string> names;
   for (std::string line; std::getline(file, line);) {
     while (!line.empty() && std::strchr(" \t\r", line.back())) line.pop_back();

@@ -1,15 +1,10 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <map>
 
 #include "data/image_folder.h"
 #include "tensor/check.h"
+#include "tensor/read_file.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -32,28 +27,11 @@ Scratch& scratch() {
 
 // The whole file; what can't be read is no broken image, but a machine that needs looking at.
 std::size_t read_whole(const std::string& path, std::vector<std::uint8_t>& to) {
-  auto refuse = [&](int error) {
-    user_error("[images] ", path, ": can't be read: ", std::strerror(error),
-               "; expected the image that was listed");
-  };
-  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) refuse(errno);
-  struct Close {
-    int fd;
-    ~Close() { close(fd); }
-  } close_at_end{fd};
-  struct stat s;
-  if (fstat(fd, &s) != 0) refuse(errno);
-  std::size_t size = std::size_t(s.st_size), done = 0;
+  FileReader file(path);
+  const std::size_t size = std::size_t(file.size());
   if (to.size() < size) to.resize(size);
-  while (done < size) {
-    ssize_t n = read(fd, to.data() + done, size - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) refuse(errno);
-    if (n == 0) break;
-    done += std::size_t(n);
-  }
-  return done;
+  file.read(to.data(), size);
+  return size;
 }
 
 Index rounded(double x) { return Index(std::nearbyint(x)); }  // to even, as Python's round

@@ -6,11 +6,10 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 
 #include "tensor/check.h"
-#include "tensor/text_file.h"
+#include "tensor/read_file.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -61,10 +60,6 @@ std::uint64_t size_of(const std::string& path, bool broken_files) {
                "; expected a readable image (--check-data lists all that are broken)");
   }
   if (!S_ISREG(s.st_mode)) user_error("[images] ", path, ": not a file; expected an image");
-  if (s.st_size == 0 && !broken_files)
-    user_error("[images] ", path,
-               ": an empty file; expected a JPEG: fetch it again (--check-data lists all that are "
-               "broken)");
   return std::uint64_t(s.st_size);
 }
 std::uint64_t hash_of(std::uint64_t size, std::uint64_t hash) {
@@ -81,14 +76,7 @@ struct Names {  // of one folder's images, packed
 };
 
 std::vector<std::string> lines_of(const std::string& path) {
-  std::error_code unknown;
-  if (fs::exists(path, unknown) && !fs::is_regular_file(path, unknown))
-    user_error("[images] ", path, ": no regular file; expected a text file");
-  std::ifstream file(path);
-  std::ostringstream contents;
-  if (!file || (file.peek() != EOF && !(contents << file.rdbuf())))
-    user_error("[images] ", path, ": ", std::strerror(errno), "; expected a readable text file");
-  std::istringstream text(utf8_text(path, contents.str()));
+  std::istringstream text(read_text(path));
   std::vector<std::string> lines;
   for (std::string line; std::getline(text, line);) {
     while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();

@@ -31,8 +31,7 @@ struct ImageFolderOptions {
   double most_broken = 0.001;  // training: the share of files that may be skipped
   bool exact =
       false;  // training crops from full decoding, as Pillow has them; evaluation always is exact
-  bool broken_files =
-      false;  // empty ones, and links that lead nowhere, are listed like others, for check_data
+  bool broken_files = false;  // links that lead nowhere are listed like others, for check_data
   Decoder decoder = Decoder::best;
   std::function<void(const std::string&)> warn;  // a line about a skipped file; by several threads,
                                                  // one at a time; default: standard error

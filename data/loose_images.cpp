@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "data/decode.h"
 #include "tensor/check.h"
+#include "tensor/read_file.h"
 
 namespace fission {
 namespace data {
@@ -30,9 +29,7 @@ LooseImages::LooseImages(const std::string& directory, Index size, Index resize,
 }
 
 std::int32_t LooseImages::write(Index image, const Random*, std::uint8_t* out) const {
-  std::ifstream in(path(image), std::ios::binary);
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
-  if (!in) user_error(path(image), ": can't be read, expected a JPEG or PNG");
+  const std::string bytes = read_file(path(image));
   Decoded decoded;
   try {
     auto all = [](Index height, Index width) { return Wanted{{0, 0, height, width}}; };

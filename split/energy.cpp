@@ -38,7 +38,7 @@ EnergyModel parse_energy(const std::string& name) {
             [](const Network& n, const std::vector<Index>& widths) {
               return picojoules(n.layer_shapes(widths), n.parameter_count(widths)).sum();
             }};
-  if (name.rfind("table:", 0) == 0) {
+  if (name.rfind("table:", 0) == 0 && name.size() > 6) {
     EnergyTable table = read_energy_table(name.substr(6));
     return {name, table.unit, table.source,
             [table](const Network& n, const std::vector<Index>& widths) {

@@ -4,13 +4,13 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <set>
 #include <sstream>
 
-#include "nn/io/files.h"
 #include "tensor/check.h"
 #include "tensor/hash.h"
-#include "tensor/text_file.h"
+#include "tensor/read_file.h"
 
 namespace fission {
 namespace {
@@ -65,12 +65,9 @@ Row parse_row(const std::string& line, Refuse refuse) {
     whole[i] = std::stoll(f);
   }
   Row row{{Index(kind), whole[0], whole[1], whole[2]}, whole[3], whole[4], 0};
-  std::size_t used = 0;
-  try {
-    row.cost = std::stod(field[6], &used);
-  } catch (const std::exception&) {
-  }
-  if (used == 0 || used != field[6].size() || !std::isfinite(row.cost) || row.cost < 0)
+  char* end = nullptr;
+  row.cost = std::strtod(field[6].c_str(), &end);
+  if (field[6].empty() || *end || !std::isfinite(row.cost) || row.cost < 0)
     refuse("cost to be a number from 0 on");
   if (kind == LayerShape::depthwise) {
     if (row.in != row.out) refuse("in = out in a depthwise layer");

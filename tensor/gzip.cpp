@@ -1,14 +1,11 @@
 #include "tensor/gzip.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 
 #include "tensor/check.h"
+#include "tensor/read_file.h"
 #if defined(FISSION_HAVE_ZLIB)
 #include <zlib.h>
 #endif
@@ -23,30 +20,16 @@ bool is_gzip(const Bytes& b) { return b.size() >= 2 && b[0] == 0x1f && b[1] == 0
 constexpr std::size_t first_bytes = 1 << 16;  // after which it is asked how many are wanted
 
 // The file as it lies; of one that is no gzip at most as many bytes as are wanted
-Bytes read_file(const std::string& path, const MostBytes& most) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file)
-    user_error("[file] ", path, ": can't be opened: ", std::strerror(errno),
-               "; expected a readable file");
-  struct stat kind;
-  if (::fstat(::fileno(file.get()), &kind) != 0 || S_ISCHR(kind.st_mode))
-    user_error("[file] ", path, ": a device, which may never end; expected a file or a pipe");
-  Bytes bytes;
-  std::uint64_t wanted = UINT64_MAX;
-  for (std::size_t got = 0;;) {  // by what is read, not by a size asked beforehand: a pipe has none
-    const std::size_t room = std::max<std::size_t>(2 * got, first_bytes);
-    bytes.resize(std::size_t(std::min<std::uint64_t>(room, wanted)));
-    const std::size_t n =
-        got < bytes.size() ? std::fread(bytes.data() + got, 1, bytes.size() - got, file.get()) : 0;
-    if (std::ferror(file.get()))
-      user_error("[file] ", path, ": can't be read at byte ", got, ": ", std::strerror(errno));
-    const bool first = got == 0;
-    got += n;
-    bytes.resize(got);
-    if (first && most && !is_gzip(bytes))
-      wanted = std::max<std::uint64_t>(got, most(bytes, UINT64_MAX));
-    if (n == 0) return bytes;
-  }
+Bytes packed_bytes(const std::string& path, const MostBytes& most) {
+  FileReader file(path);
+  Bytes bytes(std::size_t(std::min<std::uint64_t>(file.size(), first_bytes)));
+  file.read(bytes.data(), bytes.size());
+  std::uint64_t wanted = file.size();
+  if (most && !is_gzip(bytes)) wanted = std::min(wanted, most(bytes, UINT64_MAX));
+  const std::size_t first = bytes.size();
+  bytes.resize(std::size_t(std::max<std::uint64_t>(first, wanted)));
+  file.read(bytes.data() + first, bytes.size() - first);
+  return bytes;
 }
 
 #if defined(FISSION_HAVE_ZLIB)
@@ -118,7 +101,7 @@ Bytes unpack(const std::string& path, Bytes&, const MostBytes&) {
 }  // namespace
 
 std::vector<std::uint8_t> read_file_maybe_gzip(const std::string& path, const MostBytes& most) {
-  Bytes bytes = read_file(path, most);
+  Bytes bytes = packed_bytes(path, most);
   return is_gzip(bytes) ? unpack(path, bytes, most) : bytes;
 }
 

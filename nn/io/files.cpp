@@ -37,13 +37,6 @@ std::string directory_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-int open_file(const std::string& path, int flags) {
-  int fd;
-  do fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-  while (fd < 0 && errno == EINTR);
-  return fd;
-}
-
 // The number of bytes written; fewer than wanted after an error, which is in errno.
 std::size_t write_all(int fd, const void* data, std::size_t bytes) {
   std::size_t done = 0;
@@ -68,22 +61,12 @@ void flush_directory(const std::string& path) {
                "), expected a directory that can be");
 }
 
-std::uint64_t size_of_regular(const std::string& path, int fd) {
-  struct stat status;
-  if (::fstat(fd, &status) != 0)
-    user_error(path, ": file: its size can't be read (", reason(errno), ")");
-  if (!S_ISREG(status.st_mode))
-    user_error(path, ": file: this is ",
-               S_ISDIR(status.st_mode) ? "a directory" : "a device or pipe",
-               ", expected a regular file");
-  return std::uint64_t(status.st_size);
-}
-
-// cuts an open file; `what` says whose length it is
-void cut(const std::string& path, int fd, std::uint64_t length, const char* what) {
+// cuts an open log
+void cut(const std::string& path, int fd, std::uint64_t length) {
   const std::uint64_t size = size_of_regular(path, fd);
   if (size < length)
-    user_error(path, ": end of file: ", size, " bytes, expected at least the ", length, " ", what);
+    user_error(path, ": end of file: ", size, " bytes, expected at least the ", length,
+               " bytes the checkpoint knows of");
   if (size > length && (::ftruncate(fd, off_t(length)) != 0 || ::fsync(fd) != 0))
     user_error(path, ": byte ", length, ": could not be cut here (", reason(errno),
                "), expected a writable file");
@@ -163,39 +146,6 @@ void write_file_atomically(const std::string& path, const std::string& contents)
                         [&](const WriteChunk& write) { write(contents.data(), contents.size()); });
 }
 
-// O_NONBLOCK: a pipe given by mistake must be refused, not waited for
-FileReader::FileReader(const std::string& path) : path_(path), fd_(-1) {
-  Descriptor file(open_file(path, O_RDONLY | O_NONBLOCK));
-  if (file.fd < 0)
-    user_error(path, ": file: can't be opened (", reason(errno), "), expected a readable file");
-  size_ = size_of_regular(path, file.fd);
-  fd_ = file.release();
-}
-FileReader::~FileReader() { ::close(fd_); }
-
-void FileReader::read(void* to, std::size_t bytes) {
-  std::size_t done = 0;
-  while (done < bytes) {
-    const ssize_t n = ::read(fd_, static_cast<char*>(to) + done, bytes - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      user_error(path_, ": byte ", position_, ": can't be read (", reason(errno), "), expected ",
-                 bytes - done, " more bytes");
-    if (n == 0)
-      user_error(path_, ": byte ", position_, ": the file ends here, expected ", bytes - done,
-                 " more bytes");
-    done += std::size_t(n);
-    position_ += std::uint64_t(n);
-  }
-}
-
-std::string read_file(const std::string& path) {
-  FileReader file(path);
-  std::string contents(file.size(), '\0');
-  file.read(contents.data(), contents.size());
-  return contents;
-}
-
 void make_directories(const std::string& path) {
   if (path.empty()) user_error("(no name): directory: an empty name, expected a directory's");
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
@@ -209,7 +159,8 @@ void make_directories(const std::string& path) {
       if (is_there && !S_ISDIR(status.st_mode))
         user_error(path, ": directory: ", part, " is a file, expected a directory");
       if (!is_there)
-        user_error(path, ": directory: ", part, " can't be created (", reason(error),
+        user_error(path, ": directory: ", part, " can't be created (",
+                   error == EEXIST ? "a link that leads nowhere" : reason(error),
                    "), expected a writable place");
     }
     if (end == std::string::npos) break;
@@ -217,13 +168,6 @@ void make_directories(const std::string& path) {
   if (::access(path.c_str(), W_OK | X_OK) != 0)
     user_error(path, ": directory: can't be written to (", reason(errno),
                "), expected a writable one");
-}
-
-void truncate_file(const std::string& path, std::uint64_t length) {
-  const Descriptor file(open_file(path, O_WRONLY));
-  if (file.fd < 0)
-    user_error(path, ": file: can't be opened (", reason(errno), "), expected a writable file");
-  cut(path, file.fd, length, "bytes to keep");
 }
 
 AppendLog::AppendLog(const std::string& path, Open mode) : path_(path), fd_(-1), length_(0) {
@@ -251,7 +195,7 @@ void AppendLog::keep(std::uint64_t length) {
   if (last != '\n')
     user_error(path_, ": byte ", length - 1,
                ": amid a line, expected the end of the last line the checkpoint knows of");
-  cut(path_, fd_, length, "bytes the checkpoint knows of");
+  cut(path_, fd_, length);
   if (length == 0) flush_directory(directory_of(path_));
   length_ = length;
 }

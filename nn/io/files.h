@@ -7,6 +7,8 @@
 #include <functional>
 #include <string>
 
+#include "tensor/read_file.h"
+
 namespace fission {
 
 using WriteChunk = std::function<void(const void* data, std::size_t bytes)>;
@@ -21,26 +23,7 @@ void write_file_atomically(const std::string& path, std::uint64_t bytes,
                            const std::function<void(const WriteChunk&)>& body);
 void write_file_atomically(const std::string& path, const std::string& contents);
 
-// A regular file, read from front to back.
-class FileReader {
- public:
-  explicit FileReader(const std::string& path);
-  ~FileReader();
-  FileReader(const FileReader&) = delete;
-  FileReader& operator=(const FileReader&) = delete;
-  std::uint64_t size() const { return size_; }
-  void read(void* to, std::size_t bytes);  // the next bytes, all of them or UserError
-
- private:
-  std::string path_;
-  int fd_;
-  std::uint64_t size_ = 0, position_ = 0;
-};
-std::string read_file(const std::string& path);
-
 void make_directories(const std::string& path);  // all of its components; it must be writable
-void truncate_file(const std::string& path,
-                   std::uint64_t length);  // never lengthens; flushed to the disk
 
 // log.jsonl: lines are only ever added, each flushed to the disk before append returns, by one
 // process at a time: a second one is refused.

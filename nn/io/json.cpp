@@ -23,7 +23,10 @@ nlohmann::ordered_json parse_json(const std::string& json, const std::string& wh
   try {
     return nlohmann::ordered_json::parse(json);
   } catch (const nlohmann::json::exception& e) {
-    user_error(where, ": ", e.what(), ", expected ", expected);
+    std::string why = e.what();  // "[json.exception.parse_error.101] parse error at line 1, …"
+    if (const std::size_t end = why.find("] "); why[0] == '[' && end != std::string::npos)
+      why.erase(0, end + 2);
+    user_error(where, ": no JSON: ", why, ", expected ", expected);
   }
 }
 

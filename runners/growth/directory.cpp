@@ -19,8 +19,9 @@ std::string differences(const Json& old, const Json& now, const std::array<const
       return j.contains(item.key()) ? json_text(j.at(item.key())) : std::string("(not there)");
     };
     if (value_in(old) != value_in(now))
-      text += (text.empty() ? "--" : ", --") + item.key() + words[0] + value_in(old) + words[1] +
-              value_in(now) + words[2];
+      text += (text.empty() ? "" : ", ") +
+              (item.key() == "energy-table" ? "the hash of --energy's table" : "--" + item.key()) +
+              words[0] + value_in(old) + words[1] + value_in(now) + words[2];
   }
   return text;
 }

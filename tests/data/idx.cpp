@@ -1,5 +1,7 @@
 #include "data/idx.h"
 
+#include <sys/stat.h>
+
 #include <cmath>
 
 #include "tensor/gzip.h"
@@ -248,7 +250,10 @@ TEST_CASE("idx: a missing file is refused by both its names") {
   check_line(folder.refused(), {folder / train_labels, "no such file"});
   std::filesystem::remove(folder / train_labels);
   std::filesystem::create_symlink("/dev/zero", folder / train_labels);
-  check_line(folder.refused(), {folder / train_labels, "a device"});
+  check_line(folder.refused(), {folder / train_labels, "a device", "expected a regular file"});
+  std::filesystem::remove(folder / train_labels);
+  REQUIRE(::mkfifo((folder / train_labels).c_str(), 0600) == 0);  // that nobody writes into
+  check_line(folder.refused(), {folder / train_labels, "pipe", "expected a regular file"});
 }
 
 TEST_CASE("idx: mnist's digits are never mirrored") {

@@ -65,7 +65,7 @@ TEST_CASE("image_folder: the devkit's numbers are taken through its mapping alon
   check_line(refusal([&] { t.val(t.write("devkit.txt", line("3\n0\n2\n"))); }),
              {"devkit.txt", "line 1: '3'", "expected 0 to 2", "devkit", "mapping"});
   for (const std::string& none : {t / "val", std::string("/dev/zero")})
-    check_line(refusal([&] { t.val(none); }), {none, "no regular file", "expected a text file"});
+    check_line(refusal([&] { t.val(none); }), {none, "expected a regular file"});
 }
 
 TEST_CASE("image_folder: the devkit's numbers are not taken for indices where all would do") {
@@ -124,7 +124,7 @@ TEST_CASE("image_folder: labels that do not fit are refused") {
   check_line(val("1\n2\n3\n", "n01 1\nn09 2\nn03 3\n"),
              {"line 2: '2'", "expected a class of train/, which n09 is not"});
   check_line(refusal([&] { t.val(t / "missing"); }),
-             {"missing", "No such file", "expected a readable text file"});
+             {"missing", "No such file", "expected a readable file"});
 }
 
 TEST_CASE("image_folder: labels with a byte order mark are read, UTF-16 is refused by its name") {
@@ -196,11 +196,8 @@ TEST_CASE("image_folder: a tree that is not as it should be is refused in a line
   check_line(refusal([&] { t.train(); }), {"train/n04", "no images", "expected at least one"});
   std::filesystem::remove(t / "train/n04");
   t.write("train/n02/empty.JPEG", {});
-  check_line(refusal([&] { t.train(); }),
-             {"train/n02/empty.JPEG", "an empty file", "expected a JPEG"});
   ImageFolderOptions o = t.options();
-  o.broken_files = true;
-  CHECK(ImageFolder(o).count() == 16);
+  CHECK(ImageFolder(o).count() == 16);  // broken as others are: whoever reads it hears
   o.directory = "";
   check_line(refusal([&] { ImageFolder f(o); }), {"no folder given", "train/SYNSET", "--data"});
   o.directory = t / "nowhere";

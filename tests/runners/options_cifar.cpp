@@ -482,7 +482,7 @@ TEST_CASE(
   ProcessResult done = with(whole);
   require_done(done);
   CHECK(done.err.find("warning: the cost table") == std::string::npos);
-  check_refused(with(whole + "# more\n"), {"holds another run: --energy-table was "});
+  check_refused(with(whole + "# more\n"), {"holds another run: the hash of --energy's table was "});
   NetworkConfig c;  // widths of 4 and one more are priced, of 8 not
   c.widths.assign(14, 4), c.size = 32, c.channels = 1;
   const std::string narrow = testing::table_of(

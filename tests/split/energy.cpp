@@ -197,6 +197,8 @@ TEST_CASE("energy: what a table says of itself is one line, and costs that overf
   const EnergyTable costs = read_energy_table(table.option().substr(6));
   CHECK(costs.cost({layer}) == 1e308);
   CHECK_THROWS_WITH_AS(costs.cost({layer, layer}), doctest::Contains("add up to inf"), UserError);
+  Table least(head + "dense,1,1,8,4,10,5e-324\n");
+  CHECK(read_energy_table(least.option().substr(6)).cost({layer}) == 5e-324);
 }
 TEST_CASE("energy: scales are √ and the natural logarithm, of every model") {
   CHECK(scaled(49, EnergyScale::none) == 49);
@@ -238,6 +240,7 @@ TEST_CASE("energy: names are read back, and unknown ones are refused with the kn
     CHECK(parse_energy_scale(name_of(e)) == e);
   for (Matrix m : {Matrix::chain, Matrix::paper}) CHECK(parse_matrix(name_of(m)) == m);
   CHECK_THROWS_WITH_AS(parse_energy("joule"), doctest::Contains("'joule'"), UserError);
+  CHECK_THROWS_WITH_AS(parse_energy("table:"), doctest::Contains("table:FILE"), UserError);
   CHECK_THROWS_WITH_AS(
       parse_energy("joule"),
       doctest::Contains(

@@ -112,6 +112,13 @@ CifarFormat cifar100() {
           "fine_label_names.txt"};
 }
 
+CifarFormat cifar100_own() {
+  CifarFormat format = cifar100();
+  format.name = "cifar100-own";
+  format.normalisation = {{0.5071, 0.4865, 0.4409}, {0.2673, 0.2564, 0.2762}};
+  return format;
+}
+
 Dataset load_cifar(const CifarFormat& format, const std::string& directory, Split split,
                    Index first) {
   const std::vector<std::string>& files = split == Split::train ? format.train : format.test;

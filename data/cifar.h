@@ -21,6 +21,7 @@ struct CifarFormat {
 };
 CifarFormat cifar10();
 CifarFormat cifar100();
+CifarFormat cifar100_own();  // "cifar100-own": the same files, normalised by their own constants
 
 Dataset load_cifar(const CifarFormat& format, const std::string& directory, Split split,
                    Index first = 0);

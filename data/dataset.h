@@ -47,7 +47,7 @@ std::string fingerprint(
 
 std::string default_directory(
     const std::string& name);  // where the system's package puts it; "" where there is none
-std::string dataset_list();    // "cifar10, cifar100, fashion-mnist, mnist"
+std::string dataset_list();    // "cifar10, cifar100, cifar100-own, fashion-mnist, mnist"
 
 }  // namespace data
 }  // namespace fission

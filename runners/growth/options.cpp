@@ -280,7 +280,8 @@ void GrowthOptions::add_small_images(CommandLine& app) {
     return app.add_option(name, value, text)->capture_default_str();
   };
   option("--dataset", dataset,
-         "cifar10, cifar100, fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")
+         "cifar10, cifar100 (both with CIFAR-10's mean and standard deviation, as the authors), "
+         "cifar100-own (with its own), fashion-mnist or mnist; the paper: CIFAR-100 (and ImageNet)")
       ->group("Data");
   option("--data", data,
          "folder of its published binary files; default: where the system's package puts it, if "

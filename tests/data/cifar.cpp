@@ -171,7 +171,8 @@ TEST_CASE("dataset: a missing folder, a file for a folder, no folder, an unknown
   check_line(refusal([&] { load_dataset("cifar10", "", Split::train); }),
              {"cifar10", "no folder given", "expected"});
   check_line(refusal([&] { load_dataset("cifar", folder.str(), Split::train); }),
-             {"no data set \"cifar\"", "expected one of cifar10, cifar100, fashion-mnist, mnist"});
+             {"no data set \"cifar\"",
+              "expected one of cifar10, cifar100, cifar100-own, fashion-mnist, mnist"});
   check_line(refusal([&] { load_dataset("cifar10", folder.str(), Split::train, -1); }),
              {"first -1", "expected 1 or more"});
 }

@@ -123,13 +123,20 @@ TEST_CASE(
 TEST_CASE(
     "data: what normalises a data set's images is known without its files, and is what loading "
     "them says") {
-  const std::vector<Arguments> all{
-      {"cifar10", "cifar10"}, {"cifar100", "cifar100"}, {"fashion-mnist", "idx"}, {"mnist", "idx"}};
+  const std::vector<Arguments> all{{"cifar10", "cifar10"},
+                                   {"cifar100", "cifar100"},
+                                   {"cifar100-own", "cifar100"},
+                                   {"fashion-mnist", "idx"},
+                                   {"mnist", "idx"}};
   for (const Arguments& set : all) {
     data::Dataset loaded = data::load_dataset(set[0], images() / set[1], data::Split::test, 1);
     CHECK(data::normalisation_of(set[0]).mean == loaded.mean);
     CHECK(data::normalisation_of(set[0]).std == loaded.std);
+    CHECK(loaded.name == set[0]);
   }
+  CHECK(data::normalisation_of("cifar100").mean == data::normalisation_of("cifar10").mean);
+  CHECK(data::normalisation_of("cifar100-own").mean == std::vector<double>{.5071, .4865, .4409});
+  CHECK(data::normalisation_of("cifar100-own").std == std::vector<double>{.2673, .2564, .2762});
 }
 
 TEST_CASE(

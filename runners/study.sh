@@ -6,7 +6,7 @@
 #   bar        energy − scaled-cost: the interval's lower end above −0.5 points
 # Finished runs are kept, and so are rows that stand in ROWS already: the same command goes on.
 #   DATA=DIR runners/study.sh [table]     table: only the tables, of what has finished
-# DATASET=cifar100  RECIPE=short (paper-40, paper-160)  SEEDS="1 2 3 4 5"  ARMS="energy scaled-cost …"
+# DATASET=cifar100  RECIPE=short (short-third, paper-40, paper-160)  SEEDS="1 2 3 4 5"  ARMS="energy scaled-cost …"
 # OUT=runs/study  ROWS=runners/study.csv  JOBS=1  THREADS=1  FLAGS= (options of every run)  GROWTH= (of growths alone)
 # TARGETS=820000,1230000,1850000 (MACs per image, one a round)  SCALED=0.185 (of the full widths: the last)
 set -eu -o pipefail
@@ -21,9 +21,12 @@ rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 # multiply-accumulates as the energy arm, RQ-SGD's included, to half an epoch.
 case $RECIPE in
   short) recipe="--recipe short" cost_epochs=20 all_epochs=25 wide_epochs=5 pruned_epochs=11 gamma=3e-3 ;;
+  # a third of short's cost; of its directions' cost, an eighth
+  short-third) recipe="--recipe short --epochs 2 --tune-epochs 2 --last-epochs 4 --rq-images 1280 --rq-epochs 5" \
+    cost_epochs=7 all_epochs=10 wide_epochs=2 pruned_epochs=3 gamma=3e-3 ;;
   paper-40) recipe="--recipe paper --epochs 40" cost_epochs=110 all_epochs=40 wide_epochs=27 pruned_epochs=60 gamma=5e-4 ;;
   paper-160) recipe="--recipe paper" cost_epochs=400 all_epochs=160 wide_epochs=100 pruned_epochs=220 gamma=1e-4 ;;
-  *) echo "study: RECIPE=$RECIPE: expected short, paper-40 or paper-160" >&2; exit 2 ;;
+  *) echo "study: RECIPE=$RECIPE: expected short, short-third, paper-40 or paper-160" >&2; exit 2 ;;
 esac
 declare -A choice=(
   [energy]=''                           # E12 with exact ΔMACs, the recipe's matrix

@@ -17,15 +17,15 @@ TARGETS=${TARGETS:-820000,1230000,1850000} SCALED=${SCALED:-0.185}
 ARMS=${ARMS:-energy scaled-cost vanilla random paper-matrix prune-l1 prune-slimming prune-morphnet scaled-epochs}
 rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 
-# Of each recipe: its options; epochs of scaled-cost and scaled-epochs. scaled-cost trains for as many
+# Of each recipe: options of all runs, and of growths; epochs of scaled-cost and scaled-epochs. scaled-cost trains for as many
 # multiply-accumulates as the energy arm, RQ-SGD's included, to half an epoch.
 case $RECIPE in
-  short) recipe="--recipe short" cost_epochs=20 all_epochs=25 wide_epochs=5 pruned_epochs=11 gamma=3e-3 ;;
+  short) recipe="--recipe short" growth= cost_epochs=20 all_epochs=25 wide_epochs=5 pruned_epochs=11 gamma=3e-3 ;;
   # a third of short's cost; of its directions' cost, an eighth
-  short-third) recipe="--recipe short --epochs 2 --tune-epochs 2 --last-epochs 4 --rq-images 1280 --rq-epochs 5" \
+  short-third) recipe="--recipe short" growth="--epochs 2 --tune-epochs 2 --last-epochs 4 --rq-images 1280 --rq-epochs 5" \
     cost_epochs=7 all_epochs=10 wide_epochs=2 pruned_epochs=3 gamma=3e-3 ;;
-  paper-40) recipe="--recipe paper --epochs 40" cost_epochs=110 all_epochs=40 wide_epochs=27 pruned_epochs=60 gamma=5e-4 ;;
-  paper-160) recipe="--recipe paper" cost_epochs=400 all_epochs=160 wide_epochs=100 pruned_epochs=220 gamma=1e-4 ;;
+  paper-40) recipe="--recipe paper" growth="--epochs 40" cost_epochs=110 all_epochs=40 wide_epochs=27 pruned_epochs=60 gamma=5e-4 ;;
+  paper-160) recipe="--recipe paper" growth= cost_epochs=400 all_epochs=160 wide_epochs=100 pruned_epochs=220 gamma=1e-4 ;;
   *) echo "study: RECIPE=$RECIPE: expected short, short-third, paper-40 or paper-160" >&2; exit 2 ;;
 esac
 declare -A choice=(
@@ -53,7 +53,7 @@ one() {  # ARM SEED
   case $arm in
     scaled-*) train --rounds 0 --anneal every --widths "$SCALED" --epochs "$([ "$arm" = scaled-cost ] && echo "${COST_EPOCHS:-$cost_epochs}" || echo "${ALL_EPOCHS:-$all_epochs}")" ;;
     prune-*) prune "$arm" "$out" --data "$DATA" $data ;;
-    *) train --rounds "$rounds" --grow 1 --target-macs "$TARGETS" --fill ${choice[$arm]} ${GROWTH:-} ;;
+    *) train --rounds "$rounds" --grow 1 --target-macs "$TARGETS" --fill $growth ${choice[$arm]} ${GROWTH:-} ;;
   esac >>"$out.log" 2>&1 || { echo "study: $arm, seed $2: $(tail -n 1 "$out.log") ($out.log)" >&2; return 2; }
   echo "study: $DATASET, $RECIPE, $arm, seed $2: done, $(date +%H:%M)"
 }

@@ -123,6 +123,13 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   CHECK(on.out.find("vanilla, seed 2: done") != std::string::npos);
   CHECK(on.out.find("seed 1: done") == std::string::npos);
   CHECK(read_file(folder / "on/rows.csv") == rows);
+  // a recipe with options of its growths alone: the other arms' are not given twice
+  require_done(launch(
+      "/bin/bash", {"-c",
+                    "SEEDS=1 ARMS=scaled-cost RECIPE=short-third COST_EPOCHS=1 SCALED=0.1 DATASET="
+                    "fashion-mnist FLAGS='--batch 16' OUT=" +
+                        (folder / "third") + " ROWS= DATA=" + (images() / "idx") +
+                        " BUILD=" + build + " bash runners/study.sh"}));
   // other settings in the same folder are refused
   ProcessResult other = launch(
       "/bin/bash", {"-c", "SEEDS=1 ARMS=energy DATASET=fashion-mnist TARGETS=600000,710000 OUT=" +

@@ -4,12 +4,14 @@
 // themselves. Medians; images/s of the mean step, which is what the runners log (loader: the same
 // step). Floors: arithmetic at the rate of a large matrix product; bytes at the rate of a large
 // copy.
+#include <dlfcn.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -21,6 +23,19 @@
 namespace {
 using namespace fission;
 using Json = nlohmann::ordered_json;
+std::atomic<Index> parallel_regions{0};
+}  // namespace
+
+// GNU's OpenMP enters every parallel region by this symbol, oneDNN's regions, too. A program's own
+// symbol comes before a library's; the call goes on to the library.
+extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags) {
+  static const auto library =
+      reinterpret_cast<decltype(&GOMP_parallel)>(dlsym(RTLD_NEXT, "GOMP_parallel"));
+  if (threads != 1) parallel_regions++;  // 1: an `if` clause says that one thread does it
+  library(body, data, threads, flags);
+}
+
+namespace {
 
 // in a process of its own; what it prints is one line of JSON, or its error
 Json in_child(const std::string& job, const std::string& width, const BenchOptions& o) {
@@ -72,11 +87,12 @@ void print_operations(const Json& job, double gmacs, double gbs) {
   double all = 0;
   for (const Json& o : operations) all += double(o.at("ms"));
   std::vector<std::vector<std::string>> rows{
-      {"operation", "calls", "ms", "of the step", "GMAC/s", "GB/s", "share of floor"}};
+      {"operation", "calls", "regions", "ms", "of the step", "GMAC/s", "GB/s", "share of floor"}};
   for (const Json& o : operations) {
     const double ms = o.at("ms"), gmac = o.at("gmac"), gbyte = o.at("gbyte");
-    rows.push_back({o.at("name"), number(o.at("calls"), 0), number(ms, 2), percent(ms / all),
-                    gmac > 0 ? number(gmac / ms * 1e3, 1) : "–", number(gbyte / ms * 1e3, 1),
+    rows.push_back({o.at("name"), number(o.at("calls"), 0), number(o.at("regions"), 0),
+                    number(ms, 2), percent(ms / all), gmac > 0 ? number(gmac / ms * 1e3, 1) : "–",
+                    number(gbyte / ms * 1e3, 1),
                     gmacs > 0 ? percent(std::max(gmac / gmacs, gbyte / gbs) * 1e3 / ms) : "–"});
   }
   std::printf("%s of %s, operation by operation:\n%s\n", std::string(job.at("job")).c_str(),
@@ -98,6 +114,7 @@ int main(int argc, char** argv) {
       "machine's limits.",
       "bench"};
   BenchOptions o;
+  o.regions = [] { return parallel_regions.load(); };
   app.add_option("--batch", o.batch, "images a step")
       ->capture_default_str()
       ->check(in_range(1, 65536));
@@ -120,7 +137,8 @@ int main(int argc, char** argv) {
       ->check(in_range(1, 10000));
   app.add_flag("--profile", o.profile,
                "after each job a table of its operations: how often, how long, how far from the "
-               "machine's limits (waits after each, which costs a little)");
+               "machine's limits, how many parallel regions they entered (waits after each, which "
+               "costs a little)");
   app.add_flag("--json", o.json, "one JSON object a line");
   o.device.add_to(app);
   auto body = [&] {

@@ -47,10 +47,12 @@ template <class Call>
 void ProfileBackend::time(const std::string& name, const Operands& operands, Call call) {
   const bool dense = name.rfind("conv2d", 0) == 0;
   Row& row = rows_[dense ? text(name, " ", operands.kernel, "x", operands.kernel) : name];
+  const Index regions = regions_ ? regions_() : 0;
   const auto begin = std::chrono::steady_clock::now();
   call();
   inner_.synchronize();
   row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (regions_) row.regions += regions_() - regions;
   row.calls++, row.macs += operands.macs(name), row.bytes += operands.bytes();
 }
 

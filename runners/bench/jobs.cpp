@@ -277,7 +277,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   if (!o.json && !o.quiet) o.device.print_threads();
   if (job == "limits") return limits(device);
   if (job == "decode") return decoding(device, o);
-  ProfileBackend profile(device);
+  ProfileBackend profile(device, o.regions);
   Backend& backend = o.profile ? profile : device;
   NetworkConfig config;
   config.model = o.model, config.widths = widths_of(o.model, width), config.size = o.size,
@@ -365,7 +365,8 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
                                {"calls", double(row.calls) / double(steps)},
                                {"ms", row.seconds / double(steps) * 1e3},
                                {"gmac", row.macs / double(steps) / 1e9},
-                               {"gbyte", row.bytes / double(steps) / 1e9}});
+                               {"gbyte", row.bytes / double(steps) / 1e9},
+                               {"regions", double(row.regions) / double(steps)}});
   if (job == "loader") j["waiting"] = waited / double(steps) / times.mean;
   j["ms"] = times.median, j["mean_ms"] = times.mean,
   j["images_per_second"] = double(all.batch) / times.mean * 1e3;

@@ -16,13 +16,15 @@ struct BenchOptions {
               jobs = "limits,decode,train,rq-paper,rq-chain,eval,loader";
   bool json = false, quiet = false;  // quiet: the line of threads has been printed
   bool profile = false;
+  std::function<Index()> regions;  // ProfileBackend's
   DeviceOptions device;
 };
 
 // One job of one list of widths, in this process (or, of several, in all of them together: the
 // batch is all of theirs): "ms", "images_per_second", "peak_mib", "gmac" and "gbyte" (the floors'
 // counts), …
-// With profile "operations": name, calls, ms, gmac and gbyte of each operation, a step.
+// With profile "operations": name, calls, ms, gmac, gbyte and regions of each operation, a
+// step.
 // loader: "waiting", the share of a step that the network waits for its images. decode: images
 // a second of one core, of each decoder.
 nlohmann::ordered_json measure(const std::string& job, const std::string& width,

@@ -398,14 +398,21 @@ TEST_CASE("options: every option of bench has its effect") {
     CHECK((loader.at("waiting") > 0 && loader.at("waiting") < 1));
   }
   const Json profile = bench_json({"--profile"});
-  double macs = 0, ms = 0, depthwise = 0;
+  double macs = 0, ms = 0, depthwise = 0, regions = 0;
   for (const Json& o : profile.at("operations")) {
     macs += o.at("gmac").get<double>() * 1e9, ms += o.at("ms").get<double>();
     CHECK(o.at("gbyte") > 0);
     if (o.at("name") == "depthwise") depthwise = o.at("calls");
+    regions += o.at("regions").get<double>();
   }
   CHECK(macs == near(2 * profile.at("macs_per_image").get<double>()));
   CHECK(depthwise == 13);
+  if (profile.at("device") == "reference") CHECK(regions == 0);
+  const Json two =
+      bench_json({"--profile", "--device", "auto", "--threads", "2", "--batch", "128"});
+  regions = 0;
+  for (const Json& o : two.at("operations")) regions += o.at("regions").get<double>();
+  CHECK((regions > 10) == (two.at("device") == "cpu" && two.at("threads") == 2));
   CHECK((ms > 0 && ms <= profile.at("mean_ms").get<double>()));
   CHECK_FALSE(base.contains("operations"));
   // both gradients of a training step, but of the first convolution's images none

@@ -1,5 +1,6 @@
 # Plots of runners/study.sh: top-1 over MACs and over training cost, an arm a line, means with 95 %
-# intervals over the seeds. Wants rows (the file), dataset, recipe, out (a folder).
+# intervals over the seeds; and the channels of each layer that the arms ended with, means over the
+# seeds. Wants rows and widths (files), dataset, recipe, out (a folder).
 set datafile separator ","
 set terminal svg size 760,480 font "sans-serif,13" background "white"
 set grid lc rgb "#dddddd"
@@ -31,4 +32,17 @@ do for [axis in "macs cost"] {
     plot for [i = 1:words(present)] of(word(present, i)) using column:4:5 with yerrorlines lw 2 pt 7 ps 0.6 \
       lc rgb word(shown, i) title word(present, i)
   }
+}
+
+# Of one arm: axis, mean width
+widths_of(arm) = sprintf("< awk -F, -v d=%s -v r=%s -v a=%s '$1 == d && $2 == r && $3 == a { n++; m = split($5, w, \" \"); for (i = 1; i <= m; i++) s[i] += w[i] } \
+END { for (i = 1; i <= m; i++) print i \",\" s[i] / n }' %s", dataset, recipe, arm, widths)
+set output sprintf("%s/%s-%s-channels.svg", out, dataset, recipe)
+set xtics 2
+set xlabel "axis of channels, from the input to the classifier"
+set ylabel "channels, mean over the seeds"
+set title sprintf("%s, recipe %s: where each arm put its channels", dataset, recipe)
+if (words(present)) {
+  plot for [i = 1:words(present)] widths_of(word(present, i)) using 1:2 with linespoints lw 2 pt 7 ps 0.6 \
+    lc rgb word(shown, i) title word(present, i)
 }

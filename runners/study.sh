@@ -65,21 +65,28 @@ if [ "${1:-}" != table ]; then
   for s in $SEEDS; do for a in $ARMS; do has "$a" "$s" || echo "$a $s"; done; done | xargs -r -P "$JOBS" -L 1 bash "$0" one || exit 2
 fi
 
-# Rows of every finished round; an arm that is trained whole has only a last one.
-header=dataset,recipe,arm,seed,round,macs,parameters,training_macs,top1
-{ ! [ -f "$ROWS" ] || tail -n +2 "$ROWS"
+# Rows of every finished round; an arm that is trained whole has only a last one. And the widths that
+# each run ended with.
+of_runs() {  # AWK, which prints of one results.csv: c, a column by its name; name, the run's
   for csv in "$OUT"/*,*,*,*/results.csv; do
     case $csv in *-wide/results.csv) continue ;; esac
     [ -f "$csv" ] || continue
-    name=$(basename "$(dirname "$csv")")
-    awk -F, -v OFS=, -v name="$name" -v last="$rounds" '
+    awk -F, -v OFS=, -v name="$(basename "$(dirname "$csv")")" -v last="$rounds" '
       NR == 1 { for (i = 1; i <= NF; i++) c[$i] = i; next }
-      { whole = name ~ /,(scaled|prune)-/ }
-      $c["test_top1_tuned"] > 0 { print name, (whole ? last : $c["round"]), $c["macs"], $c["parameters"], $c["training_macs"], $c["test_top1_tuned"] }' "$csv"
-  done; } | awk -F, '!seen[$1 FS $2 FS $3 FS $4 FS $5]++' | sort -t, -k1,3 -k4,5n | { echo "$header"; cat; } >"$OUT/rows.csv"
+      '"$1" "$csv"
+  done
+}
+merged() {  # FILE HEADER KEYS: with what stands in FILE already, once each
+  { ! [ -f "$1" ] || tail -n +2 "$1"; cat; } | awk -F, -v keys="$3" '{ k = ""; for (i = 1; i <= keys; i++) k = k FS $i } !seen[k]++' | sort -t, -k1,3 -k4,5n | { echo "$2"; cat; }
+}
+of_runs '{ whole = name ~ /,(scaled|prune)-/ }
+  $c["test_top1_tuned"] > 0 { print name, (whole ? last : $c["round"]), $c["macs"], $c["parameters"], $c["training_macs"], $c["test_top1_tuned"] }' |
+  merged "$ROWS" dataset,recipe,arm,seed,round,macs,parameters,training_macs,top1 5 >"$OUT/rows.csv"
+of_runs '$c["test_top1_tuned"] > 0 && ($c["round"] == last || name ~ /,(scaled|prune)-/) { print name, $c["widths"] }' |
+  merged "${ROWS%.csv}-widths.csv" dataset,recipe,arm,seed,widths 4 >"$OUT/widths.csv"
 awk -f "$here/study.awk" "$OUT/rows.csv"
 if command -v gnuplot >/dev/null; then
-  gnuplot -e "rows='$OUT/rows.csv'; dataset='$DATASET'; recipe='$RECIPE'; out='$OUT'" "$here/study.gp" && echo "plots: $OUT/$DATASET-$RECIPE-macs.svg, $OUT/$DATASET-$RECIPE-cost.svg"
+  gnuplot -e "rows='$OUT/rows.csv'; widths='$OUT/widths.csv'; dataset='$DATASET'; recipe='$RECIPE'; out='$OUT'" "$here/study.gp" && echo "plots: $OUT/$DATASET-$RECIPE-{macs,cost,channels}.svg"
 else
   echo "no plots: gnuplot was not found (gnuplot-nox)"
 fi

@@ -107,6 +107,14 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
        {"| energy | 0 | 2 |", "| vanilla | 2 | 2 |", "| scaled-cost | 2 | 2 |",
         "| energy − vanilla | 2 |", "| energy − scaled-cost | 2 |", "| prune-l1 | 2 | 2 |"})
     CHECK_MESSAGE(first.out.find(row) != std::string::npos, row, " in ", first.out);
+  // where each of the eight runs put its channels: 14 widths
+  const std::string widths = read_file(folder / "study/widths.csv");
+  CHECK(std::count(widths.begin(), widths.end(), '\n') == 9);
+  CHECK(widths.find("fashion-mnist,short,prune-l1,2,") != std::string::npos);
+  CHECK(std::count(widths.begin(), widths.end(), ' ') == 8 * 13);
+  if (first.out.find("plots: ") != std::string::npos)  // gnuplot is there
+    for (const char* plot : {"macs", "cost", "channels"})
+      CHECK(read_file(folder / text("study/fashion-mnist-short-", plot, ".svg")).size() > 5000);
   ProcessResult table = study("table");
   require_done(table);
   CHECK(first.out.find(table.out) != std::string::npos);

@@ -25,7 +25,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter thread,$(SANITIZE)),thread,$(if $(filter fuzzer,$(SANITIZE)),fuzzer-no-link$(,))address$(,)undefined) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants fuzz format format-check size
+LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bundle bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants fuzz format format-check size
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -313,6 +313,9 @@ bench-torch: ## the same jobs here and in PyTorch, in turns
 gpu-check: ## on a machine with a GPU: is all of it right there, and how fast? one report to send back
 	$(READY) all $(BUILD)/tests cuda
 	$(BUILD)/gpu_check --report $(BUILD)/gpu-check.txt $(FLAGS)
+bundle: ## sources and required headers in one file, for gpu-check on a machine without a network
+	+@$(MAKE) --no-print-directory deps
+	@CXX="$(CXX)" CPPFLAGS="$(CPPFLAGS)" bash tests/tools/bundle.sh $(BUILD)/fission-bundle.tar.gz
 cifar10: WANTS = data_batch_1.bin ... data_batch_5.bin test_batch.bin, from cifar-10-binary.tar.gz
 cifar100: WANTS = train.bin test.bin, from cifar-100-binary.tar.gz
 cifar10 cifar100: ## grow on CIFAR by the paper's schedule: DATA=DIR with the published binary files [FLAGS="--recipe paper"]

@@ -137,6 +137,14 @@ fact 'imagenet hands DATA, MODEL and FLAGS on' 0 '^build/imagenet --model v2 --d
 fact 'imagenet without DATA asks the program what to fetch' 0 '^build/imagenet *$' make imagenet
 fact 'imagenet names no model beside --start' 0 '^build/imagenet +--data "\$DATA" --start s$' make imagenet DATA=/d FLAGS='--start s'
 rm runners/imagenet.cpp
+mkdir -p tests/tools
+cp "$repo/tests/tools/bundle.sh" tests/tools
+fact 'bundle packs sources and headers, and says what to do with them' 0 'fission-bundle.tar.gz: [0-9]+ KiB; there: .* make gpu-check CPPFLAGS=-Iheaders' make bundle
+tar xf build/fission-bundle.tar.gz
+fact '... all the headers that are required' 1 '' sh -c 'printf "#include <%s>\n" CLI/CLI.hpp nlohmann/json.hpp doctest/doctest.h stb/stb_image.h | g++ -std=c++17 -Ifission/headers -M -x c++ - | grep -E "[^n]/headers/|/include/(CLI|nlohmann|doctest|stb)/"'
+fact '... and the program builds there' 0 '→ build/hello' make -C fission CPPFLAGS=-Iheaders
+fact 'bundle names a header that is missing' 2 'bundle: <CLI/CLI.hpp> was not found' make bundle CPPFLAGS=-nostdinc++
+rm -r tests fission
 fact 'clean removes it all' 0 'rm -rf build' make clean
 
 # --- deps

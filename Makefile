@@ -312,7 +312,7 @@ bench-torch: ## the same jobs here and in PyTorch, in turns
 	BUILD=$(BUILD) bash tests/peers/compare.sh $(FLAGS)
 gpu-check: ## on a machine with a GPU: is all of it right there, and how fast? one report to send back
 	$(READY) all $(BUILD)/tests cuda
-	$(BUILD)/gpu_check --report $(BUILD)/gpu-check.txt $(FLAGS)
+	$(BUILD)/gpu_check $(if $(findstring --report,$(FLAGS)),,--report $(BUILD)/gpu-check.txt) $(FLAGS)
 bundle: ## sources and required headers in one file, for gpu-check on a machine without a network
 	+@$(MAKE) --no-print-directory deps
 	@CXX="$(CXX)" CPPFLAGS="$(CPPFLAGS)" bash tests/tools/bundle.sh $(BUILD)/fission-bundle.tar.gz

@@ -144,8 +144,8 @@ int main(int argc, char** argv) {
   auto body = [&] {
     double gmacs = 0, gbs = 0;
     std::vector<std::vector<std::string>> rows{
-        {"job", "width", "ms", "of training", "convolutions ms", "floor: arithmetic", "bytes",
-         "share of floor", "ns a kMAC", "images/s", "waiting", "peak MiB", "tensors MiB"}};
+        {"job", "width", "ms", "of training", "floor: arithmetic", "bytes", "share of floor",
+         "ns a kMAC", "images/s", "waiting", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
     auto widths = listed(o.widths);
     for (const std::string& width : widths) {
@@ -187,7 +187,6 @@ int main(int argc, char** argv) {
                bytes = limits ? double(j.at("gbyte")) / gbs * 1e3 : 0;
         if (job == "train") train_ms = ms;
         rows.push_back({job, width, number(ms, 1), train_ms > 0 ? number(ms / train_ms, 2) : "–",
-                        j.contains("conv_ms") ? number(j.at("conv_ms"), 1) : "–",
                         limits ? number(arithmetic, 1) : "–", limits ? number(bytes, 1) : "–",
                         limits ? percent(std::max(arithmetic, bytes) / ms) : "–",
                         number(ms * 1e9 / double(o.batch) / double(j.at("macs_per_image")), 3),

@@ -1,10 +1,12 @@
-// `make gpu-check`: all that a machine without a GPU cannot say, in one report to send back. Are
-// the operations right on this device (the tests' harness, against the reference)? Is the method
-// (the audit, of a network grown there and against the authors' numbers)? Do a training step and an
-// RQ-SGD step give what they give on the CPU? How fast are they, beside a large matrix product and
-// a large pass over memory? Status 0 if all of it holds, 1 if something does not, 2 and one line
-// where there is no such device.
+// `make gpu-check`: all that a machine without a GPU cannot say, in one report to send back, what
+// says most first. Are the operations right on this device (the tests' harness, against the
+// reference)? Do a training step and an RQ-SGD step give what they give on the CPU? How fast are
+// they, beside a large matrix product, a large pass over memory, and PyTorch? Is the method right
+// (the audit, of a network grown there and against the authors' numbers)? Status 0 if all of it
+// holds, 1 if something does not, 2 and one line where there is no such device.
+#include <chrono>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "runners/bench/device_steps.h"
@@ -27,7 +29,6 @@ struct Options {
 // ---- Right?
 
 void operations(Findings& f, const Options& o) {
-  f.section("Every operation over drawn shapes, against the reference");
   const std::string cases =
       o.quick ? "backends: copies*"
               : "backends: every operation*,backends: copies*,backends: the same operation*";
@@ -55,7 +56,6 @@ void method(Findings& f, const Options& o, const std::string& where) {
   const std::string data = " --dataset " + shell_quoted(o.dataset) +
                            (o.data.empty() ? "" : " --data " + shell_quoted(o.data)),
                     folder = o.report + ".run";
-  f.section("A seed network trained, split and tuned on the device");
   fs::remove_all(folder);
   const int grown = run(sibling_program("cifar") + " " + growth + data + " --out " +
                         shell_quoted(folder) + where);
@@ -79,59 +79,106 @@ void method(Findings& f, const Options& o, const std::string& where) {
 // ---- Fast?
 
 using Json = nlohmann::json;
-struct Speed {
-  double tflops = 0,
-         gbs = 0;  // of a large matrix product, of a large pass over memory; 0: not measured
-  std::vector<std::vector<std::string>> rows{{"batch", "options", "job", "ms", "images/s",
-                                              "TFLOP/s", "of limit", "GB/s", "of limit", "MiB"}};
-  void add(const Json& j, const std::string& options) {  // a line of bench
-    const double ms = j.at("ms"), did = 2 * j.at("gmac").get<double>() / ms,
-                 moved = 1e3 * j.at("gbyte").get<double>() / ms;
-    const std::string job = j.at("job").get<std::string>() +
-                            (j.contains("matrix") ? "-" + j.at("matrix").get<std::string>() : "");
-    rows.push_back({compact(j.at("batch")), options, job, number(ms, 2),
-                    number(j.at("images_per_second"), 0), number(did, 2),
-                    tflops > 0 ? percent(did / tflops) : "–", number(moved, 0),
-                    gbs > 0 ? percent(moved / gbs) : "–", number(j.at("tensor_mib"), 0)});
-  }
+
+// What a child said in lines of JSON; other lines (a library's warning) are none of it
+std::vector<Json> json_lines(const CommandOutput& output) {
+  std::vector<Json> all;
+  for (const std::string& line : output.lines)
+    if (Json j = Json::parse(line, nullptr, false); j.is_object()) all.push_back(j);
+  return all;
+}
+
+struct Limits {
+  double tflops = 0, gbs = 0;  // a large matrix product, a large pass over memory; 0: not measured
 };
 
+Limits limits(Findings& f, const Options& o, const std::string& where, const std::string& options) {
+  if (o.quick) return {};
+  const CommandOutput output =
+      capture_output(sibling_program("bench") + where + " --json --jobs limits" + options);
+  const std::vector<Json> lines = json_lines(output);
+  f.equal("", "bench --jobs limits" + options + ": exit status", output.status, 0);
+  if (output.status != 0 || lines.empty()) return {};
+  const Limits l{2e-3 * lines.back().at("gmacs").get<double>(), lines.back().at("gbs")};
+  f.note("", "a large matrix product, TFLOP/s" + options, l.tflops);
+  f.note("", "a large pass over memory, GB/s" + options, l.gbs);
+  return l;
+}
+
 void speed(Findings& f, const Options& o, const std::string& where) {
-  const std::string sizes =
-      o.quick ? "0.125 --size 16 --repeat 1" : "1.0 --size 224 --classes 1000 --repeat 20";
-  const std::string bench = sibling_program("bench") + where + " --json --widths " + sizes;
-  f.section(text("Steps of MobileNetV1, width and size ", sizes,
-                 "; TFLOP/s and GB/s: of what no such step can do without"));
-  Speed speed;
-  if (!o.quick) {
-    CommandOutput limits = capture_output(bench + " --jobs limits");
-    f.equal("", "bench, the limits: exit status", limits.status, 0);
-    if (limits.status == 0) {
-      const Json j = Json::parse(limits.lines.back());
-      speed.tflops = 2e-3 * j.at("gmacs").get<double>(), speed.gbs = j.at("gbs");
-    }
-    f.note("", "a large matrix product, TFLOP/s", speed.tflops);
-    f.note("", "a large pass over memory, GB/s", speed.gbs);
-  }
-  auto time = [&](Index batch, const std::string& options) {
-    CommandOutput output = capture_output(
-        bench + text(" --jobs ", o.quick ? "train,rq-chain" : "train,rq-paper,rq-chain,eval",
-                     " --batch ", batch, " ", options));
-    if (output.status != 0)
-      return f.note("", text("not timed, batch ", batch, " ", options),
-                    output.lines.empty() ? "it died" : output.lines.back());
-    for (const std::string& line : output.lines)
-      if (line.rfind("{", 0) == 0) speed.add(Json::parse(line), options);
+  const Limits full = limits(f, o, where, ""), tf32 = limits(f, o, where, " --tf32");
+  int timed = 0;
+  auto time = [&](const std::string& size, const std::vector<Index>& batches,
+                  const std::vector<std::string>& ways) {
+    std::vector<std::vector<std::string>> rows{{"batch", "options", "job", "ms", "images/s",
+                                                "TFLOP/s", "of limit", "GB/s", "of limit", "MiB"}};
+    for (Index batch : batches)
+      for (const std::string& way : ways) {
+        const CommandOutput output = capture_output(
+            sibling_program("bench") + where + " --json --widths " + size +
+            text(" --jobs ", o.quick ? "train,rq-chain" : "train,rq-paper,rq-chain,eval",
+                 " --batch ", batch, " ", way));
+        if (output.status != 0)
+          f.note("", text("not timed, ", size, ", batch ", batch, " ", way),
+                 output.lines.empty() ? "it died" : output.lines.back());
+        const Limits& limit = way.find("--tf32") == std::string::npos ? full : tf32;
+        for (const Json& j : json_lines(output)) {
+          const double ms = j.at("ms"), did = 2 * j.at("gmac").get<double>() / ms,
+                       moved = 1e3 * j.at("gbyte").get<double>() / ms;
+          const std::string job =
+              j.at("job").get<std::string>() +
+              (j.contains("matrix") ? "-" + j.at("matrix").get<std::string>() : "");
+          rows.push_back({compact(batch), way, job, number(ms, 2),
+                          number(j.at("images_per_second"), 0), number(did, 2),
+                          limit.tflops > 0 ? percent(did / limit.tflops) : "–", number(moved, 0),
+                          limit.gbs > 0 ? percent(moved / limit.gbs) : "–",
+                          number(j.at("tensor_mib"), 0)});
+          timed++;
+        }
+      }
+    std::printf("\n--widths %s\n%s", size.c_str(), table(rows).c_str());
+    std::fflush(stdout);
   };
-  const std::vector<Index> batches =
-      o.quick ? std::vector<Index>{2} : std::vector<Index>{32, 64, 128, 256};
-  for (Index batch : batches)
-    for (const std::string& way : convolution_list())
-      if (way != "auto") time(batch, "--conv " + way);
-  for (const char* options : {"--conv auto --autotune", "--conv own --tf32"})
-    time(batches.back(), options);
-  std::printf("%s", table(speed.rows).c_str());
-  f.at_least("", "jobs that were timed", double(speed.rows.size() - 1), 4);
+  const std::vector<std::string> all{"--conv own", "--conv cudnn", "--conv auto --autotune",
+                                     "--conv own --tf32"};
+  if (o.quick) time("0.125 --size 16 --repeat 1", {2}, all);
+  else {
+    time("1.0 --size 32 --repeat 20", {128, 512}, all);
+    time("seed --size 32 --repeat 20", {128}, {all[0]});
+    time("1.0 --size 224 --classes 1000 --repeat 10", {256}, all);
+  }
+  f.at_least("", "jobs that were timed", timed, 4);
+}
+
+// The same training steps by PyTorch on the same device, where it is there
+void peer(Findings& f, const Options& o) {
+  const std::string python = "python3 tests/peers/bench_torch.py --device cuda --only train";
+  if (o.quick || capture_output("python3 -c 'import torch; torch.zeros(1).cuda()'").status != 0)
+    return f.note("", "PyTorch", o.quick ? "not timed: --quick" : "not timed: none that has a GPU");
+  for (const char* size :
+       {"--width 1.0 --size 32 --batch 128", "--width seed --size 32 --batch 128",
+        "--width 1.0 --size 224 --batch 256"})
+    for (const char* way : {"", " --tf32 --channels-last", " --amp --channels-last",
+                            " --amp --channels-last --compile"}) {
+      const CommandOutput output = capture_output(python + " --repeat 10 " + size + way);
+      f.note("", text(size, way), output.lines.empty() ? "it died" : output.lines.back());
+    }
+}
+
+// Each stage has its time and its verdict, and the report holds all that was said until it is cut.
+void stage(Findings& f, const std::string& title, const std::function<void()>& body) {
+  using Clock = std::chrono::steady_clock;
+  static const Clock::time_point begun = Clock::now();
+  auto since = [](Clock::time_point then) {
+    return number(std::chrono::duration<double>(Clock::now() - then).count(), 0) + " s";
+  };
+  const Clock::time_point start = Clock::now();
+  const int held = f.held(), failed = f.failed();
+  f.section(title);
+  body();
+  std::printf("  %d hold, %d do not; %s, %s in all\n", f.held() - held, f.failed() - failed,
+              since(start).c_str(), since(begun).c_str());
+  std::fflush(stdout);
 }
 
 }  // namespace
@@ -160,10 +207,15 @@ int main(int argc, char** argv) {
                               std::to_string(o.device.threads);
     std::printf("gpu-check of %s, %d threads\n", device.name().c_str(), compute_threads());
     run("date -u '+%Y-%m-%d %H:%M UTC'; nvidia-smi 2>/dev/null | head -n 20");
-    operations(findings, o);
-    method(findings, o, where);
-    against_cpu(findings, device, o.quick);
-    speed(findings, o, where);
+    stage(findings, "Every operation over drawn shapes, against the reference",
+          [&] { operations(findings, o); });
+    stage(findings, "The same steps here and on the CPU",
+          [&] { against_cpu(findings, device, o.quick); });
+    stage(findings, "Steps of MobileNetV1; TFLOP/s and GB/s: of what no such step can do without",
+          [&] { speed(findings, o, where); });
+    stage(findings, "The same training steps by PyTorch", [&] { peer(findings, o); });
+    stage(findings, "A seed network trained, split and tuned here; the method's equations",
+          [&] { method(findings, o, where); });
     findings.finish();
     std::printf("%s: the report to send back\n", o.report.c_str());
     failed = findings.failed();

@@ -92,7 +92,7 @@ double distance(const std::vector<double>& a,
 // some ten times that.
 void against_cpu(Findings& f, Backend& device, bool quick) {
   Backend& cpu = open_backend(device_list().find("cpu") == std::string::npos ? "reference" : "cpu");
-  f.section("The same steps on " + device.name() + " and on " + cpu.name());
+  f.note("", "compared with", cpu.name());
   Steps here = steps_on(device, quick), there = steps_on(cpu, quick);
   for (std::size_t i = 0; i < here.losses.size(); i++)
     f.note("", text("loss of training step ", i + 1),

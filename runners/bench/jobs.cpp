@@ -232,38 +232,6 @@ void floors(Json& j, const Network& n, const std::string& job, double batch) {
   j["gmac"] = macs * batch / 1e9, j["gbyte"] = bytes * batch / 1e9;
 }
 
-// the convolutions of one training step alone, each on its own tensors
-double convolutions(Backend& backend, const Network& n, const BenchOptions& o) {
-  double total = 0;
-  Index side = o.size;
-  for (const ConvBlock& b : n.blocks()) {
-    Index out = b.geometry.out(side), width = n.axes()[b.out_axis].width;
-    Tensor x = noise(backend, {o.batch, side, side, b.in_channels}, 3),
-           dy = noise(backend, {o.batch, out, out, width}, 4), w = b.w.value(), dw = w.like(),
-           dx = x.like();
-    total += milliseconds(backend, 5, [&] {
-      if (b.depthwise)
-        ops::depthwise(x, nullptr, w, b.geometry),
-            ops::depthwise_backward(x, nullptr, w, dy, b.geometry, &dx, &dw);
-      else {
-        ops::conv2d(x, w, b.geometry), ops::conv2d_backward_filter(x, dy, b.geometry, dw);
-        if (b.in_axis >= 0) ops::conv2d_backward_data(dy, w, b.geometry, x.shape());
-      }
-    });
-    side = out;
-  }
-  for (const SkipConv& s : n.skips()) {
-    Tensor x = noise(backend, {o.batch, s.side, s.side, n.axes()[s.in_axis].width}, 3),
-           dy = noise(backend, {o.batch, s.side, s.side, n.axes()[s.out_axis].width}, 4),
-           w = s.w.value(), dw = w.like();
-    total += milliseconds(backend, 5, [&] {
-      ops::conv2d(x, w, {}), ops::conv2d_backward_filter(x, dy, {}, dw),
-          ops::conv2d_backward_data(dy, w, {}, x.shape());
-    });
-  }
-  return total;
-}
-
 }  // namespace
 
 Json measure(const std::string& job, const std::string& width, const BenchOptions& all) {
@@ -374,7 +342,6 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
   getrusage(RUSAGE_SELF, &usage);
   j["peak_mib"] = double(usage.ru_maxrss) / 1024,
   j["tensor_mib"] = double(backend.arena(Memory::device).statistics().peak) / (1 << 20);
-  if (job == "train") j["conv_ms"] = convolutions(backend, *network, o);
   j["macs_per_image"] = network->macs();
   floors(j, *network, job, double(o.batch));
   return j;

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What a user would have without this project: the same work in PyTorch, timed on the same machine.
 
-usage: bench_torch.py [--threads 2] [--batch 128] [--size 32] [--model v1|v2] [--width seed|0.25|0.5|1.0]
+usage: bench_torch.py [--device cpu|cuda] [--tf32] [--amp] [--threads 2] [--batch 128] [--size 32] [--model v1|v2] [--width seed|0.25|0.5|1.0]
                       [--only train|rq|rq-unfold] [--compile] [--channels-last] [--repeat 5]
 
 Prints one line a job: median milliseconds of a step, and the process's peak memory so far.
@@ -138,6 +138,9 @@ def mobilenet_v2(widths, classes=1000):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--device", default="cpu")
+    a.add_argument("--tf32", action="store_true", help="let products and convolutions round to TF32 (cuda)")
+    a.add_argument("--amp", action="store_true", help="bfloat16 where autocast takes it")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--batch", type=int, default=128)
     a.add_argument("--size", type=int, default=32)
@@ -150,12 +153,16 @@ def main():
     a = a.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = a.tf32
     if a.model == "v2":
         net = mobilenet_v2(V2_SEED if a.width == "seed" else V2_FULL)
     else:
         net = mobilenet_v1(SEED if a.width == "seed" else [int(w * float(a.width)) for w, _ in FULL], size=a.size)
-    x = torch.randn(a.batch, 3, a.size, a.size)
-    t = torch.randint(0, 10, (a.batch,))
+    net = net.to(a.device)
+    for b in net.splittables():
+        b.v = b.v.to(a.device)
+    x = torch.randn(a.batch, 3, a.size, a.size, device=a.device)
+    t = torch.randint(0, 10, (a.batch,), device=a.device)
     if a.channels_last:
         net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     weights = [p for n, p in net.named_parameters() if not n.endswith(".y")]
@@ -165,7 +172,9 @@ def main():
     def train():
         net.train()
         sgd.zero_grad()
-        F.cross_entropy(forward(x), t).backward()
+        with torch.autocast(torch.device(a.device).type, dtype=torch.bfloat16, enabled=a.amp):
+            loss = F.cross_entropy(forward(x), t)
+        loss.backward()
         sgd.step()
 
     vs = [b.v for b in net.splittables()]
@@ -205,10 +214,13 @@ def main():
         for i in range(a.repeat + 2):
             start = time.perf_counter()
             job()
+            if a.device != "cpu":
+                torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
         times = sorted(times[2:])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"torch {torch.__version__} {name} {a.model} width {a.width} batch {a.batch} size {a.size} "
+        how = "".join(" " + f for f in ("tf32", "amp", "channels_last", "compile") if getattr(a, f))
+        print(f"torch {torch.__version__} {a.device}{how} {name} {a.model} width {a.width} batch {a.batch} size {a.size} "
               f"threads {a.threads}: {times[len(times) // 2] * 1e3:.1f} ms, peak {peak:.0f} MiB", flush=True)
 
 

@@ -48,6 +48,25 @@ void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& label
   sgd.step(lr);
 }
 
+void measure_statistics(Network& network, BatchSource& source, const ImageInput& input,
+                        Comm& comm) {
+  GradientMode no_gradients(Gradients::none);
+  network.set_training(true);
+  Tensor running = network.statistics(), before = running.clone(), sum = ops::zeros_like(running);
+  double images = 0;
+  for (Index step = 0; step < source.steps(); step++) {
+    Batch batch = source.next(0, step);
+    if (batch.labels.numel() < 2) continue;  // one image may be one value a channel: no variance
+    ops::fill(running, 0);                   // a forward pass leaves m times the batch's own there
+    network.forward(Variable(input(batch)));
+    ops::add_scaled(sum, running, double(batch.labels.numel()) / BatchNormState().momentum);
+    images += double(batch.labels.numel());
+  }
+  comm.sum(&images, 1);
+  if (images > 0) network.backend().sum_over_processes(sum, 1 / images, comm);
+  running.copy_from(images > 0 ? sum : before);
+}
+
 Score evaluate(Network& network, BatchSource& source, const ImageInput& input, double smoothing,
                Comm& comm) {
   GradientMode no_gradients(Gradients::none);

@@ -68,6 +68,12 @@ void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& label
                 const TrainingSettings& settings, double lr, Meter& meter,
                 const BatchShare& share = {});
 
+// The running statistics anew: the means of the batches' own over one epoch of the source, all
+// processes' shares of it; batches of one image are passed over. Leaves the network in training
+// mode.
+void measure_statistics(Network& network, BatchSource& source, const ImageInput& input,
+                        Comm& comm = alone());
+
 // Mean loss and hits over one epoch of the source, with the running statistics; over all processes'
 // shares of it.
 Score evaluate(Network& network, BatchSource& source, const ImageInput& input, double smoothing = 0,

@@ -139,8 +139,10 @@ void speed(Findings& f, const Options& o, const std::string& where) {
     std::printf("\n--widths %s\n%s", size.c_str(), table(rows).c_str());
     std::fflush(stdout);
   };
-  const std::vector<std::string> all{"--conv own", "--conv cudnn", "--conv auto --autotune",
-                                     "--conv own --tf32"};
+  std::vector<std::string> all;  // who serves the convolutions (tests/device_settings.h)
+  for (const std::string& way : convolution_list())
+    all.push_back("--conv " + way + (way == "auto" ? " --autotune" : ""));
+  all.push_back("--conv own --tf32");
   if (o.quick) time("0.125 --size 16 --repeat 1", {2}, all);
   else {
     time("1.0 --size 32 --repeat 20", {128, 512}, all);

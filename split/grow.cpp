@@ -29,7 +29,7 @@ void grow(State& state, const GrowSettings& settings, Environment& environment) 
 
     // 4. Split: w_o ± ε v̂_o where it is made, copies after it, halves where it is used. Beside
     // what E4 predicts, what it did.
-    auto grown = split_network(*state.network, chosen.split, index.v, settings.surgery);
+    auto grown = split_network(*state.network, chosen, index, settings, environment);
     state.history.push_back(record_split(state, *grown, chosen, index, settings, environment));
     replace_network(state, std::move(grown), chosen, settings);
     environment.save(state);

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "split/stages.h"
+
 namespace fission {
 
 namespace {
@@ -85,10 +87,11 @@ RoundRecord record_split(const State& state, Network& after, const Selection& ch
   r.measured = loss(after) - old_loss;
   // E4 applies where half a step changes the loss by a quarter, and a quarter by a sixteenth:
   // within a fourth of that, or within what rounding in float32 makes of losses of size 1.
-  SurgerySettings nearer = settings.surgery;
+  GrowSettings nearer = settings;
   for (double part : {4.0, 16.0}) {
-    nearer.epsilon /= 2;
-    const double change = loss(*split_network(before, chosen.split, index.v, nearer)) - old_loss;
+    nearer.surgery.epsilon /= 2;
+    const double change =
+        loss(*split_network(before, chosen, index, nearer, environment)) - old_loss;
     r.quadratic = r.quadratic &&
                   std::abs(r.measured - part * change) <= 0.25 * std::abs(r.measured) + part * 1e-6;
   }

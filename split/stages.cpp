@@ -111,6 +111,15 @@ SplittingIndex solve(State& state, const GrowSettings& settings, Environment& en
   return index;
 }
 
+std::unique_ptr<Network> split_network(const Network& network, const Selection& chosen,
+                                       const SplittingIndex& index, const GrowSettings& settings,
+                                       Environment& environment) {
+  auto grown = split_network(network, chosen.split, index.v, settings.surgery);
+  if (settings.recalibrate)
+    measure_statistics(*grown, environment.check(), environment.input(), environment.comm());
+  return grown;
+}
+
 void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen,
                      const GrowSettings& settings) {
   Tensor momentum;

@@ -17,6 +17,10 @@ SelectionProblem selection_problem(const Network& network,
 // `fill` up to it (select_stage.cpp). Nobody: says why.
 Selection select(const Network& network, const SplittingIndex& index, const GrowSettings& settings,
                  Index round);
+// E1 by the settings; with `recalibrate` under running statistics of its own
+std::unique_ptr<Network> split_network(const Network& network, const Selection& chosen,
+                                       const SplittingIndex& index, const GrowSettings& settings,
+                                       Environment& environment);
 void replace_network(State& state, std::unique_ptr<Network> grown, const Selection& chosen,
                      const GrowSettings& settings);
 void finish(State& state, Environment& environment);

@@ -32,6 +32,7 @@ struct GrowSettings {
   Index multiple = 1;       // new widths are multiples of it
   bool carry_momentum = false;
   SurgerySettings surgery;
+  bool recalibrate = false;  // after a split the running statistics are measured anew
   TrainingSettings train, tune;
   Index last_epochs = 160;  // of tuning after the last split
   Anneal anneal = Anneal::every;

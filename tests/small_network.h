@@ -126,4 +126,26 @@ struct Small {
   }
 };
 
+// two batches of different size, of images drawn
+class TwoBatches : public BatchSource {
+ public:
+  explicit TwoBatches(Backend& backend, Index first = 2, Index second = 1) {
+    for (Index n : {first, second}) {
+      std::vector<std::uint8_t> bytes(std::size_t(n * 16 * 16 * 3));
+      Random random(7, random_purpose::test, std::uint64_t(n));
+      for (std::size_t i = 0; i < bytes.size(); i++)
+        bytes[i] = std::uint8_t(256 * random.uniform(i));
+      batches_.push_back(
+          {Tensor::from(backend, {n, 16, 16, 3}, bytes),
+           Tensor::from(backend, {n}, std::vector<std::int32_t>(std::size_t(n), 1))});
+    }
+  }
+  Index size() const override { return batches_[0].labels.numel() + batches_[1].labels.numel(); }
+  Index steps() const override { return 2; }
+  Batch next(Index, Index step) override { return batches_[std::size_t(step)]; }
+
+ private:
+  std::vector<Batch> batches_;
+};
+
 }  // namespace fission::testing

@@ -198,6 +198,10 @@ void GrowthOptions::add_to(CommandLine& app) {
          "statistics "
          "with them: the same function, and no faster learning of shorter weights; the paper: not")
       ->group("Growth");
+  app.add_flag("--recalibrate", settings.recalibrate,
+               "after a split measure batch norms' running statistics anew, on --check-images: "
+               "a large --epsilon changes them; the paper: not")
+      ->group("Growth");
   app.add_flag("--fill", settings.fill,
                "with --target-macs: what the budgets leave goes to the neurons of best worth that "
                "still fit; "
@@ -322,6 +326,7 @@ nlohmann::ordered_json GrowthOptions::config() const {
             {"epsilon-relative", settings.surgery.relative},
             {"share", settings.surgery.share},
             {"keep-norms", settings.surgery.keep_norms},
+            {"recalibrate", settings.recalibrate},
             {"share-spread", settings.surgery.spread},
             {"budget", budget},
             {"fill", settings.fill},

@@ -33,6 +33,7 @@ const Preset paper_preset{{"--anneal", "every"},
                           {"--share", "0.5"},
                           {"--share-spread", "0"},
                           {"--keep-norms", "false"},
+                          {"--recalibrate", "false"},
                           {"--multiple", "1"},
                           {"--fill", "false"},
                           {"--epsilon-relative", "false"}};
@@ -43,7 +44,8 @@ const Preset short_preset{
     {"--tune-warmup", "0"},         {"--epochs", "4"},         {"--rounds", "3"},
     {"--tune-epochs", "4"},         {"--last-epochs", "13"},   {"--grow", "1"},
     {"--budget", "network"},        {"--fill", "true"},        {"--epsilon", "0.5"},
-    {"--epsilon-relative", "true"}, {"--share-spread", "0.5"}, {"--keep-norms", "true"}};
+    {"--epsilon-relative", "true"}, {"--share-spread", "0.5"}, {"--keep-norms", "true"},
+    {"--recalibrate", "true"}};
 // Of the directions: eight passes over few images, or where Eigen is missing an epoch of RQ-SGD
 const Preset short_lanczos{{"--solver", "lanczos"}, {"--rq-images", "6400"}, {"--rq-epochs", "8"}};
 const Preset short_rq_sgd{{"--solver", "rq-sgd"}, {"--rq-epochs", "1"}};

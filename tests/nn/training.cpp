@@ -92,3 +92,35 @@ TEST_CASE(
     CHECK(meter.read().count == 6);
   }
 }
+
+TEST_CASE("training: measured statistics are the batches' own") {
+  for (const Machine& m : machines()) {
+    Small s(m);
+    TwoBatches source(m.backend, 3, 2);
+    ImageInput input(m.backend, m.type, {0.5, 0.5, 0.5}, {0.2, 0.2, 0.2});
+    Tensor statistics = s.network->statistics();
+    ops::fill(statistics, 3);  // what was there leaves no trace
+    measure_statistics(*s.network, source, input);
+    // of the first convolution: weighted by the batches' images
+    const ConvBlock& first = s.network->blocks()[0];
+    std::vector<double> mean, var;
+    for (Index step : {0, 1}) {
+      const Batch batch = source.next(0, step);
+      const double weight = double(batch.labels.numel()) / 5;
+      const Variable y = conv2d(Variable(input(batch)), first.w, first.geometry);
+      Tensor means, vars;
+      ops::moments(y.value(), 1, means, vars);
+      const double count = double(y.shape().numel() / y.shape()[3]);
+      mean.resize(std::size_t(means.numel())), var.resize(mean.size());
+      for (std::size_t c = 0; c < mean.size(); c++)
+        mean[c] += weight * means.to_host()[c],
+            var[c] += weight * vars.to_host()[c] * count / (count - 1);
+    }
+    auto check = [&](int stored, const std::vector<double>& expected) {
+      const std::vector<double> got = s.network->stored()[std::size_t(stored)].value.to_host();
+      for (std::size_t c = 0; c < expected.size(); c++)
+        CHECK(std::abs(got[c] - expected[c]) <= (m.type == DType::f64 ? 1e-12 : 1e-5));
+    };
+    check(first.running_mean, mean), check(first.running_var, var);
+  }
+}

@@ -52,6 +52,7 @@ const std::vector<Shared>& shared_options() {
                                        {"--share", "0.3"},
                                        {"--share-spread", "0.4"},
                                        {"--keep-norms", ""},
+                                       {"--recalibrate", ""},
                                        {"--budget", "network"},
                                        {"--fill", ""},
                                        {"--split-step", "paper"},

@@ -154,6 +154,7 @@ const std::vector<Case>& cases() {
          CHECK(g.config.at("anneal") == "last");
          CHECK(g.config.at("fill") == true);
          CHECK(g.config.at("keep-norms") == true);
+         CHECK(g.config.at("recalibrate") == true);
          CHECK(g.config.at("solver") == (have_eigen() ? "lanczos" : "rq-sgd"));
          CHECK(g.config.at("rq-epochs") == 2);  // given
          CHECK(g.printed("recipe short: --anneal last --schedule cosine "));
@@ -311,6 +312,12 @@ const std::vector<Case>& cases() {
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
          CHECK_FALSE(same(a.tune, g.tune, "loss"));
+       }},
+      {"--recalibrate", "",
+       [](const Grown& a, const Grown& g) {
+         CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
+         CHECK_FALSE(same(a.split, g.split, "test_loss"));
+         CHECK(same(a.tune, g.tune, "loss"));  // training has the batch's own statistics
        }},
       {"--keep-norms", "",
        [](const Grown& a, const Grown& g) {

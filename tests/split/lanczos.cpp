@@ -137,28 +137,6 @@ TEST_CASE("lanczos: without Eigen it is refused at once; a result before the fir
   CHECK_THROWS_AS(Lanczos(*s.network, {}, 3, 1, 0).result(), InvariantError);
 }
 
-// two batches of different size, of images drawn
-class TwoBatches : public BatchSource {
- public:
-  explicit TwoBatches(Backend& backend) {
-    for (Index n : {2, 1}) {
-      std::vector<std::uint8_t> bytes(std::size_t(n * 16 * 16 * 3));
-      Random random(7, random_purpose::test, std::uint64_t(n));
-      for (std::size_t i = 0; i < bytes.size(); i++)
-        bytes[i] = std::uint8_t(256 * random.uniform(i));
-      batches_.push_back(
-          {Tensor::from(backend, {n, 16, 16, 3}, bytes),
-           Tensor::from(backend, {n}, std::vector<std::int32_t>(std::size_t(n), 1))});
-    }
-  }
-  Index size() const override { return 3; }
-  Index steps() const override { return 2; }
-  Batch next(Index, Index step) override { return batches_[std::size_t(step)]; }
-
- private:
-  std::vector<Batch> batches_;
-};
-
 TEST_CASE(
     "solver: a residual that RQ-SGD does not state is ‖S v̂ − λ̂ v̂‖ of the check images' exact "
     "matrices, ‖v̂‖ = 1") {

@@ -114,13 +114,9 @@ class Backend {
   // φ'(z) ⊙ c ⊙ da. dy may be da.
   virtual void norm_act_backward(View da, View y, const Norm& norm, bool training, View dy,
                                  View dgamma, View dbeta) = 0;
-  // E6, E9. The first is the plain product, which the second is tested against; the second is what
-  // a probe does.
-  virtual void curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u,
-                                 View out) = 0;  // δ ⊙ φ''(z) ⊙ c² ⊙ u
-  // What the probe does at an activation, in one pass: out = curvature_product(δ, …) (+ φ'(z) ⊙ c ⊙
-  // h where h is given), and the gradient goes on, dy = φ'(z) ⊙ c ⊙ δ (where wanted). out may be u,
-  // dy may be delta.
+  // E6, E9: what the probe does at an activation, in one pass: out = δ ⊙ φ''(z) ⊙ c² ⊙ u (+ φ'(z) ⊙
+  // c ⊙ h where h is given), and the gradient goes on, dy = φ'(z) ⊙ c ⊙ δ (where wanted). out may
+  // be u, dy may be delta.
   virtual void probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u,
                                 View h, View out, View dy) = 0;
 

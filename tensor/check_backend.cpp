@@ -366,23 +366,13 @@ void CheckBackend::norm_act_backward(View da, View y, const Norm& norm, bool tra
           b.norm_act_backward(at(da), at(y), at(norm), training, at(dy), at(dgamma), at(dbeta));
         });
 }
-void CheckBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k,
-                                     View u, View out) {
-  Comparison c(*this, "curvature_product", {delta, y, u}, &norm);
-  NormSize s = size_of_norm(c(y), c(norm));
-  double sharp =
-      norm.activation == Activation::relu ? k.relu_beta : 1;  // how much faster φ'' changes than z
-  c.run({{"out", out, 1, peak(c(delta)) * s.c * s.c * peak(c(u)) * (1 + sharp * s.z)}},
-        [&](Backend& b, auto at) {
-          b.curvature_product(at(delta), at(y), at(norm), k, at(u), at(out));
-        });
-}
 void CheckBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k,
                                     View u, View h, View out, View dy) {
   Comparison c(*this, "probe_activation", {delta, y, u, h}, &norm);
   NormSize s = size_of_norm(c(y), c(norm));
-  double sharp = norm.activation == Activation::relu ? k.relu_beta : 1,
-         product = peak(c(delta)) * s.c * s.c * peak(c(u)) * (1 + sharp * s.z);
+  double sharp = norm.activation == Activation::relu ? k.relu_beta
+                                                     : 1,  // how much faster φ'' changes than z
+      product = peak(c(delta)) * s.c * s.c * peak(c(u)) * (1 + sharp * s.z);
   c.run({{"out", out, 1, product + s.c * peak(c(h)) * (1 + s.z), 0, h ? &s.kink : nullptr},
          {"dy", dy, 1, s.c * peak(c(delta)) * (1 + s.z), 0, &s.kink}},
         [&](Backend& b, auto at) {

@@ -23,7 +23,6 @@
   X(update_running, (View running_mean, View running_var, View mean, View var, double momentum, Index count), (running_mean, running_var, mean, var, momentum, count), (running_mean, running_var)) \
   X(norm_act, (View y, const Norm& norm, View a), (y, norm, a), (a)) \
   X(norm_act_backward, (View da, View y, const Norm& norm, bool training, View dy, View dgamma, View dbeta), (da, y, norm, training, dy, dgamma, dbeta), (dy, dgamma, dbeta)) \
-  X(curvature_product, (View delta, View y, const Norm& norm, const Curvature& k, View u, View out), (delta, y, norm, k, u, out), (out)) \
   X(probe_activation, (View delta, View y, const Norm& norm, const Curvature& k, View u, View h, View out, View dy), (delta, y, norm, k, u, h, out, dy), (out, dy)) \
   X(average_pool, (View x, const PoolGeometry& g, View y), (x, g, y), (y)) \
   X(average_pool_backward, (View dy, const PoolGeometry& g, View dx), (dy, g, dx), (dx)) \

@@ -206,15 +206,6 @@ void norm_act_backward(const Tensor& da, const Tensor& y, const NormTensors& nor
       .norm_act_backward(da, y, norm.view(), training, dy, dgamma ? dgamma->view() : View(),
                          dbeta ? dbeta->view() : View());
 }
-Tensor curvature_product(const Tensor& delta, const Tensor& y, const NormTensors& norm,
-                         const Curvature& k, const Tensor& u) {
-  check_norm("curvature_product", y, norm);
-  check_like("curvature_product", delta, y);
-  check_like("curvature_product", u, y);
-  Tensor out = y.like();
-  common("curvature_product", {&delta, &y, &u}).curvature_product(delta, y, norm.view(), k, u, out);
-  return out;
-}
 void probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm,
                       const Curvature& k, const Tensor& u, const Tensor* h, Tensor& out,
                       Tensor* dy) {

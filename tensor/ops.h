@@ -56,10 +56,7 @@ void update_running(Tensor& running_mean, Tensor& running_var, const Tensor& mea
 Tensor norm_act(const Tensor& y, const NormTensors& norm);  // (N,H,W,C)
 void norm_act_backward(const Tensor& da, const Tensor& y, const NormTensors& norm, bool training,
                        Tensor& dy, Tensor* dgamma, Tensor* dbeta);
-Tensor curvature_product(const Tensor& delta, const Tensor& y, const NormTensors& norm,
-                         const Curvature& k, const Tensor& u);
-// the product, what h adds to it and the gradient's way on in one pass: h and dy may be null; out
-// may be u, dy may be delta
+// h and dy may be null; out may be u, dy may be delta
 void probe_activation(const Tensor& delta, const Tensor& y, const NormTensors& norm,
                       const Curvature& k, const Tensor& u, const Tensor* h, Tensor& out,
                       Tensor* dy);

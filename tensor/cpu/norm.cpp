@@ -193,22 +193,8 @@ void CpuBackend::norm_act_backward(View da, View y, const Norm& norm, bool train
   });
 }
 
-// E9: δ ⊙ φ''(z) ⊙ c² ⊙ u
-void CpuBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k, View u,
-                                   View out) {
-  Scratch::Frame frame(scratch_);
-  const float *d = delta.as<float>(), *in = y.as<float>(), *uu = u.as<float>();
-  float* o = out.as<float>();
-  with_activation(norm.activation, k, [&](auto phi) {
-    for_normed(
-        y, norm, scratch_,
-        [=](Index i, float c, float b) {
-          o[i] = d[i] * phi.curvature(c * in[i] + b) * (c * c) * uu[i];
-        },
-        d, uu, o);
-  });
-}
-
+// E6c, E9: δ ⊙ φ''(z) ⊙ c² ⊙ u + φ'(z) ⊙ c ⊙ h, and φ'(z) ⊙ c ⊙ δ; a loop for each of what may be
+// absent
 void CpuBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u,
                                   View h, View out, View dy) {
   Scratch::Frame frame(scratch_);

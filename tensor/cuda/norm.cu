@@ -197,12 +197,6 @@ void CudaBackend::norm_act_backward(View da, View y, const Norm& norm, bool trai
   });
 }
 
-// E9: δ ⊙ φ''(z) ⊙ c² ⊙ u
-void CudaBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k,
-                                    View u, View out) {
-  probe_activation(delta, y, norm, k, u, View(), out, View());
-}
-
 void CudaBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k, View u,
                                    View h, View out, View dy) {
   with_activation(norm.activation, [&](auto phi) {

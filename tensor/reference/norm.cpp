@@ -194,21 +194,7 @@ void ReferenceBackend::norm_act_backward(View da, View y, const Norm& norm, bool
   });
 }
 
-// E9 of the method: δ ⊙ φ''(z) ⊙ c² ⊙ u
-void ReferenceBackend::curvature_product(View delta, View y, const Norm& norm, const Curvature& k,
-                                         View u, View out) {
-  with_real(y.dtype, [&](auto real) {
-    using T = decltype(real);
-    Affine<T> affine(norm);
-    each_value(y, affine.groups, [&](Index i, Index c, Index g) {
-      double scale = affine.scale(g, c);
-      double second = phi_second(norm.activation, k, affine.z(g, c, y.as<T>()[i]));
-      out.as<T>()[i] = T(delta.as<T>()[i] * second * scale * scale * u.as<T>()[i]);
-    });
-  });
-}
-
-// out = δ ⊙ φ''(z) ⊙ c² ⊙ u + φ'(z) ⊙ c ⊙ h, dy = φ'(z) ⊙ c ⊙ δ
+// E6c, E9: out = δ ⊙ φ''(z) ⊙ c² ⊙ u + φ'(z) ⊙ c ⊙ h, dy = φ'(z) ⊙ c ⊙ δ
 void ReferenceBackend::probe_activation(View delta, View y, const Norm& norm, const Curvature& k,
                                         View u, View h, View out, View dy) {
   with_real(y.dtype, [&](auto real) {

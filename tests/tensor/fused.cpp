@@ -120,17 +120,18 @@ TEST_CASE("fused: E9's product without an activation is the tangent twice, times
   std::vector<double> expected = tangent(y, norm, tangent(y, norm, u)).to_host(),
                       d = delta.to_host();
   for (std::size_t i = 0; i < d.size(); i++) expected[i] *= d[i];
-  check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), expected, bound);
+  check_values(curvature(delta, y, norm, {3, 1}, u), expected, bound);
 }
 
 TEST_CASE(
-    "fused: probe_activation is the curvature product, the tangent of h, and the gradient's way "
-    "on, in place too") {
+    "fused: probe_activation is the product without h, the tangent of h, and the gradient's way "
+    "on, "
+    "in place too") {
   for (Activation f : activations) {
     Tensor y = random({4, 3, 3, 2}, 1, 2, 3), u = random(y.shape(), 5),
            delta = random(y.shape(), 6), h = random(y.shape(), 7), dy = y.like(), dy2 = y.like();
     NormTensors norm = random_norm(y, 2, f, 3);
-    Tensor out = y.like(), parts = ops::curvature_product(delta, y, norm, {3, 1}, u);
+    Tensor out = y.like(), parts = curvature(delta, y, norm, {3, 1}, u);
     ops::probe_activation(delta, y, norm, {3, 1}, u, &h, out, &dy);
     ops::add(parts, tangent(y, norm, h), parts);
     ops::norm_act_backward(delta, y, norm, false, dy2, nullptr, nullptr);

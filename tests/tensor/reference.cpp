@@ -164,14 +164,14 @@ TEST_CASE("reference: swish's curvature is the second derivative of norm_act alo
   ops::add_scaled(difference, ops::norm_act(down, norm), 1);
   std::vector<double> expected = difference.to_host();
   for (double& e : expected) e /= h * h;
-  check_values(ops::curvature_product(u, y, norm, {}, u), expected, 1e-6);
+  check_values(curvature(u, y, norm, {}, u), expected, 1e-6);
 }
 TEST_CASE(
     "reference: relu's curvature is softplus's: beta/4 at 0, beta s(1−s) with s = sigmoid(beta z) "
     "elsewhere") {
   Tensor y = real({1, 1, 2, 1}, {4, 4 + 0.5}), delta = real(y.shape(), {1, 2}),
          u = real(y.shape(), {1, 3});  // z = 0, 0.5
-  check_values(ops::curvature_product(delta, y, known_norm(Activation::relu), {2, 0}, u),
+  check_values(curvature(delta, y, known_norm(Activation::relu), {2, 0}, u),
                {0.5, 6 * 2 * s1 * (1 - s1)});
 }
 TEST_CASE(
@@ -179,8 +179,8 @@ TEST_CASE(
   NormTensors norm = known_norm(Activation::none);
   norm.gamma = real({1}, {6});  // c = 3
   Tensor y = real({1, 1, 1, 1}, {8}), delta = real(y.shape(), {2}), u = real(y.shape(), {5});
-  check_values(ops::curvature_product(delta, y, norm, {3, 0}, u), {0});
-  check_values(ops::curvature_product(delta, y, norm, {3, 1}, u), {90}, 1e-13);
+  check_values(curvature(delta, y, norm, {3, 0}, u), {0});
+  check_values(curvature(delta, y, norm, {3, 1}, u), {90}, 1e-13);
 }
 
 TEST_CASE(

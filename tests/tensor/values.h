@@ -49,6 +49,14 @@ inline void check_values(const Tensor& t, const std::vector<double>& expected,
   }
 }
 
+// E9's product alone, δ ⊙ φ''(z) ⊙ c² ⊙ u: probe_activation without h
+inline Tensor curvature(const Tensor& delta, const Tensor& y, const NormTensors& norm,
+                        const Curvature& k, const Tensor& u) {
+  Tensor out = y.like();
+  ops::probe_activation(delta, y, norm, k, u, nullptr, out, nullptr);
+  return out;
+}
+
 inline double dot(const Tensor& a, const Tensor& b) {
   std::vector<double> x = a.to_host(), y = b.to_host();
   REQUIRE(x.size() == y.size());

@@ -7,7 +7,8 @@ namespace fission {
 
 // Reverse mode: children before parents is a topological order (depth first, without recursion);
 // walk it backwards, and each node has its whole gradient when its turn comes.
-void backward(const Variable& loss) {
+void backward(const Loss& l) {
+  const Variable& loss = l.variable_;
   FISSION_CHECK(loss.shape().numel() == 1, "[backward] the loss has shape ", loss.shape(),
                 ", not one element");
   using Pointer = std::shared_ptr<Node>;
@@ -21,9 +22,6 @@ void backward(const Variable& loss) {
       if (input && input.node().requires_grad && seen.insert(&input.node()).second)
         path.push_back({input.pointer(), 0});
     } else {
-      FISSION_CHECK(node->function != Function::cross_entropy || node == loss.pointer(),
-                    "[backward] a cross-entropy inside the graph of another loss: its rule knows "
-                    "dL/dL = 1 alone");
       order.push_back(node);
       path.pop_back();
     }

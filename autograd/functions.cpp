@@ -16,41 +16,11 @@ Variable conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
   });
 }
 
-// y_c = w_c * x_c for each channel c alone. If x is batch norm + activation, that is computed on
-// the way, row by row; and so is its backward rule, where nobody else wants x's gradient.
-Variable depthwise_conv2d(const Variable& x, const Variable& w, const Conv2dGeometry& g) {
-  std::shared_ptr<const NormTensors> norm = x.node().norm;
-  Variable source = norm ? x.node().inputs[0] : x;
-  Tensor y = ops::depthwise(source.value(), norm.get(), w.value(), g);
-  bool dx = x.requires_grad(), dw = w.requires_grad();
-  return make_result(Function::depthwise_conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
-    Tensor from = source.value(), da = dx ? from.like() : Tensor();
-    if (norm && dx && dw && !x.node().replaced && x.node().consumers == 1 &&
-        x.node().inputs[1].requires_grad() && x.node().inputs[2].requires_grad()) {
-      auto write = [&](Tensor& out, Tensor& dgamma, Tensor& dbeta) {
-        ops::depthwise_norm_backward(from, *norm, w.value(), dy, g, da, dgamma, dbeta, out);
-      };
-      w.accumulate_written([&](Tensor& out) {
-        x.node().inputs[1].accumulate_written([&](Tensor& dgamma) {
-          x.node().inputs[2].accumulate_written([&](Tensor& dbeta) { write(out, dgamma, dbeta); });
-        });
-      });
-      return source.accumulate(da);
-    }
-    auto run = [&](Tensor* out) {
-      ops::depthwise_backward(from, norm.get(), w.value(), dy, g, dx ? &da : nullptr, out);
-    };
-    if (dw) w.accumulate_written([&](Tensor& out) { run(&out); });
-    else if (dx) run(nullptr);
-    if (dx) x.accumulate(da);
-  });
-}
-
 // a = φ(z), z = γ x̂ + β, x̂ = (y − mean)/√(var + eps).
 // dz = da φ'(z), dβ = Σ dz, dγ = Σ dz x̂; with the batch's own statistics dy = γ/√(var + eps) (dz −
 // mean(dz) − x̂ mean(dz x̂)), with fixed ones dy = γ/√(var + eps) dz.
-Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable& beta,
-                        BatchNormState& state, Activation activation) {
+NormAct batch_norm_act(const Variable& y, const Variable& gamma, const Variable& beta,
+                       BatchNormState& state, Activation activation) {
   auto norm = std::make_shared<NormTensors>();
   norm->gamma = gamma.value(), norm->beta = beta.value(), norm->eps = state.eps,
   norm->activation = activation;
@@ -66,21 +36,57 @@ Variable batch_norm_act(const Variable& y, const Variable& gamma, const Variable
     norm->var = state.running_var.reshape(one_group);
   }
   bool dparameters = gamma.requires_grad() || beta.requires_grad();
-  auto forward = [=] { return ops::norm_act(y.value(), *norm); };
-  Variable a =
-      make_rebuildable(Function::batch_norm_act, shape, {y, gamma, beta}, forward, [=](Tensor da) {
-        Tensor dy = da.unique() ? da : da.like(), dgamma, dbeta;
-        if (dparameters)
-          gamma.accumulate_written([&](Tensor& dg) {
-            beta.accumulate_written([&](Tensor& db) {
-              ops::norm_act_backward(da, y.value(), *norm, training, dy, &dg, &db);
+  auto rule = [=](Tensor da) {
+    Tensor dy = da.unique() ? da : da.like();
+    if (dparameters)
+      gamma.accumulate_written([&](Tensor& dg) {
+        beta.accumulate_written([&](Tensor& db) {
+          ops::norm_act_backward(da, y.value(), *norm, training, dy, &dg, &db);
+        });
+      });
+    else ops::norm_act_backward(da, y.value(), *norm, training, dy, nullptr, nullptr);
+    y.accumulate(dy);
+  };
+  NormAct a(make_result(Function::batch_norm_act, shape, {y, gamma, beta}, Tensor(), rule,
+                        [=] { return ops::norm_act(y.value(), *norm); }));
+  a.y = y, a.gamma = gamma, a.beta = beta, a.norm = norm;
+  return a;
+}
+
+// y_c = w_c * x_c for each channel c alone, dx and dw as conv2d's. A batch norm's activation x is
+// computed on the way, row by row.
+Variable depthwise_conv2d(const NormAct& x, const Variable& w, const Conv2dGeometry& g) {
+  const Variable source = x.norm ? x.y : x;
+  Tensor y = ops::depthwise(source.value(), x.norm.get(), w.value(), g);
+  bool dx = x.requires_grad(), dw = w.requires_grad();
+  return make_result(Function::depthwise_conv2d, y.shape(), {x, w}, y, [=](Tensor dy) {
+    Tensor from = source.value(), da = dx ? from.like() : Tensor();
+    auto run = [&](Tensor* out) {
+      ops::depthwise_backward(from, x.norm.get(), w.value(), dy, g, dx ? &da : nullptr, out);
+    };
+    if (dw) w.accumulate_written([&](Tensor& out) { run(&out); });
+    else if (dx) run(nullptr);
+    if (dx) x.accumulate(da);
+  });
+}
+
+// The rules of depthwise_conv2d and batch_norm_act at once, where all that they make is wanted.
+Variable norm_act_depthwise(const NormAct& x, const Variable& w, const Conv2dGeometry& g) {
+  for (const Variable& v : {x.y, x.gamma, x.beta, w})
+    if (!v || !v.requires_grad()) return depthwise_conv2d(x, w, g);
+  Tensor out = ops::depthwise(x.y.value(), x.norm.get(), w.value(), g);
+  return make_result(
+      Function::norm_act_depthwise, out.shape(), {x.y, x.gamma, x.beta, w}, out, [=](Tensor dout) {
+        Tensor y = x.y.value(), dy = y.like();
+        w.accumulate_written([&](Tensor& dw) {
+          x.gamma.accumulate_written([&](Tensor& dgamma) {
+            x.beta.accumulate_written([&](Tensor& dbeta) {
+              ops::depthwise_norm_backward(y, *x.norm, w.value(), dout, g, dy, dgamma, dbeta, dw);
             });
           });
-        else ops::norm_act_backward(da, y.value(), *norm, training, dy, nullptr, nullptr);
-        y.accumulate(dy);
+        });
+        x.y.accumulate(dy);
       });
-  a.node().norm = norm;
-  return a;
 }
 
 // y = x Wᵀ + b, as a 1×1 convolution of one position.   dx = dy W,   dW = dyᵀ x,   db = Σ_n dy
@@ -142,14 +148,14 @@ Variable add(const Variable& a, const Variable& b) {
 
 // L = −(1/N) Σ_n Σ_k t_k log p_k, p = softmax(logits), t = (1 − s) onehot + s/classes.   dlogits =
 // (p − t)/N
-Variable cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
+Loss cross_entropy(const Variable& logits, const Tensor& labels, double smoothing) {
   Tensor loss, dlogits;
   ops::softmax_cross_entropy(logits.value(), labels, smoothing, loss, dlogits);
   bool dx = logits.requires_grad();
-  return make_result(Function::cross_entropy, loss.shape(), {logits}, loss, [=](Tensor dy) {
-    (void)dy;  // dL/dL = 1: backward() refuses a cross-entropy that it doesn't start from
-    if (dx) logits.accumulate(dlogits);
-  });
+  return make_result(Function::cross_entropy, loss.shape(), {logits}, loss,
+                     [=](Tensor) {  // dL/dL = 1
+                       if (dx) logits.accumulate(dlogits);
+                     });
 }
 
 }  // namespace fission

@@ -23,7 +23,7 @@ struct GradientError {
 // the same each time.
 // Step h: the truncation h²/6·L''' and the rounding 1e-16·L/h of an L of size 1 are both about
 // 1e-11 at h = 1e-5.
-inline GradientError check_gradients(const std::function<Variable()>& loss,
+inline GradientError check_gradients(const std::function<Loss()>& loss,
                                      std::vector<Variable>& parameters, double h = 1e-5) {
   for (Variable& p : parameters) p.clear_grad();
   backward(loss());

@@ -75,29 +75,17 @@ void Variable::accumulate_written(const std::function<void(Tensor&)>& write) con
 void Variable::replace_backward(std::function<void(Tensor)> rule) const {
   FISSION_CHECK(node_->backward, "[replace_backward] no gradient passes here");
   node_->backward = std::move(rule);
-  node_->replaced = true;
 }
 
 Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tensor value,
-                     std::function<void(Tensor)> backward) {
-  Variable v;
-  v.node_ = std::make_shared<Node>();
-  v.node_->function = f;
-  v.node_->shape = shape;
-  v.node_->value = std::move(value);
-  for (const Variable& input : inputs) input.node().consumers++;
+                     std::function<void(Tensor)> backward, std::function<Tensor()> rebuild) {
+  Variable v(std::move(value));
+  Node& node = v.node();
+  node.function = f, node.shape = shape, node.rebuild = std::move(rebuild);
   if (wants_gradient(inputs)) {
-    v.node_->requires_grad = true;
-    v.node_->inputs = std::move(inputs);
-    v.node_->backward = std::move(backward);
+    node.requires_grad = true;
+    node.inputs = std::move(inputs), node.backward = std::move(backward);
   }
-  return v;
-}
-Variable make_rebuildable(Function f, Shape shape, std::vector<Variable> inputs,
-                          std::function<Tensor()> rebuild, std::function<void(Tensor)> backward) {
-  Variable v = make_result(f, shape, inputs, Tensor(), std::move(backward));
-  v.node_->inputs = std::move(inputs);  // a consumer may fuse the function, gradient or not
-  v.node_->rebuild = std::move(rebuild);
   return v;
 }
 

@@ -1,8 +1,12 @@
-// Variable: a tensor in the graph of a computation, with its gradient and the rule that sends the
-// gradient on. A *rebuildable* variable (batch norm + activation) is computed when first asked for
-// and dropped after each use; its own function rebuilds it in backward. So a training step keeps
-// one activation-sized tensor a layer, the pre-activation, and a consumer that fuses it (depthwise)
-// never writes it to memory at all.
+// Variable: a tensor in the graph of a computation: its value, its gradient, the variables that it
+// was made of (inputs), and the rule that sends the gradient on to them (backward). A function
+// (functions.cpp) computes the value and hands it to make_result() with the rule: for y = w * x,
+//     dy ↦ x.accumulate(wᵀ * dy), w.accumulate(Σ dy x).
+// backward(loss) walks from the loss to its inputs and on to theirs, and calls each rule once, when
+// the variable's gradient is whole. A parameter is a variable without inputs: its gradient stays.
+// A batch norm's activation is *rebuildable*: computed when first asked for, dropped after each
+// use, and computed again in backward. So a training step keeps one activation-sized tensor a
+// layer, the pre-activation.
 #pragma once
 #include <functional>
 #include <memory>
@@ -18,6 +22,7 @@ enum class Function {
   leaf,
   conv2d,
   depthwise_conv2d,
+  norm_act_depthwise,
   batch_norm_act,
   linear,
   average_pool,
@@ -55,10 +60,6 @@ class Variable {
   const std::shared_ptr<Node>& pointer() const { return node_; }
 
  private:
-  friend Variable make_result(Function, Shape, std::vector<Variable>, Tensor,
-                              std::function<void(Tensor)>);
-  friend Variable make_rebuildable(Function, Shape, std::vector<Variable>, std::function<Tensor()>,
-                                   std::function<void(Tensor)>);
   std::shared_ptr<Node> node_;
 };
 
@@ -70,11 +71,7 @@ struct Node {
   bool requires_grad = false;
   std::vector<Variable> inputs;
   std::function<void(Tensor)> backward;  // takes ∂L/∂value, accumulates into the inputs
-  std::function<Tensor()> rebuild;
-  std::shared_ptr<const NormTensors>
-      norm;  // batch_norm_act: what a consumer needs to fuse it (its input is inputs[0])
-  bool replaced = false;  // by replace_backward()
-  int consumers = 0;      // functions that took it as an input
+  std::function<Tensor()> rebuild;       // computes an absent value
 };
 
 // What a forward pass records: nothing (evaluation), gradients of activations only (the probe of
@@ -91,13 +88,25 @@ class GradientMode {  // for the life of this object, on this thread
   Gradients before_;
 };
 
-// For functions.cpp. `backward` is kept only if some gradient is wanted.
+// For functions.cpp. Inputs and rule are kept only if some gradient is wanted. A value that is null
+// is one to rebuild.
 Variable make_result(Function f, Shape shape, std::vector<Variable> inputs, Tensor value,
-                     std::function<void(Tensor)> backward);
-Variable make_rebuildable(Function f, Shape shape, std::vector<Variable> inputs,
-                          std::function<Tensor()> rebuild, std::function<void(Tensor)> backward);
+                     std::function<void(Tensor)> backward,
+                     std::function<Tensor()> rebuild = nullptr);
+
+// Where backward() starts: a variable of one element. No function takes a Loss as its input, so
+// dL/dL = 1 is all that its own rule must know.
+class Loss {
+ public:
+  Loss(Variable variable) : variable_(std::move(variable)) {}
+  Tensor value() const { return variable_.value(); }
+
+ private:
+  friend void backward(const Loss&);
+  Variable variable_;
+};
 
 // ∂loss/∂everything below it. The graph is used up: memory goes back as the walk passes.
-void backward(const Variable& loss);
+void backward(const Loss& loss);
 
 }  // namespace fission

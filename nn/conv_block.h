@@ -27,7 +27,8 @@ struct Stored {
 struct ConvBlock;
 struct TraceEntry {
   const ConvBlock* block;
-  Variable x, y, a;  // input, convolution's output, activation's output
+  Variable x, y;  // input, convolution's output
+  NormAct a;      // activation's output
 };
 using Trace = std::vector<TraceEntry>;
 
@@ -44,9 +45,12 @@ struct ConvBlock {
   Variable w, g, b;                                                             // weight, γ, β
   BatchNormState norm;
 
-  Variable operator()(const Variable& x, Trace* trace = nullptr) {
-    Variable y = depthwise ? depthwise_conv2d(x, w, geometry) : conv2d(x, w, geometry);
-    Variable a = batch_norm_act(y, g, b, norm, activation);
+  // With a trace every activation has a gradient of its own, for those who watch it pass.
+  NormAct operator()(const NormAct& x, Trace* trace = nullptr) {
+    Variable y = !depthwise ? conv2d(x, w, geometry)
+                 : trace    ? depthwise_conv2d(x, w, geometry)
+                            : norm_act_depthwise(x, w, geometry);
+    NormAct a = batch_norm_act(y, g, b, norm, activation);
     if (trace) trace->push_back({this, x, y, a});
     return a;
   }

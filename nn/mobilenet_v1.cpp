@@ -53,10 +53,10 @@ MobileNetV1::MobileNetV1(const NetworkConfig& config, Backend& backend, DType dt
 }
 
 Variable MobileNetV1::forward(const Variable& x, Trace* trace) {
-  Variable a = x;
+  NormAct a(x);
   for (ConvBlock& block : blocks_) a = block(a, trace);
-  a = average_pool(a, {a.shape()[1], 1});  // global
-  return classifier_(reshape(a, {a.shape()[0], a.shape()[3]}));
+  Variable mean = average_pool(a, {a.shape()[1], 1});  // global
+  return classifier_(reshape(mean, {mean.shape()[0], mean.shape()[3]}));
 }
 
 }  // namespace fission

@@ -90,16 +90,16 @@ MobileNetV2::MobileNetV2(const NetworkConfig& config, Backend& backend, DType dt
 Variable MobileNetV2::forward(const Variable& x, Trace* trace) {
   auto block = blocks_.begin();
   auto skip = skips_.begin();
-  auto next = [&](const Variable& in) { return (*block++)(in, trace); };
-  Variable a = next(x);  // stem
-  a = next(next(a));     // depthwise, project
+  auto next = [&](const NormAct& in) { return (*block++)(in, trace); };
+  NormAct a = next(NormAct(x));  // stem
+  a = next(next(a));             // depthwise, project
   for (const Residual& r : residuals) {
-    Variable out = next(next(next(a)));         // expand, depthwise, project
-    a = r.skip ? add(out, (*skip++)(a)) : out;  // no activation after the sum
+    NormAct out = next(next(next(a)));                   // expand, depthwise, project
+    a = r.skip ? NormAct(add(out, (*skip++)(a))) : out;  // no activation after the sum
   }
-  a = next(a);                             // head
-  a = average_pool(a, {a.shape()[1], 1});  // global
-  return classifier_(reshape(a, {a.shape()[0], a.shape()[3]}));
+  a = next(a);                                         // head
+  Variable mean = average_pool(a, {a.shape()[1], 1});  // global
+  return classifier_(reshape(mean, {mean.shape()[0], mean.shape()[3]}));
 }
 
 // Section 8 of METHOD.md, MobileNetV2: every convolution normal, std √(2 / (k·k·C_out));

@@ -35,7 +35,7 @@ void train_step(Network& network, Sgd& sgd, const Tensor& x, const Tensor& label
     network.set_training(true, n / group);
     network.begin_step();
     Variable logits = network.forward(Variable(x));
-    Variable loss = cross_entropy(logits, labels, settings.smoothing);
+    Loss loss = cross_entropy(logits, labels, settings.smoothing);
     backward(loss);
     network.finish_step();
     meter.add(loss.value(), logits.value(), labels);

@@ -26,7 +26,7 @@ class TwoLayers : public Network {
     block.g = Variable(block.g.value()), block.b = Variable(block.b.value());
   }
   Variable forward(const Variable& x, Trace* trace = nullptr) override {
-    Variable a = blocks_[0](x, trace);
+    Variable a = blocks_[0](NormAct(x), trace);
     return out_(reshape(a, {a.shape()[0], a.shape()[3]}));
   }
   std::unique_ptr<Network> with_widths(const std::vector<Index>& widths) const override {
@@ -45,7 +45,7 @@ const ProbeSettings probe{
 
 double loss_and_gradient(Network& network, const Line& line) {
   network.begin_step();
-  Variable loss = cross_entropy(network.forward(Variable(line.x)), line.labels, probe.smoothing);
+  Loss loss = cross_entropy(network.forward(Variable(line.x)), line.labels, probe.smoothing);
   backward(loss);
   network.finish_step();
   return loss.value().item();

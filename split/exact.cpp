@@ -151,7 +151,7 @@ double ExactMatrices::add(const Tensor& x, const Tensor& labels) {
   GradientMode activations_only(Gradients::activations);
   network_.set_training(false);
   Trace trace;
-  Variable loss =
+  Loss loss =
       cross_entropy(network_.forward(Variable(x), &trace), labels, settings_.probe.smoothing);
   double images = double(x.dim(0));
   for (ExactAxis& sum : sum_) {
@@ -163,10 +163,10 @@ double ExactMatrices::add(const Tensor& x, const Tensor& labels) {
     batch->chain.resize(blocks.size());
     for (std::size_t k = 0; k < blocks.size(); k++) {
       const TraceEntry& e = trace[std::size_t(blocks[k])];
-      auto norm = e.a.node().norm;
       // in the place of the activation's own rule: the last activation's δ comes first, the
       // producer's last
-      e.a.replace_backward([=, &sum, block = e.block, in = e.x, y = e.y](Tensor delta) {
+      e.a.replace_backward([=, &sum, block = e.block, in = e.x, y = e.y,
+                            norm = e.a.norm](Tensor delta) {
         batch->chain[k] = make_stage(*block, y.value(), *norm, settings_.probe.curvature, delta);
         if (k == 0) {
           Tensor input = in.value();

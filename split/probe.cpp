@@ -3,8 +3,6 @@
 namespace fission {
 namespace {
 
-NormTensors norm_of(const TraceEntry& e) { return *e.a.node().norm; }
-
 // What one axis's neurons go through: the producer (dense convolution, φ₁), then the chain's
 // depthwise blocks (φ₂ …). Backward reaches the last activation first. There the tangents of the
 // whole chain are made,
@@ -27,7 +25,7 @@ struct AxisProbe {
     u.push_back(ops::conv2d(x, v, chain[0].block->geometry));
     for (std::size_t k = 1; k < chain.size(); k++) {
       const TraceEntry& before = chain[k - 1];
-      u.push_back(ops::depthwise_tangent(before.y.value(), norm_of(before), u[k - 1],
+      u.push_back(ops::depthwise_tangent(before.y.value(), *before.a.norm, u[k - 1],
                                          chain[k].block->w.value(), chain[k].block->geometry));
     }
   }
@@ -44,7 +42,7 @@ struct AxisProbe {
     }
     Tensor dy = delta.unique() ? delta : delta.like();
     g = std::move(u[k]);  // g_k is written where u_k lies
-    ops::probe_activation(delta, e.y.value(), norm_of(e), curvature, g, h ? &h : nullptr, g, &dy);
+    ops::probe_activation(delta, e.y.value(), *e.a.norm, curvature, g, h ? &h : nullptr, g, &dy);
     if (k == 0) ops::conv2d_backward_filter(x, g, e.block->geometry, s_v);
     e.y.accumulate(std::move(dy));
   }
@@ -54,24 +52,21 @@ Tensor own_products(Network& network, const Tensor& x, const Tensor& labels, con
                     const ProbeSettings& settings, Tensor& s_v) {
   GradientMode activations_only(Gradients::activations);
   network.set_training(false);
-  Variable loss;
-  {
-    Trace trace;
-    Variable logits = network.forward(Variable(x), &trace);
-    loss = cross_entropy(logits, labels, settings.smoothing);
-    for (const Axis& axis : network.axes()) {
-      auto probe = std::make_shared<AxisProbe>();
-      const Stored& weight = network.stored()[network.producer(axis).weight];
-      probe->v = network.view(weight, v), probe->s_v = network.view(weight, s_v);
-      probe->curvature = settings.curvature;
-      probe->chain.push_back(trace[axis.producer]);
-      if (settings.matrix == Matrix::chain)
-        for (int block : axis.chain) probe->chain.push_back(trace[block]);
-      for (std::size_t k = 0; k < probe->chain.size(); k++)
-        probe->chain[k].a.replace_backward(
-            [probe, k](Tensor delta) { probe->at_activation(k, std::move(delta)); });
-    }
+  Trace trace;
+  Loss loss = cross_entropy(network.forward(Variable(x), &trace), labels, settings.smoothing);
+  for (const Axis& axis : network.axes()) {
+    auto probe = std::make_shared<AxisProbe>();
+    const Stored& weight = network.stored()[network.producer(axis).weight];
+    probe->v = network.view(weight, v), probe->s_v = network.view(weight, s_v);
+    probe->curvature = settings.curvature;
+    probe->chain.push_back(trace[axis.producer]);
+    if (settings.matrix == Matrix::chain)
+      for (int block : axis.chain) probe->chain.push_back(trace[block]);
+    for (std::size_t k = 0; k < probe->chain.size(); k++)
+      probe->chain[k].a.replace_backward(
+          [probe, k](Tensor delta) { probe->at_activation(k, std::move(delta)); });
   }
+  trace.clear();
   backward(loss);
   return loss.value();
 }

@@ -26,10 +26,10 @@ class ChainNetwork : public Network {
     randomise_norms(*this);
   }
   Variable forward(const Variable& x, Trace* trace = nullptr) override {
-    Variable a = x;
+    NormAct a(x);
     for (ConvBlock& block : blocks_) a = block(a, trace);
-    a = average_pool(a, {a.shape()[1], 1});
-    return classifier_(reshape(a, {a.shape()[0], a.shape()[3]}));
+    Variable mean = average_pool(a, {a.shape()[1], 1});
+    return classifier_(reshape(mean, {mean.shape()[0], mean.shape()[3]}));
   }
   const int activations;
 

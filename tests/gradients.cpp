@@ -76,7 +76,7 @@ BatchNormState state_of(Index channels, bool training, Index groups) {
 // then(batch norm + activation of y (4,3,3,3), w); training changes the running statistics, which
 // it doesn't read
 void batch_norm_checks(Activation activation, const Shape& w_shape,
-                       const std::function<Variable(const Variable&, const Variable&)>& then) {
+                       const std::function<Variable(const NormAct&, const Variable&)>& then) {
   for (auto [training, groups] : {std::pair<bool, Index>{false, 1}, {true, 1}, {true, 2}}) {
     INFO("training ", training, " groups ", groups, " activation ", int(activation));
     Check check;
@@ -98,18 +98,18 @@ void batch_norm_act_case() {  // add takes the activation itself, twice
                       [](const Variable& a, const Variable& w) { return add(add(a, a), w); });
 }
 
+// of a plain variable, and of a batch norm's activation, which it computes on its way
+template <Variable function(const NormAct&, const Variable&, const Conv2dGeometry&)>
 void depthwise_case() {
-  for (Conv2dGeometry g :
-       {Conv2dGeometry{3, 1, 1}, Conv2dGeometry{3, 2, 1}, Conv2dGeometry{1, 1, 0}}) {
+  for (Conv2dGeometry g : {Conv2dGeometry{3, 1, 1}, {3, 2, 1}, {1, 1, 0}}) {
     INFO("kernel ", g.kernel, " stride ", g.stride);
     Check plain;
-    Variable x = plain.parameter({2, 5, 4, 3}), w = plain.parameter({g.kernel, g.kernel, 3});
-    plain([&] { return depthwise_conv2d(x, w, g); });
-    for (Activation f : {Activation::none, Activation::swish,
-                         Activation::relu})  // fused: batch norm and activation on the way
-      batch_norm_checks(f, {g.kernel, g.kernel, 3}, [g](const Variable& a, const Variable& v) {
-        return depthwise_conv2d(a, v, g);
-      });
+    NormAct x(plain.parameter({2, 5, 4, 3}));
+    Variable w = plain.parameter({g.kernel, g.kernel, 3});
+    plain([&] { return function(x, w, g); });
+    for (Activation f : {Activation::none, Activation::swish, Activation::relu})
+      batch_norm_checks(f, {g.kernel, g.kernel, 3},
+                        [g](const NormAct& a, const Variable& v) { return function(a, v, g); });
   }
 }
 
@@ -167,7 +167,8 @@ struct Entry {
 constexpr Entry table[] = {
     {Function::leaf, "leaf", leaf_case},
     {Function::conv2d, "conv2d", conv2d_case},
-    {Function::depthwise_conv2d, "depthwise_conv2d", depthwise_case},
+    {Function::depthwise_conv2d, "depthwise_conv2d", depthwise_case<depthwise_conv2d>},
+    {Function::norm_act_depthwise, "norm_act_depthwise", depthwise_case<norm_act_depthwise>},
     {Function::batch_norm_act, "batch_norm_act", batch_norm_act_case},
     {Function::linear, "linear", linear_case},
     {Function::average_pool, "average_pool", average_pool_case},
@@ -208,9 +209,9 @@ TEST_CASE("gradients: through a block whose activation two consumers read, one o
   Variable g1 = check.parameter({3}), b1 = check.parameter({3}), g2 = check.parameter({3}),
            b2 = check.parameter({3});
   check([&] {
-    Variable a = batch_norm_act(conv2d(x, w, {3, 1, 1}), g1, b1, first, Activation::swish);
+    NormAct a = batch_norm_act(conv2d(x, w, {3, 1, 1}), g1, b1, first, Activation::swish);
     Variable c =
-        batch_norm_act(depthwise_conv2d(a, d, {3, 1, 1}), g2, b2, second, Activation::swish);
+        batch_norm_act(norm_act_depthwise(a, d, {3, 1, 1}), g2, b2, second, Activation::swish);
     return add(conv2d(c, p, {1, 1, 0}), a);
   });
 }

@@ -116,7 +116,7 @@ class Graph {
       case Function::leaf: return stored(parameter(v));
       case Function::conv2d:
       case Function::depthwise_conv2d: return convolution(v, in[0], in[1]);
-      case Function::batch_norm_act: return norm(v, in[0], in[1], in[2]);
+      case Function::batch_norm_act: return norm(in[0], in[1], in[2]);
       case Function::linear:
         return node("Gemm", "logits", {value(in[0]), value(in[1]), value(in[2])},
                     {attribute("transB", Index(1))});
@@ -129,6 +129,7 @@ class Graph {
                       in[0].shape(), " as ", v.shape());
         return node("Flatten", value(in[0]) + ".flat", {value(in[0])});
       case Function::add: return node("Add", value(in[1]) + ".sum", {value(in[0]), value(in[1])});
+      case Function::norm_act_depthwise:
       case Function::cross_entropy:
       case Function::count: break;
     }
@@ -160,15 +161,13 @@ class Graph {
                  attribute("pads", Sizes{p, p, p, p}), attribute("group", groups)});
   }
 
-  std::string norm(const Variable& v, const Variable& y, const Variable& gamma,
-                   const Variable& beta) {
+  std::string norm(const Variable& y, const Variable& gamma, const Variable& beta) {
     const ConvBlock& block = *blocks_.at(&gamma.node());
-    const NormTensors& norm = *v.node().norm;
     std::string name = before_dot(parameter(gamma).name);
     Names inputs{value(y), value(gamma), value(beta), stored(network_.stored()[block.running_mean]),
                  stored(network_.stored()[block.running_var])};
-    node("BatchNormalization", name, inputs, {attribute("epsilon", float(norm.eps))});
-    switch (norm.activation) {
+    node("BatchNormalization", name, inputs, {attribute("epsilon", float(block.norm.eps))});
+    switch (block.activation) {
       case Activation::none: return name;
       case Activation::relu: return node("Relu", name + ".relu", {name});
       case Activation::swish:

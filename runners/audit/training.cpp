@@ -67,8 +67,8 @@ struct Training {
     for (int i = 0; i < steps(); i++) {
       n->set_training(true);
       n->begin_step();
-      Variable y = n->forward(Variable(file.images(m, i))),
-               l = cross_entropy(y, file.labels(m, i), smoothing());
+      Variable y = n->forward(Variable(file.images(m, i)));
+      Loss l = cross_entropy(y, file.labels(m, i), smoothing());
       Step s;
       s.logits = y.value().to_host(), s.loss = l.value().to_host();
       backward(l);

@@ -46,7 +46,7 @@ Steps steps_on(Backend& backend, bool quick) {
     GradientMode all(Gradients::all);
     network->set_training(true);
     network->begin_step();
-    Variable l = cross_entropy(network->forward(Variable(x)), labels, 0);
+    Loss l = cross_entropy(network->forward(Variable(x)), labels, 0);
     backward(l);
     network->finish_step();
     return l.value().item();

@@ -57,7 +57,7 @@ void check_steps(const Case& c, const Machine& m) {
     network->set_training(true);
     network->begin_step();
     Variable logits = network->forward(Variable(images(file, "inputs", m, step - 1)));
-    Variable loss = cross_entropy(logits, labels(file, m, step - 1), c.smoothing);
+    Loss loss = cross_entropy(logits, labels(file, m, step - 1), c.smoothing);
     backward(loss);
     network->finish_step();
     CHECK(relative(logits.value(), numbers(file, prefix + "logits")) < t.logits);

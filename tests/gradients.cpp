@@ -4,27 +4,19 @@
 // Tolerance 1e-8: at h = 1e-5 truncation (h²/6·L''') and rounding (1e-16·L/h) are 1e-11 for an L
 // and derivatives of size 1; here sums have up to some hundred terms. A wrong term is off by 1e-2
 // and more.
-#include <doctest/doctest.h>
-
 #include <array>
 
 #include "autograd/functions.h"
 #include "autograd/gradcheck.h"
-#include "tensor/random.h"
+#include "tests/tensor/values.h"
 
 using namespace fission;
 
 namespace {
 Backend& reference() { return open_backend("reference"); }
 
-std::vector<double> draw(const Shape& shape, std::uint64_t item) {
-  Random random(3, random_purpose::test, item);
-  std::vector<double> v(shape.numel());
-  for (std::size_t i = 0; i < v.size(); i++) v[i] = random.normal(i);
-  return v;
-}
 Tensor random_tensor(const Shape& shape, std::uint64_t item) {
-  return Tensor::from(reference(), shape, draw(shape, item));
+  return testing::random_tensor(reference(), shape, item, 1, 0, DType::f64);
 }
 
 // One check: parameters drawn at random, and a function of them
@@ -67,7 +59,7 @@ BatchNormState state_of(Index channels, bool training, Index groups) {
   BatchNormState s;
   s.training = training, s.groups = groups;
   s.running_mean = random_tensor({channels}, 500);
-  std::vector<double> var = draw({channels}, 501);
+  std::vector<double> var = random_tensor({channels}, 501).to_host();
   for (double& v : var) v = 0.5 + v * v;
   s.running_var = Tensor::from(reference(), {channels}, var);
   return s;

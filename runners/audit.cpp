@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   std::string checkpoint, reference, dataset, directory, file_of_findings;
   GivenNetwork given;
   AuditSettings s;
-  bool json = false, no_augment = false;
+  bool json = false, no_augment = false, strict = false;
   DeviceOptions device;
   auto option = [&](const char* name, auto& value, const std::string& text) {
     return app.add_option(name, value, text)->capture_default_str();
@@ -27,6 +27,10 @@ int main(int argc, char** argv) {
                  "reference numbers in place of a checkpoint; what the file's kind allows is "
                  "checked. Default: none")
       ->excludes("checkpoint");
+  app.add_flag("--strict", strict,
+               "of --reference: judge every neuron in float32 too, and let no bound give way to "
+               "rounding, which numbers of small networks keep")
+      ->needs("--reference");
   app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
   app.add_option("--data", directory,
                  "folder of its files; default: where the system's package puts it");
@@ -62,12 +66,12 @@ int main(int argc, char** argv) {
   int failed = 0;
   int status = run_program(app, argc, argv, [&] {
     s.augment = !no_augment;
-    Findings findings(json, file_of_findings);
+    Findings findings(json ? Findings::Print::json : Findings::Print::prose, file_of_findings);
     Backend& backend = device.open();
     if (!reference.empty()) {
       audit_reference(
           findings, reference, backend,
-          relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt);
+          relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt, strict);
     } else {
       if (checkpoint.empty()) user_error("a checkpoint or --reference FILE is required");
       given.dataset = dataset;

@@ -204,7 +204,7 @@ int main(int argc, char** argv) {
   int status = run_program(app, argc, argv, [&] {
     Backend& device = o.device.open();
     Tee tee(o.report);
-    Findings findings(false);
+    Findings findings(Findings::Print::prose);
     const std::string where = " --device " + shell_quoted(o.device.device) + " --threads " +
                               std::to_string(o.device.threads);
     std::printf("gpu-check of %s, %d threads\n", device.name().c_str(), compute_threads());

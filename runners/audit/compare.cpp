@@ -6,9 +6,6 @@
 #include "tensor/random.h"
 
 namespace fission::audit {
-namespace {
-constexpr double may_cancel = 0.01;
-}
 
 Layers weights(const ReferenceFile& file, const Network& n, const std::string& prefix) {
   Layers all;
@@ -33,60 +30,49 @@ Layers singles(const Network& n, const Numbers& numbers) {
   return all;
 }
 
-Numbers neurons_off(const Network& n, const Layers& got, const Layers& want, Over over) {
+double off(const Layers& got, const Layers& want, Over over, const Network* median) {
+  constexpr double may_cancel = 0.01;
+  if (got.size() != want.size() || want.empty()) return INFINITY;
   double most = 0;
   for (const Numbers& layer : want) most = std::max(most, largest(layer));
-  Numbers off;
+  Numbers all;
   for (std::size_t l = 0; l < want.size(); l++) {
-    const long d = long(want[l].size()) / long(n.axes()[l].width);
+    const long count = long(want[l].size()),
+               d = median ? count / long(median->axes()[l].width) : count;
     const double scale = over == Over::one     ? 1
                          : over == Over::layer ? largest(want[l])
                                                : std::max(largest(want[l]), may_cancel * most);
-    for (long i = 0; i < long(want[l].size()); i += d)
-      off.push_back(fraction(distance(Numbers(got[l].begin() + i, got[l].begin() + i + d),
+    for (long i = 0; i < count; i += d)
+      all.push_back(fraction(distance(Numbers(got[l].begin() + i, got[l].begin() + i + d),
                                       Numbers(want[l].begin() + i, want[l].begin() + i + d)),
                              scale));
   }
-  return off;
+  std::sort(all.begin(), all.end());
+  return median ? all[(all.size() - 1) / 2] : all.back();
 }
-double judged(Numbers off, bool strictly) {
-  std::sort(off.begin(), off.end());
-  return off.empty() ? INFINITY : off[strictly ? off.size() - 1 : (off.size() - 1) / 2];
+Layers own_tensors(const Network& n, const Tensor& flat, bool parameters,
+                   const std::function<bool(const std::string&)>& wanted) {
+  Layers t;
+  for (const Stored& s : n.stored())
+    if (s.parameter == parameters && wanted(s.name))
+      t.push_back(to_pytorch(s, n.view(s, flat).to_host()));
+  return t;
 }
-std::string whose(bool strictly) { return strictly ? "worst neuron" : "median neuron"; }
-
-double Tensors::off(const Tensors& want) const {
-  if (all_.size() != want.all_.size()) return INFINITY;
-  double most = 0, scale = 0;
-  for (const Numbers& w : want.all_) scale = std::max(scale, largest(w));
-  for (std::size_t i = 0; i < want.all_.size(); i++)
-    most = std::max(most, fraction(distance(all_[i], want.all_[i]),
-                                   std::max(largest(want.all_[i]), may_cancel * scale)));
-  return most;
-}
-Tensors own_tensors(const Network& n, const Tensor& flat, bool parameters,
+Layers file_tensors(const ReferenceFile& file, const Network& n, bool parameters,
+                    const std::string& prefix,
                     const std::function<bool(const std::string&)>& wanted) {
-  Tensors t;
+  Layers t;
   for (const Stored& s : n.stored())
     if (s.parameter == parameters && wanted(s.name))
-      t.add(to_pytorch(s, n.view(s, flat).to_host()));
-  return t;
-}
-Tensors file_tensors(const ReferenceFile& file, const Network& n, bool parameters,
-                     const std::string& prefix,
-                     const std::function<bool(const std::string&)>& wanted) {
-  Tensors t;
-  for (const Stored& s : n.stored())
-    if (s.parameter == parameters && wanted(s.name))
-      t.add(file.numbers(prefix + s.name, pytorch_shape(s)));
+      t.push_back(file.numbers(prefix + s.name, pytorch_shape(s)));
   return t;
 }
 
-void jitter(Network& n, double relative) {
+Tensor jittered(const Tensor& x, double relative) {
   Random random(1, random_purpose::test, 0);
-  Numbers p = n.parameters().to_host();
+  Numbers p = x.to_host();
   for (std::size_t i = 0; i < p.size(); i++) p[i] *= 1 + relative * random.normal(i);
-  n.parameters().copy_from(make_real(n.backend(), n.parameters().shape(), p, n.dtype()));
+  return make_real(x.backend(), x.shape(), p, x.dtype());
 }
 
 void hold(Findings& f, const Machine& m, const std::string& equation, const std::string& what,

@@ -11,12 +11,11 @@
 #include <functional>
 
 #include "runners/audit/findings.h"
-#include "runners/common/reference_file.h"
+#include "runners/audit/numbers.h"
 
 namespace fission::audit {
 
-using Numbers = std::vector<double>;
-using Layers = std::vector<Numbers>;  // of every splittable layer, neuron by neuron
+using Layers = std::vector<Numbers>;  // of every splittable layer, neuron by neuron; or tensors
 
 constexpr double nothing =
     1e-30;  // float32 cannot tell smaller numbers from 0: splitting matrices of a saturated softmax
@@ -31,37 +30,31 @@ Layers singles(const ReferenceFile& file, const Network& n,
                const std::string& prefix);  // one number a neuron
 Layers singles(const Network& n, const Numbers& all);
 
-// The largest difference of each neuron's numbers: absolute, or over the layer's largest (or a
-// share of the network's largest, for numbers that may cancel altogether, as the gradient of the
-// Rayleigh quotient does in one dimension)
+// The largest difference of a layer's (or a tensor's) numbers: absolute, or over the layer's
+// largest (or a share of the largest of all, for numbers that may cancel altogether, as the
+// gradient of a bias before a batch norm does, or that of the Rayleigh quotient in one dimension).
+// Of the worst layer, or of this network's median neuron.
 enum class Over { one, layer, layer_or_share };
-Numbers neurons_off(const Network& n, const Layers& got, const Layers& want, Over over);
-double judged(Numbers off, bool strictly);  // of the worst neuron, or of the median one
-std::string whose(bool strictly);
+double off(const Layers& got, const Layers& want, Over over, const Network* median = nullptr);
+inline std::string whose(bool every_neuron) {
+  return every_neuron ? "worst neuron" : "median neuron";
+}
 
-// Whole tensors, whose numbers may cancel altogether too (the gradient of a bias before a batch
-// norm): each is compared over its own largest number, or 1 % of the largest of all.
-class Tensors {
- public:
-  void add(Numbers numbers) { all_.push_back(std::move(numbers)); }
-  std::size_t count() const { return all_.size(); }
-  double off(const Tensors& want) const;
-
- private:
-  std::vector<Numbers> all_;
-};
 // a network's parameters, or its statistics, those whose names are wanted: its own, and the file's
 // under prefix
-Tensors own_tensors(const Network& n, const Tensor& flat, bool parameters,
-                    const std::function<bool(const std::string&)>& wanted);
-Tensors file_tensors(const ReferenceFile& file, const Network& n, bool parameters,
-                     const std::string& prefix,
-                     const std::function<bool(const std::string&)>& wanted);
 inline bool every(const std::string&) { return true; }
+Layers own_tensors(const Network& n, const Tensor& flat, bool parameters,
+                   const std::function<bool(const std::string&)>& wanted = every);
+Layers file_tensors(const ReferenceFile& file, const Network& n, bool parameters,
+                    const std::string& prefix,
+                    const std::function<bool(const std::string&)>& wanted = every);
 
-// parameters of n, each times 1 + r, r normal with this standard deviation: what rounding might
-// have made of them
-void jitter(Network& n, double relative);
+// numbers, each times 1 + r, r normal with this standard deviation: what rounding might have made
+// of them; and a network's parameters so
+Tensor jittered(const Tensor& x, double relative);
+inline void jitter(Network& n, double relative) {
+  n.parameters().copy_from(jittered(n.parameters(), relative));
+}
 
 // f.at_most with the bound above: spread() is asked for only where the figure is over `bound`
 constexpr double tight = 1e-9;

@@ -24,39 +24,47 @@ std::string padded(std::string equation) {
 }  // namespace
 
 void Findings::section(const std::string& title) {
-  if (!json_) std::printf("\n%s\n", title.c_str());
+  if (print_ == Print::prose) std::printf("\n%s\n", title.c_str());
 }
 
 void Findings::write(const std::string& json, const std::string& prose) {
   lines_ += json + "\n";
-  std::printf("%s\n", (json_ ? json : prose).c_str());
+  if (print_ == Print::nothing) return;
+  std::printf("%s\n", (print_ == Print::json ? json : prose).c_str());
   std::fflush(stdout);
 }
 
-void Findings::line(const std::string& equation, const std::string& what, double figure,
-                    const char* relation, double bound, bool holds) {
-  (holds ? held_ : failed_)++;
-  write(json_text(Json{{"equation", equation},
-                       {"what", what},
-                       {"figure", finite(figure)},
-                       {"relation", relation},
-                       {"bound", bound},
-                       {"holds", holds}}),
-        text(holds ? "✓ " : "✗ ", padded(equation), " ", what, ": ", number(figure), ", ", relation,
-             " ", number(bound)));
+std::string Finding::prose() const {
+  return text(relation.empty() ? "  "
+              : holds          ? "✓ "
+                               : "✗ ",
+              padded(equation), " ", what, ": ", number(figure),
+              relation.empty() ? "" : text(", ", relation, " ", number(bound)));
+}
+
+void Findings::judge(Finding f) {
+  (f.holds ? held_ : failed_)++;
+  write(json_text(Json{{"equation", f.equation},
+                       {"what", f.what},
+                       {"figure", finite(f.figure)},
+                       {"relation", f.relation},
+                       {"bound", f.bound},
+                       {"holds", f.holds}}),
+        f.prose());
+  all_.push_back(std::move(f));
 }
 
 void Findings::at_most(const std::string& equation, const std::string& what, double figure,
                        double bound) {
-  line(equation, what, figure, "at most", bound, figure <= bound);
+  judge({equation, what, "at most", figure, bound, figure <= bound});
 }
 void Findings::at_least(const std::string& equation, const std::string& what, double figure,
                         double bound) {
-  line(equation, what, figure, "at least", bound, figure >= bound);
+  judge({equation, what, "at least", figure, bound, figure >= bound});
 }
 void Findings::equal(const std::string& equation, const std::string& what, double figure,
                      double expected) {
-  line(equation, what, figure, "expected", expected, figure == expected);
+  judge({equation, what, "expected", figure, expected, figure == expected});
 }
 
 void Findings::note(const std::string& equation, const std::string& what,
@@ -65,8 +73,9 @@ void Findings::note(const std::string& equation, const std::string& what,
         text("  ", padded(equation), " ", what, ": ", figure));
 }
 void Findings::note(const std::string& equation, const std::string& what, double figure) {
+  all_.push_back({equation, what, "", figure, 0, true});
   write(json_text(Json{{"equation", equation}, {"what", what}, {"note", finite(figure)}}),
-        text("  ", padded(equation), " ", what, ": ", number(figure)));
+        all_.back().prose());
 }
 
 void Findings::finish() {

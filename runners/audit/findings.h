@@ -4,12 +4,21 @@
 #pragma once
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace fission {
 
+struct Finding {
+  std::string equation, what, relation;  // "at most", "at least", "expected"; of a note ""
+  double figure, bound;
+  bool holds;
+  std::string prose() const;
+};
+
 class Findings {
  public:
-  explicit Findings(bool json, std::string file = "") : json_(json), file_(std::move(file)) {}
+  enum class Print { prose, json, nothing };
+  explicit Findings(Print print, std::string file = "") : print_(print), file_(std::move(file)) {}
   void section(const std::string& title);  // prose only
   void at_most(const std::string& equation, const std::string& what, double figure, double bound);
   void at_least(const std::string& equation, const std::string& what, double figure, double bound);
@@ -17,16 +26,17 @@ class Findings {
              double expected);  // whole numbers
   void note(const std::string& equation, const std::string& what, const std::string& figure);
   void note(const std::string& equation, const std::string& what, double figure);
-  void finish();  // how many held; the file is written
+  void finish();                                            // how many held; the file is written
+  const std::vector<Finding>& all() const { return all_; }  // but notes in words
   int held() const { return held_; }
   int failed() const { return failed_; }
 
  private:
-  void line(const std::string& equation, const std::string& what, double figure,
-            const char* relation, double bound, bool holds);
+  void judge(Finding f);
   void write(const std::string& json, const std::string& prose);
-  bool json_;
+  Print print_;
   std::string file_, lines_;
+  std::vector<Finding> all_;
   int held_ = 0, failed_ = 0;
 };
 

@@ -152,11 +152,8 @@ void NetworkAudit::products() {
       double worst = 0;
       std::string where;
       for (const ExactAxis& a : oracle(*s, matrix, settings_.curvature.linear)) {
-        Numbers u = rows(*s->network, a.axis, v), product(u.size());
-        for (std::size_t i = 0; i < u.size(); i++)
-          for (std::size_t j = 0, d = std::size_t(a.d); j < d; j++)
-            product[i] += a.s[i * d + j] * u[i / d * d + j];
-        double off = relative(rows(*s->network, a.axis, s_v), product);
+        double off =
+            relative(rows(*s->network, a.axis, s_v), times(a.s, rows(*s->network, a.axis, v)));
         if (!(off <= worst)) worst = off, where = s->network->axes()[std::size_t(a.axis)].name;
       }
       const bool exact = s == &f64_;
@@ -188,13 +185,9 @@ void NetworkAudit::quotients() {
   ops::add_scaled(plus, r, h), ops::add_scaled(minus, r, -h);
   Numbers up = quotient(plus, nullptr), down = quotient(minus, nullptr), numeric, analytic;
   std::size_t row = 0;
-  for (std::size_t l = 0; l < n.axes().size(); l++) {
-    Numbers g = rows(n, int(l), gradient), along = rows(n, int(l), r);
-    Index d = Index(g.size()) / n.axes()[l].width;
-    for (Index o = 0; o < n.axes()[l].width; o++, row++)
-      analytic.push_back(dot(g, along, o * d, d)),
-          numeric.push_back((up[row] - down[row]) / (2 * h));
-  }
+  for (const Numbers& layer : dots(n, gradient, r))
+    for (double along : layer)
+      analytic.push_back(along), numeric.push_back((up[row] - down[row]) / (2 * h)), row++;
   findings_.at_most("E11",
                     text("its gradient against central differences, ", analytic.size(),
                          " neurons, over the largest"),
@@ -205,12 +198,12 @@ void NetworkAudit::quotients() {
   p.curvature = settings_.curvature, p.curvature.linear = 0;
   Tensor s_v = n.like_parameters();
   splitting_products(n, f64_.x, f64_.labels, index.v, p, s_v);
+  const std::vector<Numbers> forms = dots(n, index.v, s_v);
   for (const ExactAxis& a : truth_)
-    for (Index o = 0; o < a.neurons; o++) {
-      Numbers u = rows(n, a.axis, index.v), su = rows(n, a.axis, s_v);
-      below = std::max(below, std::abs(dot(u, su, o * a.d, a.d) - a.lambda_min(o))),
+    for (Index o = 0; o < a.neurons; o++)
+      below =
+          std::max(below, std::abs(forms[std::size_t(a.axis)][std::size_t(o)] - a.lambda_min(o))),
       scale = std::max(scale, std::abs(a.lambda_min(o)));
-    }
   findings_.at_most(
       "E10", "R(v_min) is λ_min for every neuron: largest difference over the largest |λ_min|",
       scale > 0 ? below / scale : 0, 1e-9);

@@ -33,6 +33,23 @@ inline double dot(const Numbers& a, const Numbers& b, Index first, Index count) 
   for (Index i = first; i < first + count; i++) sum += a[std::size_t(i)] * b[std::size_t(i)];
   return sum;
 }
+// aᵀb of each neuron's rows
+inline std::vector<Numbers> dots(const Network& n, const Tensor& a, const Tensor& b) {
+  std::vector<Numbers> all(n.axes().size());
+  for (std::size_t l = 0; l < all.size(); l++) {
+    const Numbers x = rows(n, int(l), a), y = rows(n, int(l), b);
+    const Index d = Index(x.size()) / n.axes()[l].width;
+    for (Index o = 0; o < n.axes()[l].width; o++) all[l].push_back(dot(x, y, o * d, d));
+  }
+  return all;
+}
+// S v of each neuron: (neurons,d,d) times (neurons,d)
+inline Numbers times(const Numbers& s, const Numbers& v) {
+  Numbers out(v.size(), 0.0);
+  for (std::size_t d = s.size() / v.size(), i = 0; i < v.size(); i++)
+    for (std::size_t j = 0; j < d; j++) out[i] += s[i * d + j] * v[i / d * d + j];
+  return out;
+}
 inline std::string plain(double x) { return compact(x, 4); }
 
 }  // namespace fission::audit

@@ -180,15 +180,10 @@ void NetworkAudit::real_split(const SplittingIndex& found) {
   truth.curvature = settings_.curvature, truth.curvature.linear = 0;
   splitting_products(n, f64_.x, f64_.labels, v, truth, s_v);
   double form = 0, sizes = 0;
-  for (std::size_t l = 0; l < n.axes().size(); l++) {
-    Numbers a = rows(n, int(l), v), b = rows(n, int(l), s_v);
-    Index d = Index(a.size()) / n.axes()[l].width;
-    for (Index o = 0; o < n.axes()[l].width; o++) {
-      if (!chosen.split[l][std::size_t(o)]) continue;
-      double one_form = dot(a, b, o * d, d);
-      form += one_form, sizes += std::abs(one_form);
-    }
-  }
+  const std::vector<Numbers> forms = dots(n, v, s_v);
+  for (std::size_t l = 0; l < forms.size(); l++)
+    for (std::size_t o = 0; o < forms[l].size(); o++)
+      if (chosen.split[l][o]) form += forms[l][o], sizes += std::abs(forms[l][o]);
   const double half = settings_.epsilon * settings_.epsilon / 2, before = f64_.loss(n);
   const double measured =
       f64_.loss(*split_network(n, chosen.split, v, {settings_.epsilon, SplitStep::exact})) - before;

@@ -2,6 +2,9 @@
 // what is refused.
 #include "nn/network.h"
 
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "nn/mobilenet_v1.h"
 #include "tensor/random.h"
 #include "tests/near.h"
@@ -37,6 +40,37 @@ TEST_CASE(
 TEST_CASE("network: the ImageNet seed of this project has the published 0.059e9 MACs") {
   double macs = v1("imagenet-seed", 1000, true)->macs();
   CHECK(macs == near(0.0592e9).epsilon(1e-3));
+}
+TEST_CASE(
+    "network: MACs of every width listed in macs.json, and what one more channel costs, are the "
+    "reference's") {
+  std::ifstream in("tests/reference/macs.json");
+  const nlohmann::json all = nlohmann::json::parse(in);
+  int lists = 0, marginals = 0;
+  for (const char* family : {"mbv1_cifar100", "mbv1_imagenet", "mbv2_imagenet"})
+    for (const auto& [name, entry] : all.at(family).items()) {
+      const bool v2 = !entry.contains("sp_mbnet");
+      if (v2 && !entry.contains("sp_mobilenetv2")) continue;
+      INFO(family, " ", name);
+      const auto& net = entry.at(v2 ? "sp_mobilenetv2" : "sp_mbnet");
+      std::vector<Index> widths = net.at("cfg").get<std::vector<Index>>();
+      const bool imagenet = net.at("input") == 224;
+      NetworkConfig c;
+      if (v2) c.model = "mobilenet_v2";
+      c.widths.assign(widths.size(), 8), c.size = net.at("input");
+      c.classes = imagenet ? 1000 : 100, c.stem_stride = imagenet ? 2 : 1;
+      auto n = make_network(c, open_backend("reference"), DType::f32, 0);
+      const double now = n->macs(widths);
+      CHECK(now == net.at("pure_macs").at("total").get<double>());
+      lists++;
+      if (!entry.contains("true_marginal_macs_per_layer")) continue;
+      std::vector<double> more;
+      for (Index& width : widths) width++, more.push_back(n->macs(widths) - now), width--;
+      CHECK(more == entry.at("true_marginal_macs_per_layer").get<std::vector<double>>());
+      marginals++;
+    }
+  CHECK(lists == 17);
+  CHECK(marginals == 16);
 }
 TEST_CASE(
     "network: parameters lie without a gap: weights, depthwise convolutions' scales, all other "

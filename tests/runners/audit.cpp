@@ -100,12 +100,12 @@ TEST_CASE("options: every option of audit has its effect") {
   check_refused(launch("audit", {"x", "--reference", "y"}), {"--reference"});
   check_refused(audit({"--few", "0"}), {"--few"});
   // the network's options are among the facts of state_dicts
-  check_all_covered(
-      "audit",
-      {"--reference", "--dataset",  "--data",    "--few",        "--batches",    "--batch",
-       "--passes",    "--rq-batch", "--neurons", "--grow",       "--epsilon",    "--relu-beta",
-       "--work",      "--memory",   "--seed",    "--no-augment", "--json",       "--findings",
-       "--device",    "--threads",  "--model",   "--widths",     "--activation", "--size"});
+  check_all_covered("audit",
+                    {"--reference",  "--dataset",   "--data",     "--few",        "--batches",
+                     "--batch",      "--passes",    "--rq-batch", "--neurons",    "--grow",
+                     "--epsilon",    "--relu-beta", "--work",     "--memory",     "--seed",
+                     "--no-augment", "--json",      "--findings", "--strict",     "--device",
+                     "--threads",    "--model",     "--widths",   "--activation", "--size"});
 }
 TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   if (!have_eigen()) return;

@@ -216,6 +216,8 @@ TEST_CASE("energy: scales are √ and the natural logarithm, of every model") {
     CHECK(scaled_unit(model, EnergyScale::log) == "ln " + model.unit);
     CHECK_FALSE(model.source.empty());
   }
+  CHECK(marginal_energies(*s.network, parse_energy("paper")) ==
+        authors_count(*s.network, s.network->widths()));
 }
 TEST_CASE(
     "energy: a channel that costs nothing, or whose logarithm is no cost, is refused with axis and "

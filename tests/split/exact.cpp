@@ -1,6 +1,8 @@
 // The oracle against the probe, against really split networks, and by itself; on chains of one, two
-// and three activations. Against the authors' numbers: tests/split/reference_oracle.cpp.
+// and three activations. Against the authors' numbers: tests/runners/audit_reference.cpp.
 #include "split/exact.h"
+
+#include <numeric>
 
 #include "tensor/eigen.h"
 #include "tensor/threads.h"
@@ -175,6 +177,8 @@ TEST_CASE(
     expected[i] *= index.lambda[0][i / std::size_t(axes[0].d)];
   CHECK(distance(got, expected) < 1e-12 * largest(axes[0].eigenvalues));
   CHECK(largest(index.v.to_host()) == largest(v));
+  for (std::size_t d = std::size_t(axes[0].d), i = 0; i < v.size(); i += d)
+    CHECK(std::abs(std::inner_product(&v[i], &v[i] + d, &v[i], 0.0) - 1) < 1e-12);
 }
 TEST_CASE(
     "eigen: values ascend, vectors are theirs; NaN is refused; without Eigen one line says what to "

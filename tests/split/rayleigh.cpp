@@ -144,12 +144,12 @@ TEST_CASE("rayleigh: a mean of no steps is refused") {
 TEST_CASE(
     "rayleigh: quotients on one batch fall to within 1 % of the reference's least eigenvalues for "
     "the median neuron") {
-  TensorFile file = reference_file("exact_eigen_small");
+  const ReferenceFile file(reference_file("exact_eigen_small"));
   Machine m = machines()[1];
-  auto network = reference_network(file, m);
+  auto network = file.network(m);
   SolverSettings settings;
   RayleighDescent d(*network, settings, 1, 0);
-  Tensor x = images(file, "input", m), y = labels(file, m);
+  Tensor x = file.images(m), y = file.labels(m);
   for (int step = 0; step < 200; step++) {
     d.begin_epoch();
     d.step(x, y, 0);
@@ -157,7 +157,7 @@ TEST_CASE(
   std::vector<double> off;  // the reference's README, note 7: 9e-7 after 200 steps for the median,
                             // of the paper's matrix
   for (std::size_t l = 0; l < network->axes().size(); l++) {
-    std::vector<double> least = numbers(file, "b/full_min_eigval/" + layer_name(l));
+    std::vector<double> least = file.all("b/full_min_eigval/" + layer_name(l));
     for (std::size_t o = 0; o < least.size(); o++) {
       off.push_back((d.result().lambda[l][o] - least[o]) / std::abs(least[o]));
       CHECK(off.back() >

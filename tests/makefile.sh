@@ -141,7 +141,7 @@ mkdir -p tests/tools
 cp "$repo/tests/tools/bundle.sh" tests/tools
 fact 'bundle packs sources and headers, and says what to do with them' 0 'fission-bundle.tar.gz: [0-9]+ KiB; there: .* make gpu-check CPPFLAGS=-Iheaders' make bundle
 tar xf build/fission-bundle.tar.gz
-fact '... all the headers that are required' 1 '' sh -c 'printf "#include <%s>\n" CLI/CLI.hpp nlohmann/json.hpp doctest/doctest.h stb/stb_image.h | g++ -std=c++17 -Ifission/headers -M -x c++ - | grep -E "[^n]/headers/|/include/(CLI|nlohmann|doctest|stb)/"'
+fact '... all the headers that are required' 1 '' sh -c 'printf "#include <%s>\n" CLI/CLI.hpp nlohmann/json.hpp doctest/doctest.h stb/stb_image.h | g++ -std=c++17 -Ifission/headers -M -x c++ - | grep -E "/include/(CLI|nlohmann|doctest|stb)/"'
 fact '... and the program builds there' 0 '→ build/hello' make -C fission CPPFLAGS=-Iheaders
 fact 'bundle names a header that is missing' 2 'bundle: <CLI/CLI.hpp> was not found' make bundle CPPFLAGS=-nostdinc++
 rm -r tests fission

@@ -3,7 +3,7 @@
 #                        MPI=1|MPI= (with|without)  MPICC=WRAPPER  PROBE=none (required libraries alone)  BUILD=DIR  FLAGS=... for the program that is run
 #                        CUDA_HOME=DIR CUDNN_HOME=DIR CUDA_ARCH="80 90" (make cuda)
 DEMO_FLAGS  = --dataset fashion-mnist --recipe short --rounds 2 --target-macs 740000,1415000 --epochs 3 --tune-epochs 2 \
-              --last-epochs 6 --rq-images 1280 --rq-epochs 5 --out runs/demo
+              --last-epochs 6 --out runs/demo
 AUDIT_FLAGS = --dataset fashion-mnist --epochs 2 --rounds 0 --out $(BUILD)/audited
 SHORT_FLAGS = --dataset fashion-mnist --first 6400 --epochs 2 --tune-epochs 1 --rq-epochs 1 --rounds 2 --out $(BUILD)/demo-short
 

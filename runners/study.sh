@@ -21,8 +21,8 @@ rounds=$(($(printf %s "$TARGETS" | tr -cd , | wc -c) + 1))
 # multiply-accumulates as the energy arm, RQ-SGD's included, to half an epoch.
 case $RECIPE in
   short) recipe="--recipe short" growth= cost_epochs=20 all_epochs=25 wide_epochs=5 pruned_epochs=11 gamma=3e-3 ;;
-  # a third of short's cost; of its directions' cost, an eighth
-  short-third) recipe="--recipe short" growth="--epochs 2 --tune-epochs 2 --last-epochs 4 --rq-images 1280 --rq-epochs 5" \
+  # a third of short's cost
+  short-third) recipe="--recipe short" growth="--epochs 2 --tune-epochs 2 --last-epochs 4" \
     cost_epochs=7 all_epochs=10 wide_epochs=2 pruned_epochs=3 gamma=3e-3 ;;
   paper-40) recipe="--recipe paper" growth="--epochs 40" cost_epochs=110 all_epochs=40 wide_epochs=27 pruned_epochs=60 gamma=5e-4 ;;
   paper-160) recipe="--recipe paper" growth= cost_epochs=400 all_epochs=160 wide_epochs=100 pruned_epochs=220 gamma=1e-4 ;;

@@ -42,12 +42,12 @@ const Preset paper_preset{{"--anneal", "every"},
 const Preset short_preset{
     {"--anneal", "last"},           {"--schedule", "cosine"},  {"--warmup", "0"},
     {"--tune-warmup", "0"},         {"--epochs", "4"},         {"--rounds", "3"},
-    {"--tune-epochs", "4"},         {"--last-epochs", "13"},   {"--grow", "1"},
+    {"--tune-epochs", "4"},         {"--last-epochs", "15"},   {"--grow", "1"},
     {"--budget", "network"},        {"--fill", "true"},        {"--epsilon", "0.5"},
     {"--epsilon-relative", "true"}, {"--share-spread", "0.5"}, {"--keep-norms", "true"},
     {"--recalibrate", "true"}};
-// Of the directions: eight passes over few images, or where Eigen is missing an epoch of RQ-SGD
-const Preset short_lanczos{{"--solver", "lanczos"}, {"--rq-images", "6400"}, {"--rq-epochs", "8"}};
+// Of the directions: five passes over few images, or where Eigen is missing an epoch of RQ-SGD
+const Preset short_lanczos{{"--solver", "lanczos"}, {"--rq-images", "1280"}, {"--rq-epochs", "5"}};
 const Preset short_rq_sgd{{"--solver", "rq-sgd"}, {"--rq-epochs", "1"}};
 }  // namespace
 

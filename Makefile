@@ -202,10 +202,10 @@ $(BUILD)/fission_cuda_fake.so: $(FAKE_OBJECTS) $(BUILD)/link.cmd
 cuda: $(if $(HAVE_NVCC),$(BUILD)/fission_cuda.so,no-cuda) ## the CUDA backend (CUDA_HOME= CUDNN_HOME= CUDA_ARCH="80 90")
 no-cuda: ; @echo 'make cuda: nvcc, cuBLAS or cuDNN was not found (make probe says which; CUDA_HOME=DIR CUDNN_HOME=DIR)'; exit 2
 # The programs' own code and nn/io compute little, and the tests' is not what is tried: all are compiled for speed of
-# compilation. With the sanitizers that is most of it: at -O1 they take three times as long over a file as at -O0.
+# compilation. With the sanitizers that is all of it but the loops: at -O1 they take three times as long over a file as at -O0.
 # They are linked last: of an inline function that several objects have, the first stays, the fast one.
 LIGHTLY = $(if $(filter 1,$(SANITIZE)),-O0,$(if $(SANITIZE),,-O1))
-$(BUILD)/obj/runners/%.o $(BUILD)/obj/nn/io/%.o: COMPILE += $(LIGHTLY)
+$(addprefix $(BUILD)/obj/,$(if $(filter 1,$(SANITIZE)),autograd/%.o nn/%.o data/%.o,nn/io/%.o) runners/%.o): COMPILE += $(LIGHTLY)
 $(BUILD)/obj/tests/%.o: COMPILE += $(if $(filter 1,$(SANITIZE)),-fno-sanitize=undefined) $(LIGHTLY)
 -include $(wildcard $(KERNELS:%=$(BUILD)/obj/%.o.d) $(patsubst %.o,%.d,$(FAKE_OBJECTS)))
 

@@ -12,7 +12,8 @@ if ! command -v clang++ >/dev/null; then
     { tail -n 5 "$build/deps.log"; exit 2; }
 fi
 # What computes is not tried here: without oneDNN, OpenMP and MPI.
-env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make --no-print-directory CXX=clang++ SANITIZE=fuzzer BUILD="$build" HAVE_ONEDNN= HAVE_OPENMP= HAVE_MPI= "$build/readers"
+env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make --no-print-directory CXX=clang++ SANITIZE=fuzzer BUILD="$build" HAVE_ONEDNN= HAVE_OPENMP= HAVE_MPI= "$build/readers" \
+  LIBRARY="$(echo tensor/*.cpp tensor/reference/*.cpp tensor/cuda/*.cpp {autograd,nn,nn/io,split,data}/*.cpp runners/{common,growth}/*.cpp)"
 known=$("$build/readers")
 one() {
   set -eu

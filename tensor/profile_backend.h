@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "tensor/operations.h"
+#include "tensor/wrapping_backend.h"
 
 namespace fission {
 
-class ProfileBackend : public Backend {
+class ProfileBackend : public WrappingBackend {
  public:
   struct Row {
     Index calls = 0;
@@ -21,25 +21,11 @@ class ProfileBackend : public Backend {
   };
   // regions: how many parallel regions this process has entered so far; null: they are not counted
   explicit ProfileBackend(Backend& inner, std::function<Index()> regions = nullptr)
-      : inner_(inner), regions_(std::move(regions)) {}
+      : WrappingBackend(inner), regions_(std::move(regions)) {}
   // By operation; dense convolutions apart by their kernel, "conv2d 1x1"
   const std::map<std::string, Row>& rows() const { return rows_; }
   void clear() { rows_.clear(); }
 
-  std::string name() const override { return inner_.name(); }
-  bool supports(DType type) const override { return inner_.supports(type); }
-  Arena& arena(Memory kind) override { return inner_.arena(kind); }
-  void copy(void* to, const void* from, std::size_t bytes, Direction direction,
-            Queue queue) override {
-    inner_.copy(to, from, bytes, direction, queue);
-  }
-  std::unique_ptr<Event> record(Queue queue) override { return inner_.record(queue); }
-  void wait(Queue queue, const Event& event) override { inner_.wait(queue, event); }
-  void wait_on_host(const Event& event) override { inner_.wait_on_host(event); }
-  void synchronize() override { inner_.synchronize(); }
-  void sum_over_processes(View x, double weight, Comm& comm) override {
-    inner_.sum_over_processes(x, weight, comm);
-  }
   FISSION_OPERATIONS(FISSION_OVERRIDE)
 
  private:
@@ -47,7 +33,6 @@ class ProfileBackend : public Backend {
   template <class Call>
   void time(const std::string& name, const Operands& operands, Call call);
 
-  Backend& inner_;
   std::function<Index()> regions_;
   std::map<std::string, Row> rows_;
 };

@@ -13,64 +13,30 @@ struct Geometry {
   Dims strides, left, right;  // two each
 };
 
+inline dnnl::convolution_forward::primitive_desc forward(const dnnl::engine& e,
+                                                         const Description& x, const Description& w,
+                                                         const Description& y, const Geometry& g,
+                                                         const dnnl::primitive_attr& attr) {
+  const auto direct = dnnl::algorithm::convolution_direct;
+  const auto training = dnnl::prop_kind::forward_training;
 #if DNNL_VERSION_MAJOR >= 3
-
-inline dnnl::convolution_forward::primitive_desc forward(const dnnl::engine& e,
-                                                         const Description& x, const Description& w,
-                                                         const Description& y, const Geometry& g,
-                                                         const dnnl::primitive_attr& attr) {
-  return {e,
-          dnnl::prop_kind::forward_training,
-          dnnl::algorithm::convolution_direct,
-          x,
-          w,
-          y,
-          g.strides,
-          g.left,
-          g.right,
-          attr};
-}
-inline dnnl::convolution_backward_data::primitive_desc backward_data(
-    const dnnl::engine& e, const Description& x, const Description& w, const Description& y,
-    const Geometry& g, const dnnl::primitive_attr& attr,
-    const dnnl::convolution_forward::primitive_desc& hint) {
-  return {e, dnnl::algorithm::convolution_direct, x, w, y, g.strides, g.left, g.right, hint, attr};
-}
-inline dnnl::convolution_backward_weights::primitive_desc backward_weights(
-    const dnnl::engine& e, const Description& x, const Description& w, const Description& y,
-    const Geometry& g, const dnnl::primitive_attr& attr,
-    const dnnl::convolution_forward::primitive_desc& hint) {
-  return {e, dnnl::algorithm::convolution_direct, x, w, y, g.strides, g.left, g.right, hint, attr};
-}
-
+  return {e, training, direct, x, w, y, g.strides, g.left, g.right, attr};
 #else
-
-inline dnnl::convolution_forward::primitive_desc forward(const dnnl::engine& e,
-                                                         const Description& x, const Description& w,
-                                                         const Description& y, const Geometry& g,
-                                                         const dnnl::primitive_attr& attr) {
-  dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_training,
-                                    dnnl::algorithm::convolution_direct, x, w, y, g.strides, g.left,
-                                    g.right);
-  return {d, attr, e};
-}
-inline dnnl::convolution_backward_data::primitive_desc backward_data(
-    const dnnl::engine& e, const Description& x, const Description& w, const Description& y,
-    const Geometry& g, const dnnl::primitive_attr& attr,
-    const dnnl::convolution_forward::primitive_desc& hint) {
-  dnnl::convolution_backward_data::desc d(dnnl::algorithm::convolution_direct, x, w, y, g.strides,
-                                          g.left, g.right);
-  return {d, attr, e, hint};
-}
-inline dnnl::convolution_backward_weights::primitive_desc backward_weights(
-    const dnnl::engine& e, const Description& x, const Description& w, const Description& y,
-    const Geometry& g, const dnnl::primitive_attr& attr,
-    const dnnl::convolution_forward::primitive_desc& hint) {
-  dnnl::convolution_backward_weights::desc d(dnnl::algorithm::convolution_direct, x, w, y,
-                                             g.strides, g.left, g.right);
-  return {d, attr, e, hint};
-}
-
+  return {{training, direct, x, w, y, g.strides, g.left, g.right}, attr, e};
 #endif
+}
+
+template <class Backward>  // convolution_backward_data or _weights
+typename Backward::primitive_desc backward(const dnnl::engine& e, const Description& x,
+                                           const Description& w, const Description& y,
+                                           const Geometry& g, const dnnl::primitive_attr& attr,
+                                           const dnnl::convolution_forward::primitive_desc& hint) {
+  const auto direct = dnnl::algorithm::convolution_direct;
+#if DNNL_VERSION_MAJOR >= 3
+  return {e, direct, x, w, y, g.strides, g.left, g.right, hint, attr};
+#else
+  return {{direct, x, w, y, g.strides, g.left, g.right}, attr, e, hint};
+#endif
+}
 
 }  // namespace fission::cpu::onednn

@@ -19,6 +19,9 @@
 #include <thread>
 #include <vector>
 
+#include "tensor/check.h"
+#include "tensor/threads.h"
+
 namespace fission {
 namespace {
 
@@ -80,6 +83,12 @@ struct IdleThreads {
   Until until;
   explicit IdleThreads(int n) {
     until.start([this, n] {
+      omp_set_dynamic(0);  // of this thread: OMP_DYNAMIC would deliver one
+      try {
+        try_threads(n);
+      } catch (const UserError&) {  // libgomp would end the program
+        return;
+      }
       int delivered = 0;  // an empty region would be left out
 #pragma omp parallel num_threads(n)
 #pragma omp single

@@ -102,7 +102,8 @@ int number_in(const char* variable) {
   return n > 0 ? int(std::min(n, 1L << 20)) : 0;
 }
 
-// Processors of OMP_PLACES, which its threads are bound to; 0: they are not bound
+// Processors of OMP_PLACES (or GNU's GOMP_CPU_AFFINITY), which its threads are bound to; 0: they
+// are not bound
 int processors_of_places() {
   int n = 0;
 #ifdef _OPENMP
@@ -112,9 +113,8 @@ int processors_of_places() {
   return n;
 }
 
-#ifdef _OPENMP
-// libgomp ends the program where the system refuses a thread. So as many are asked for before: are
-// they given all at once?
+}  // namespace
+
 void try_threads(int n) {
   std::mutex mutex;
   std::condition_variable end;
@@ -141,9 +141,6 @@ void try_threads(int n) {
     user_error("--threads ", n, ": the system gives this program ", had, " of them (", refused,
                "); expected fewer, or a higher limit (ulimit -u, ulimit -v)");
 }
-#endif
-
-}  // namespace
 
 #ifdef _OPENMP
 int set_compute_threads(int n) {
@@ -185,7 +182,8 @@ ThreadCount threads_allowed(Comm& comm, const std::string& root) {
     at_most(number_in(variable), variable);
     if (value && *value && number_in(variable) == 0) ignored = text(variable, "=", value);
   }
-  if (std::getenv("OMP_PLACES")) at_most(processors_of_places(), "OMP_PLACES");
+  for (const char* variable : {"OMP_PLACES", "GOMP_CPU_AFFINITY"})
+    if (std::getenv(variable)) at_most(processors_of_places(), variable);
   // of several processes all take what the one with the fewest has
   std::vector<double> all(std::size_t(comm.size()), 0.0);
   all[std::size_t(comm.rank())] = least.number;

@@ -24,6 +24,9 @@ ThreadCount threads_allowed(Comm& comm = alone(), const std::string& root = "");
 // Makes a team of n threads, and returns how many OpenMP really delivered; from here on they are
 // used. UserError if the system refuses so many.
 int set_compute_threads(int n);
+// libgomp ends the program where the system refuses a thread. So as many are asked for before: are
+// n given, all at once? UserError if not.
+void try_threads(int n);
 int compute_threads();
 
 // f(i) for all i < n, each by one thread, in any order; of exceptions that of the least i is thrown

@@ -117,8 +117,10 @@ TEST_CASE("threads: the first line says how many there are, and what that comes 
     CHECK(first().find(", 1 thread (" + name + ")") != std::string::npos);
     variable = before;
   }
-  l.environment.push_back("OMP_PLACES={0}");
-  CHECK(first().find(", 1 thread (OMP_PLACES)") != std::string::npos);
+  for (const std::string name : {"OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
+    l.environment = {name + (name == "OMP_PLACES" ? "={0}" : "=0")};
+    CHECK(first().find(", 1 thread (" + name + ")") != std::string::npos);
+  }
   l.environment = {"SLURM_CPUS_PER_TASK=two\nof them"};
   l.arguments = tiny_growth(folder / "other", {"--threads", "0", "--rounds", "0"});
   const ProcessResult e = launch(l);
@@ -368,9 +370,11 @@ TEST_CASE("threads: two runs at once take a few times as long as one, not sixty 
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < n; i++)
       all.emplace_back([&, i] {
-        require_done(launch("cifar", tiny_growth(folder / std::to_string(i),
-                                                 {"--rounds", "0", "--epochs", "60", "--threads",
-                                                  text(std::thread::hardware_concurrency())})));
+        Launch l{"cifar", tiny_growth(folder / std::to_string(i),
+                                      {"--rounds", "0", "--epochs", "60", "--threads",
+                                       text(std::thread::hardware_concurrency())})};
+        l.environment = {"OMP_DYNAMIC=true"};
+        require_done(launch(l));
       });
     for (std::thread& t : all) t.join();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -111,7 +111,15 @@ CommandLine::~CommandLine() = default;
 
 template <class T>
 Option* CommandLine::add_option(const std::string& name, T& value, const std::string& description) {
-  return parts_->own(parts_->app.add_option(name, value, description));
+  CLI::Option* option = parts_->app.add_option(name, value, description);
+  if (std::is_integral<T>())  // CLI11 takes 010 for eight
+    option->check([](const std::string& s) {
+      const std::size_t zero = s.find_first_of("0123456789");
+      return zero + 1 < s.size() && s[zero] == '0'
+                 ? text("'", s, "': expected a whole number without a 0 before it")
+                 : std::string();
+    });
+  return parts_->own(option);
 }
 #define TYPE(...) \
   template Option* CommandLine::add_option(const std::string&, __VA_ARGS__&, const std::string&);

@@ -61,6 +61,9 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
   if (found != plans_.end()) return *found->second;
   if (plans_.size() >= most_plans) plans_.clear();
 
+  // Where no memory is left, oneDNN writes code through a null pointer: there is some, or it's
+  // said.
+  HostArena().allocate(std::size_t(16) << 20);
   using Tag = memory::format_tag;
   const dnnl::engine& engine = library_->engine;
   auto image = [](const Shape& s) {
@@ -88,14 +91,16 @@ ConvPlans::Plan& ConvPlans::plan(ConvKind kind, Shape x, const Shape& w, Shape y
       workspace = forward.scratchpad_desc();
       break;
     case ConvKind::backward_data: {
-      auto d = onednn::backward_data(engine, xd, any, yd, geometry, attr, forward);
+      auto d = onednn::backward<dnnl::convolution_backward_data>(engine, xd, any, yd, geometry,
+                                                                 attr, forward);
       p->convolution = dnnl::convolution_backward_data(d);
       wd = d.weights_desc();
       workspace = d.scratchpad_desc();
       break;
     }
     case ConvKind::backward_filter: {
-      auto d = onednn::backward_weights(engine, xd, any, yd, geometry, attr, forward);
+      auto d = onednn::backward<dnnl::convolution_backward_weights>(engine, xd, any, yd, geometry,
+                                                                    attr, forward);
       p->convolution = dnnl::convolution_backward_weights(d);
       wd = d.diff_weights_desc();
       workspace = d.scratchpad_desc();

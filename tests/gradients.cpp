@@ -13,7 +13,7 @@
 using namespace fission;
 
 namespace {
-Backend& reference() { return open_backend("reference"); }
+using testing::reference;
 
 Tensor random_tensor(const Shape& shape, std::uint64_t item) {
   return testing::random_tensor(reference(), shape, item, 1, 0, DType::f64);

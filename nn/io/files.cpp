@@ -118,9 +118,21 @@ void write_file_atomically(const std::string& name, std::uint64_t bytes,
     user_error(path, ": byte ", done, ": could not be ", what, " (", reason(error),
                "), expected to write ", bytes, " bytes; what stood under this name is unchanged");
   };
-  Descriptor file(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC));
-  if (file.fd < 0) fail("created", errno);
+  // Of processes that write the same file at once, each waits for those before it. What it waited
+  // for has another name then, or none.
+  Descriptor file(-1);
+  for (int tries = 0; tries < 1000; tries++) {
+    if (file.fd >= 0) ::close(file.release());
+    file.fd = open_file(temporary, O_WRONLY | O_CREAT);
+    if (file.fd < 0) fail("created", errno);
+    ::flock(file.fd, LOCK_EX);
+    struct stat named;
+    if (::fstat(file.fd, &status) == 0 && ::stat(temporary.c_str(), &named) == 0 &&
+        named.st_ino == status.st_ino)
+      break;
+  }
   try {
+    if (::ftruncate(file.fd, 0) != 0) fail("emptied", errno);
     crash_point("before-write");
     body([&](const void* data, std::size_t size) {
       const std::size_t written = write_all(file.fd, data, size);
@@ -130,7 +142,6 @@ void write_file_atomically(const std::string& name, std::uint64_t bytes,
     FISSION_CHECK(done == bytes, "[files] ", path, ": ", done, " bytes written, ", bytes,
                   " announced");
     if (::fsync(file.fd) != 0) fail("flushed to the disk", errno);
-    if (::close(file.release()) != 0) fail("closed", errno);
     crash_point("before-rename");
     if (::rename(temporary.c_str(), path.c_str()) != 0) fail("renamed to its name", errno);
   } catch (...) {

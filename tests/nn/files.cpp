@@ -12,6 +12,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "tensor/check.h"
 #include "tests/nn/scratch.h"
@@ -79,6 +80,21 @@ TEST_CASE("files: an empty file is written and read back") {
   write_file_atomically(dir / "f", "");
   CHECK(exists(dir / "f"));
   CHECK(read_file(dir / "f").empty());
+}
+
+TEST_CASE("files: of writers of one file at once all succeed, and it is always one's whole") {
+  Scratch dir;
+  write_file_atomically(dir / "f", "0");
+  std::vector<std::thread> writers;
+  for (char c : {'1', '2', '3'})
+    writers.emplace_back([&, c] {
+      for (std::size_t n = 1; n < 50; n++) {
+        CHECK(refusal([&] { write_file_atomically(dir / "f", std::string(999 * n, c)); }) == "");
+        const std::string now = read_file(dir / "f");
+        CHECK(now == std::string(now.size(), now[0]));
+      }
+    });
+  for (std::thread& w : writers) w.join();
 }
 
 TEST_CASE("files: chunks are written one after the other") {

@@ -82,6 +82,14 @@ Seen kill_until_done(const std::string& out, bool carry_momentum,
   return seen;
 }
 
+// Any moments of a run
+auto moments(unsigned seed) {
+  return [random = std::mt19937(seed),
+          any = std::uniform_real_distribution<double>(0.01, alone().ended.seconds)]() mutable {
+    return any(random);
+  };
+}
+
 // Any of the points, at a count from 1 to 7 (so that the work goes on), the same ones each time
 std::string drawn_point(std::uint64_t chain, Index i) {
   Random random(chain, random_purpose::test);
@@ -139,14 +147,13 @@ TEST_CASE(
 TEST_CASE("resume: killed at random moments, a run ends with the bits of one left alone") {
   const unsigned seed = std::random_device()();
   CAPTURE(seed);
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<double> moment(0.01, alone().ended.seconds);
+  auto moment = moments(seed);
   Folder folder;
   Index kills = 0;
   ProcessResult e;
   for (Index i = 0; i < (instrumented() ? 4 : 12) && e.status != 0; i++) {
     Launch l{"cifar", two_rounds(folder / "run")};
-    l.kill_after = moment(random);
+    l.kill_after = moment();
     e = launch(l);
     kills += e.signal == SIGKILL;
   }
@@ -160,15 +167,14 @@ TEST_CASE(
     "the bits of one left alone") {
   const unsigned seed = std::random_device()();
   CAPTURE(seed);
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<double> moment(0.01, alone().ended.seconds);
+  auto moment = moments(seed);
   const int signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU};
   Folder folder;
   const Arguments command = merged({{"--checkpoint-minutes", "60"}}, two_rounds(folder / "run"));
   Index saved = 0, times = instrumented() ? 4 : 12;
   for (Index i = 0; i < times; i++) {
     Launch l{"cifar", command};
-    l.kill_after = moment(random), l.kill_with = signals[i % 6];
+    l.kill_after = moment(), l.kill_with = signals[i % 6];
     const ProcessResult e = launch(l);
     CAPTURE(e.err);
     CHECK(e.signal == 0);

@@ -5,7 +5,6 @@ using namespace fission;
 using namespace fission::testing;
 
 namespace {
-Backend& reference() { return open_backend("reference"); }
 Tensor random(const Shape& shape, std::uint64_t item, double scale = 1, double offset = 0) {
   return random_tensor(reference(), shape, item, scale, offset, DType::f64);
 }
@@ -18,40 +17,21 @@ Tensor tangent(const Tensor& y, const NormTensors& norm, const Tensor& u) {  // 
 }
 }  // namespace
 
-TEST_CASE("fused: depthwise with a norm is norm_act, then depthwise") {
-  for (Activation f : activations)
-    for (Index stride : {1, 2}) {
-      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2);
-      NormTensors norm = random_norm(y, 2, f, 3);
-      Conv2dGeometry g{3, stride, 1};
-      check_values(ops::depthwise(y, &norm, w, g),
-                   ops::depthwise(ops::norm_act(y, norm), nullptr, w, g).to_host(), bound);
-    }
-}
-
-TEST_CASE("fused: depthwise_tangent is norm_act_backward in evaluation mode, then depthwise") {
+TEST_CASE("fused: depthwise with a norm, its tangent and its backward are norm_act's and its own") {
   for (Activation f : activations)
     for (Index stride : {1, 2}) {
       Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2), u = random(y.shape(), 4),
-             j = y.like();
+             j = y.like(), da = y.like(), dw = w.like(), da_parts = y.like(), dw_parts = w.like();
       NormTensors norm = random_norm(y, 2, f, 3);
       Conv2dGeometry g{3, stride, 1};
+      Tensor out = ops::depthwise(y, &norm, w, g), dout = random(out.shape(), 5),
+             a = ops::norm_act(y, norm);
+      check_values(out, ops::depthwise(a, nullptr, w, g).to_host(), bound);
       ops::norm_act_backward(u, y, norm, false, j, nullptr, nullptr);
       check_values(ops::depthwise_tangent(y, norm, u, w, g),
                    ops::depthwise(j, nullptr, w, g).to_host(), bound);
-    }
-}
-
-TEST_CASE("fused: depthwise_backward with a norm is depthwise_backward at norm_act's output") {
-  for (Activation f : activations)
-    for (Index stride : {1, 2}) {
-      Tensor y = random({4, 5, 6, 3}, 1, 2, 3), w = random({3, 3, 3}, 2);
-      NormTensors norm = random_norm(y, 2, f, 3);
-      Conv2dGeometry g{3, stride, 1};
-      Tensor dout = random(ops::depthwise(y, &norm, w, g).shape(), 5), da = y.like(), dw = w.like(),
-             da_parts = y.like(), dw_parts = w.like();
       ops::depthwise_backward(y, &norm, w, dout, g, &da, &dw);
-      ops::depthwise_backward(ops::norm_act(y, norm), nullptr, w, dout, g, &da_parts, &dw_parts);
+      ops::depthwise_backward(a, nullptr, w, dout, g, &da_parts, &dw_parts);
       check_values(da, da_parts.to_host(), bound);
       check_values(dw, dw_parts.to_host(), 10 * bound);  // sums of 120
     }

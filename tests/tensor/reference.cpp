@@ -7,7 +7,6 @@ using namespace fission;
 using namespace fission::testing;
 
 namespace {
-Backend& reference() { return open_backend("reference"); }
 Tensor real(const Shape& shape, const std::vector<double>& values) {
   return f64(reference(), shape, values);
 }

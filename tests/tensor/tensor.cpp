@@ -6,10 +6,6 @@
 using namespace fission;
 using namespace fission::testing;
 
-namespace {
-Backend& reference() { return open_backend("reference"); }
-}  // namespace
-
 TEST_CASE("tensor: what is set comes back, in every type") {
   CHECK(Tensor::from(reference(), {3}, std::vector<float>{1.5f, -2, 0}).to_host() ==
         std::vector<double>{1.5, -2, 0});

@@ -10,6 +10,8 @@
 
 namespace fission::testing {
 
+inline Backend& reference() { return open_backend("reference"); }
+
 // offset + scale · normal; `item` tells the tensors of one test apart
 inline Tensor random_tensor(Backend& backend, const Shape& shape, std::uint64_t item,
                             double scale = 1, double offset = 0, DType real = DType::f32) {

@@ -59,7 +59,10 @@ const char* const signs[] = {"●", "■", "▲", "◆", "▼", "⬟"};
 
 std::size_t in_cycle(std::size_t run) { return run % 6; }
 int run_colour(std::size_t run) { return int(in_cycle(run)) + 1; }
-int round_colour(std::size_t round) { return std::min(first_round + int(round), last_round); }
+int round_colour(std::size_t round, std::size_t last) {
+  const int shades = last_round - first_round;
+  return first_round + int(round) * shades / std::max(int(last), shades);
+}
 std::string points(std::size_t run, double size) {
   return text("pt ", shapes[in_cycle(run)], " ps ", size, " lc rgb ", colour(run_colour(run)));
 }
@@ -390,15 +393,15 @@ class Page {
       std::string keys;
       for (const RoundRecord& a : r.rounds) {
         const double n = double(r.rounds.size());
+        const int shade = round_colour(std::size_t(a.round), r.rounds.size() - 1);
         Series s{text("round ", a.round),
                  text("using 1:2:(", 0.86 - 0.6 * double(a.round) / std::max(1.0, n - 1),
-                      ") with boxes fc rgb ", colour(round_colour(std::size_t(a.round)))),
+                      ") with boxes fc rgb ", colour(shade)),
                  {}};
         for (std::size_t x = 0; x < a.widths.size(); x++)
           s.rows.push_back({double(x), double(a.widths[x])});
         f.series.push_back(s);
-        keys += key(round_colour(std::size_t(a.round)), "■") +
-                text(a.round ? text("round ", a.round) : "seed", " ");
+        keys += key(shade, "■") + text(a.round ? text("round ", a.round) : "seed", " ");
       }
       figure(html(r.directory),
              keys +

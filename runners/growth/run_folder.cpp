@@ -42,11 +42,17 @@ void each_object(const std::string& path, Use use) {
   }
 }
 
-double finite(const Json& line, const char* key, const std::string& place) {
+bool is_share(const std::string& name) { return name.find("_top") != std::string::npos; }
+
+void check_number(const Json& line, const std::string& key, const std::string& place) {
   const auto at = line.find(key);
-  if (at == line.end() || !at->is_number() || !std::isfinite(at->get<double>()))
-    user_error(place, ": '", key, "': expected a number");
-  return at->get<double>();
+  const double x = at == line.end() || !at->is_number() ? NAN : at->get<double>(),
+               least = key == "round" || key == "neurons" || is_share(key) ? 0 : -1e300,
+               most = is_share(key)    ? 1
+                      : key == "round" ? 1e6
+                                       : 1e300;
+  if (!(x >= least && x <= most))
+    user_error(place, ": '", key, "': expected a number from ", least, " to ", most);
 }
 std::string words(const Json& line, const char* key, const std::string& place) {
   const auto at = line.find(key);
@@ -62,11 +68,11 @@ void check_log_line(const Json& line, const std::string& place) {
       {"tune", {"loss", "train_top1", "test_loss", "test_top1"}},
       {"solve", {"least_lambda"}},
       {"split", {"neurons"}}};
-  finite(line, "round", place);
+  check_number(line, "round", place);
   if (const auto keys = needed.find(stage); keys != needed.end())
-    for (const char* key : keys->second) finite(line, key, place);
+    for (const char* key : keys->second) check_number(line, key, place);
   if (stage == "split" && !line.contains("why"))
-    for (const char* key : {"test_loss", "test_top1"}) finite(line, key, place);
+    for (const char* key : {"test_loss", "test_top1"}) check_number(line, key, place);
 }
 
 // A table whose first columns are these, in this order
@@ -90,7 +96,13 @@ class Csv {
     return true;
   }
   const std::string& text_at(std::size_t column) const { return fields_[column]; }
-  double number_at(std::size_t column) const { return number_of(fields_[column], column); }
+  double number_at(std::size_t column, double least = -1e300, double most = 1e300) const {
+    const double x = number_of(fields_[column], column);
+    if (!(x >= least && x <= most))
+      user_error(place(), ": ", columns_[column], ": '", fields_[column],
+                 "', expected a number from ", least, " to ", most);
+    return x;
+  }
   std::vector<Index> numbers_at(std::size_t column) const {
     std::vector<Index> all;
     for (const std::string& s : split_at(fields_[column], ' ')) {
@@ -126,10 +138,10 @@ std::vector<RoundRecord> read_results(const std::string& path) {
     RoundRecord r;
     if (csv.number_at(0) != double(rounds.size()))
       user_error(csv.place(), ": round ", csv.text_at(0), ", expected ", rounds.size());
-    r.round = Index(rounds.size()), r.neurons_split = Index(csv.number_at(1));
-    r.macs = csv.number_at(2), r.parameters = csv.number_at(3), r.widths = csv.numbers_at(4);
-    r.split.top1 = csv.number_at(5), r.tuned.top1 = csv.number_at(6);
-    r.tuned.top5 = csv.number_at(7), r.tuned.loss = csv.number_at(8);
+    r.round = Index(rounds.size()), r.neurons_split = Index(csv.number_at(1, 0, 1e15));
+    r.macs = csv.number_at(2, 0), r.parameters = csv.number_at(3, 0), r.widths = csv.numbers_at(4);
+    r.split.top1 = csv.number_at(5, 0, 1), r.tuned.top1 = csv.number_at(6, 0, 1);
+    r.tuned.top5 = csv.number_at(7, 0, 1), r.tuned.loss = csv.number_at(8);
     r.tuned.count = r.tuned.loss > 0;       // zeros until it is tuned
     r.quadratic = !csv.text_at(9).empty();  // where E4 says nothing of a split, there is no number
     r.predicted = r.quadratic ? csv.number_at(9) : 0, r.measured = csv.number_at(10);
@@ -163,12 +175,12 @@ std::vector<NeuronWorth> read_neurons(const std::string& path, std::size_t axes)
 
 void check_finding(const Json& line, const std::string& place) {
   if (line.contains("held")) {
-    finite(line, "held", place), finite(line, "failed", place);
+    check_number(line, "held", place), check_number(line, "failed", place);
     return;
   }
   words(line, "equation", place), words(line, "what", place);
   if (line.contains("note")) return;
-  words(line, "relation", place), finite(line, "bound", place);
+  words(line, "relation", place), check_number(line, "bound", place);
   if (!line.contains("holds") || !line["holds"].is_boolean())
     user_error(place, ": 'holds': expected true or false");
 }

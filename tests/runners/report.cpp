@@ -200,10 +200,9 @@ TEST_CASE("report: a run that is not done shows what there is so far") {
 
 TEST_CASE("report: without gnuplot the page has its tables, and a line says what is lost") {
   Folder folder;
-  const std::string path = std::getenv("PATH");
-  setenv("PATH", "/nowhere", 1);
-  const ProcessResult e = launch("report", {learned(), "--out", folder / "page"});
-  setenv("PATH", path.c_str(), 1);
+  Launch l{"report", {learned(), "--out", folder / "page"}};
+  l.environment = {"PATH=/nowhere"};
+  const ProcessResult e = launch(l);
   require_done(e);
   CHECK(is_one_line(e.err));
   CHECK(e.err.find("gnuplot was not found") != std::string::npos);
@@ -213,6 +212,20 @@ TEST_CASE("report: without gnuplot the page has its tables, and a line says what
   CHECK(page.find("gnuplot was not found") != std::string::npos);
   CHECK(page.find(percent(of_stage(log_of(learned()), "tune").back().at("test_top1"))) !=
         std::string::npos);
+}
+
+TEST_CASE("report: the last of many rounds alone has the darkest shade") {
+  if (skipped()) return;
+  Copy copy;
+  std::string csv = copy.get("results.csv"), row = csv.substr(csv.rfind("\n1,") + 2);
+  for (int r = 2; r < 12; r++) {
+    csv += text(r, row);
+    copy.put(text("round-", r, "-neurons.csv"), copy.get("round-1-neurons.csv"));
+  }
+  copy.put("results.csv", csv);
+  const std::string page = page_of({copy.run}, copy.folder / "page"), key = "--s23)\">■";
+  CHECK(page.find(key) == page.rfind(key));
+  CHECK(page.find(key) != std::string::npos);
 }
 
 TEST_CASE("report: what is broken is refused by its file and place, and leaves no page") {
@@ -247,12 +260,16 @@ TEST_CASE("report: what is broken is refused by its file and place, and leaves n
       {"log.jsonl",
        changed(log, "\"train_top1\":", "\"other\":"),
        {"log.jsonl: line 1: 'train_top1': expected a number"}},
+      {"log.jsonl",
+       changed(log, "\"test_top1\":", "\"test_top1\":1"),
+       {"log.jsonl: line 1: 'test_top1': expected a number from 0 to 1"}},
       {"results.csv", "-", {"results.csv"}},
       {"results.csv", "", {"results.csv: line 1: expected 'round,neurons_split"}},
       {"results.csv", "round,macs\n0,1\n", {"results.csv: line 1: expected 'round,neurons_split"}},
       {"results.csv", csv.substr(0, csv.find('\n') + 1), {"results.csv: line 2: missing"}},
       {"results.csv", csv.substr(0, csv.size() - 3), {"results.csv: line 3: cut short"}},
       {"results.csv", changed(csv, "\n1,", "\n2,"), {"results.csv: line 3: round 2, expected 1"}},
+      {"results.csv", changed(csv, "\n0,0,", "\n0,0,-"), {"macs: '-", "from 0 "}},
       {"results.csv", changed(csv, "\n0,0,", "\n0,0,nan"), {"results.csv: line 2: macs: 'nan"}},
       {"results.csv",
        changed(csv, "\n0,0,", "\n0,0,0,"),
@@ -310,7 +327,11 @@ TEST_CASE("options: every option of report has its effect") {
   require_done(e);
   CHECK(is_one_line(e.out));
   CHECK(e.out.find(copy.run + "/report.html: ") == 0);
-  CHECK(copy.get("report.html") == page_of({copy.run}, copy.folder / "page"));
+  copy.put(".gnuplot", "set title 'mine'\nset xrange [0:1]\n");
+  Launch here{"report", {copy.run, "--out", copy.folder / "page"}};
+  here.environment = {"HOME=" + copy.run, "GNUTERM=x11"};
+  require_done(launch(here));
+  CHECK(copy.get("report.html") == read_file(copy.folder / "page"));
   check_refused(launch("report", {}), {"run"});
   check_all_covered("report", {"--out"});
   check_defaults_shown("report");

@@ -18,14 +18,6 @@ namespace data {
 const std::vector<std::string> val_label_names = {"val_labels.txt",
                                                   "imagenet_2012_validation_synset_labels.txt"};
 
-namespace {
-
-namespace fs = std::filesystem;
-
-struct Entries {
-  std::vector<std::string> files, folders;  // names, sorted
-};
-// What systems leave behind, and hidden ones, are not looked at.
 bool left_behind(std::string name) {
   std::transform(name.begin(), name.end(), name.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
@@ -35,6 +27,14 @@ bool left_behind(std::string name) {
     if (name == known) return true;
   return name[0] == '.';
 }
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Entries {
+  std::vector<std::string> files, folders;  // names, sorted
+};
 Entries entries_of(const std::string& folder) {
   Entries e;
   std::error_code ignored;  // of a link that leads nowhere: whoever reads it hears

@@ -39,6 +39,9 @@ struct ImageFolderOptions {
 extern const std::vector<std::string>
     val_label_names;  // looked for in the directory when val_labels is ""
 
+// What systems leave behind, and hidden ones, are not looked at.
+bool left_behind(std::string name);
+
 // The listing: 32 bytes or so per image
 class ImageFolder {
  public:

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "data/decode.h"
+#include "data/image_folder.h"
 #include "tensor/check.h"
 #include "tensor/read_file.h"
 
@@ -20,8 +21,8 @@ LooseImages::LooseImages(const std::string& directory, Index size, Index resize,
   for (fs::recursive_directory_iterator i(directory, error), end; !error && i != end;
        i.increment(error)) {
     const std::string name = i->path().filename().string();
-    if (name[0] == '.' || name == "Thumbs.db" || name == "desktop.ini") continue;  // file managers'
-    if (i->is_regular_file(error)) paths_.push_back(i->path().string());
+    if (left_behind(name)) i.disable_recursion_pending();
+    else if (i->is_regular_file(error)) paths_.push_back(i->path().string());
   }
   if (error) user_error(directory, ": ", error.message(), ", expected a folder of images");
   if (paths_.empty()) user_error(directory, ": no file there, expected images (JPEG, PNG)");

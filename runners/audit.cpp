@@ -85,10 +85,7 @@ int main(int argc, char** argv) {
           dataset == "imagenet"
               ? data::in_memory(data::FolderImages(folder), s.batches * s.batch)
               : data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
-      if (c.size != images.height || c.channels != images.channels || c.classes != images.classes)
-        user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels,
-                   " images of ", c.classes, " classes; ", dataset, " has ", images.height, "x",
-                   images.width, "x", images.channels, " of ", images.classes);
+      check_fits(checkpoint, c, images);
       if (!json)
         std::printf("%s\n%s: %s, %s, on %ld training images of %s\n", device.threads_line.c_str(),
                     checkpoint.c_str(), c.model.c_str(), name_of(c.activation), long(images.count),

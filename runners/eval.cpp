@@ -122,6 +122,8 @@ int main(int argc, char** argv) {
     auto network = load_network(file, backend);
     check_metadata(file, *network);
     dataset = given.dataset_of(file);
+    if (dataset != "imagenet" && !val_labels.empty())
+      user_error("--val-labels ", val_labels, ": of imagenet alone, expected none for ", dataset);
     const NetworkConfig& c = network->config();
     const data::Split part = split == "test" ? data::Split::test : data::Split::train;
     data::Dataset images;
@@ -133,7 +135,7 @@ int main(int argc, char** argv) {
       const Index resize = dataset == "imagenet" ? (c.size * 256 + 112) / 224 : c.size;
       auto loose =
           std::make_shared<data::LooseImages>(folder_of_images, c.size, resize, c.channels);
-      images.mean = colours.mean, images.std = colours.std;
+      images.name = dataset, images.mean = colours.mean, images.std = colours.std;
       images.height = images.width = c.size, images.classes = c.classes;
       images.channels = Index(colours.mean.size());
       images.class_names = class_names_of(dataset);
@@ -151,10 +153,7 @@ int main(int argc, char** argv) {
       images = data::load_dataset(dataset, directory, part), source = data::images_of(images);
       label = [&](Index i) { return images.labels[std::size_t(i)]; };
     }
-    if (c.size != images.height || c.channels != images.channels || c.classes != images.classes)
-      user_error(checkpoint, ": a network for ", c.size, "x", c.size, "x", c.channels,
-                 " images of ", c.classes, " classes; ", dataset, " has ", images.height, "x",
-                 images.width, "x", images.channels, " of ", images.classes);
+    check_fits(checkpoint, c, images);
     data::LoaderOptions options;
     options.batch = batch, options.shuffle = options.augment = false;
     data::Loader loader(source, backend, options);

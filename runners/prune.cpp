@@ -101,6 +101,10 @@ int main(int argc, char** argv) {
       "command goes on with the run it finds there");
 
   auto body = [&] {
+    TensorFile file = read_safetensors(checkpoint);
+    if (file.metadata_at("dataset") != options.dataset)
+      user_error(checkpoint, ": trained on ", file.metadata_at("dataset"), ", expected ",
+                 options.dataset, ", as --dataset says");
     options.start = checkpoint, options.settings.rounds = 0;
     if (options.run.directory.empty())
       options.run.directory = "runs/" + options.dataset + "-prune-" + method;
@@ -110,15 +114,11 @@ int main(int argc, char** argv) {
                                              : Pruning::morphnet;
     if (weights.empty()) weights = method == "morphnet" ? "fresh" : "kept";
 
-    TensorFile file = read_safetensors(checkpoint);
     data::Dataset train =
         data::load_dataset(options.dataset, options.data, data::Split::train, options.first);
     data::Dataset test = data::load_dataset(options.dataset, options.data, data::Split::test);
     data::ImageSets images = data::image_sets(train, test);
     options.fit(images);
-    if (file.metadata_at("dataset") != images.name)
-      user_error(checkpoint, ": trained on ", file.metadata_at("dataset"), ", expected ",
-                 images.name, ", as --dataset says");
 
     Backend& backend = options.device.open(processes());
     options.device.print_threads();

@@ -104,4 +104,11 @@ std::string GivenNetwork::dataset_of(const TensorFile& file) const {
   return found->second;
 }
 
+void check_fits(const std::string& path, const NetworkConfig& c, const data::Dataset& images) {
+  if (c.size != images.height || c.channels != images.channels || c.classes != images.classes)
+    user_error(path, ": a network for ", c.size, "x", c.size, "x", c.channels, " images of ",
+               c.classes, " classes; ", images.name, " has ", images.height, "x", images.width, "x",
+               images.channels, " of ", images.classes);
+}
+
 }  // namespace fission

@@ -7,6 +7,9 @@
 namespace fission {
 
 class CommandLine;
+namespace data {
+struct Dataset;
+}
 
 struct GivenNetwork {
   std::string model, widths, activation, dataset;  // as metadata has them; "": not given
@@ -20,5 +23,8 @@ struct GivenNetwork {
   // if neither says it.
   std::string dataset_of(const TensorFile& file) const;
 };
+
+// UserError if it is none for these images
+void check_fits(const std::string& path, const NetworkConfig& network, const data::Dataset& images);
 
 }  // namespace fission

@@ -200,8 +200,8 @@ TEST_CASE("eval: --images takes a folder without labels: the same image gets the
         images.push_back(in ? p.colour[std::size_t(y / 8 * p.across + x / 8)][0] : std::uint8_t(0));
       }
   }
-  folder.write("images/.DS_Store", {1, 2});
-  folder.write("images/Thumbs.db", {1, 2});
+  for (const char* left : {".DS_Store", "Thumbs.db", "@eaDir/a.png", ".git/x"})
+    folder.write(text("images/", left), {1, 2});
   for (const char* part : {"train", "t10k"}) {
     folder.write(text("idx/", part, "-images-idx3-ubyte"), images);
     folder.write(text("idx/", part, "-labels-idx1-ubyte"), labels);
@@ -274,6 +274,8 @@ TEST_CASE("eval: a data set that the network doesn't fit is refused, and says wh
                                 "--data", images() / "cifar10"}),
                 {"round-1.safetensors: a network for 32x32x1 images of 10 classes; cifar10 has "
                  "32x32x3 of 10"});
+  check_refused(launch("eval", {learned() + "/round-1.safetensors", "--val-labels", "x"}),
+                {"--val-labels x: of imagenet alone"});
 }
 
 TEST_CASE("inspect: JSON says the network, its MACs, parameters and history as the log does") {

@@ -72,11 +72,11 @@ void DeviceOptions::add_to(CommandLine& app) {
   app.add_option("--device", device,
                  "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")
       ->capture_default_str();
-  app.add_option(
-         "--threads", threads,
-         "threads to compute with; 0: as many as the affinity mask, the cgroup's CPU "
-         "quota, SLURM_CPUS_PER_TASK, OMP_NUM_THREADS, OMP_THREAD_LIMIT and OMP_PLACES all allow, "
-         "shared by the processes of a machine. The same number gives the same bits")
+  app.add_option("--threads", threads,
+                 "threads to compute with; 0: as many as the affinity mask, the cgroup's CPU "
+                 "quota, SLURM_CPUS_PER_TASK, OMP_NUM_THREADS, OMP_THREAD_LIMIT, OMP_PLACES and "
+                 "GOMP_CPU_AFFINITY all allow, "
+                 "shared by the processes of a machine. The same number gives the same bits")
       ->capture_default_str()
       ->check(in_range(0, 4096));
   app.add_option("--conv", settings.convolution,

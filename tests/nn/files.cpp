@@ -84,17 +84,16 @@ TEST_CASE("files: an empty file is written and read back") {
 
 TEST_CASE("files: of writers of one file at once all succeed, and it is always one's whole") {
   Scratch dir;
-  write_file_atomically(dir / "f", "0");
-  std::vector<std::thread> writers;
+  std::vector<std::thread> all;
   for (char c : {'1', '2', '3'})
-    writers.emplace_back([&, c] {
+    all.emplace_back([&, c] {
       for (std::size_t n = 1; n < 50; n++) {
         CHECK(refusal([&] { write_file_atomically(dir / "f", std::string(999 * n, c)); }) == "");
         const std::string now = read_file(dir / "f");
         CHECK(now == std::string(now.size(), now[0]));
       }
     });
-  for (std::thread& w : writers) w.join();
+  for (auto& w : all) w.join();
 }
 
 TEST_CASE("files: chunks are written one after the other") {

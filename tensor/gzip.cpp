@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 #include "tensor/check.h"
 #include "tensor/read_file.h"

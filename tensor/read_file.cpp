@@ -11,15 +11,17 @@
 #include "tensor/check.h"
 
 namespace fission {
-namespace {
-std::string reason(int error) { return std::generic_category().message(error); }
-}  // namespace
 
-int open_file(const std::string& path, int flags) {
-  int fd;
+std::string reason(int error) { return std::generic_category().message(error); }
+
+void Descriptor::open(const std::string& path, int flags) {
+  close();
   do fd = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   while (fd < 0 && errno == EINTR);
-  return fd;
+}
+int Descriptor::close() {
+  const int was = std::exchange(fd, -1);
+  return was < 0 ? 0 : ::close(was);
 }
 
 std::uint64_t size_of_regular(const std::string& path, int fd) {
@@ -34,24 +36,16 @@ std::uint64_t size_of_regular(const std::string& path, int fd) {
 }
 
 // O_NONBLOCK: a pipe given by mistake must be refused, not waited for
-FileReader::FileReader(const std::string& path) : path_(path), fd_(-1) {
-  struct Closing {  // when the size is refused
-    int fd;
-    ~Closing() {
-      if (fd >= 0) ::close(fd);
-    }
-  } file{open_file(path, O_RDONLY | O_NONBLOCK)};
-  if (file.fd < 0)
+FileReader::FileReader(const std::string& path) : path_(path), file_(path, O_RDONLY | O_NONBLOCK) {
+  if (file_.fd < 0)
     user_error(path, ": file: can't be opened (", reason(errno), "), expected a readable file");
-  size_ = size_of_regular(path, file.fd);
-  fd_ = std::exchange(file.fd, -1);
+  size_ = size_of_regular(path, file_.fd);
 }
-FileReader::~FileReader() { ::close(fd_); }
 
 void FileReader::read(void* to, std::size_t bytes) {
   std::size_t done = 0;
   while (done < bytes) {
-    const ssize_t n = ::read(fd_, static_cast<char*>(to) + done, bytes - done);
+    const ssize_t n = ::read(file_.fd, static_cast<char*>(to) + done, bytes - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0)
       user_error(path_, ": byte ", position_, ": can't be read (", reason(errno), "), expected ",

@@ -9,27 +9,11 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
-#include <system_error>
-#include <utility>
 
 #include "tensor/check.h"
 
 namespace fission {
 namespace {
-
-std::string reason(int error) { return std::generic_category().message(error); }
-
-// A file descriptor that is closed on every way out.
-struct Descriptor {
-  int fd;
-  explicit Descriptor(int fd) : fd(fd) {}
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int release() { return std::exchange(fd, -1); }
-};
 
 std::string directory_of(const std::string& path) {
   const auto slash = path.rfind('/');
@@ -54,7 +38,7 @@ std::size_t write_all(int fd, const void* data, std::size_t bytes) {
 // answer EINVAL. One that may be entered and written, but not read, can't be flushed by us: the
 // system does it in its time.
 void flush_directory(const std::string& path) {
-  const Descriptor directory(open_file(path, O_RDONLY | O_DIRECTORY));
+  const Descriptor directory(path, O_RDONLY | O_DIRECTORY);
   if (directory.fd < 0 && errno == EACCES) return;
   if (directory.fd < 0 || (::fsync(directory.fd) != 0 && errno != EINVAL))
     user_error(path, ": directory: could not be flushed to the disk (", reason(errno),
@@ -87,7 +71,7 @@ std::string followed(std::string path) {
 // Into a device or a pipe: nothing of it can be replaced or taken back.
 void write_through(const std::string& path, const std::function<void(const WriteChunk&)>& body) {
   std::uint64_t done = 0;
-  Descriptor file(open_file(path, O_WRONLY));
+  Descriptor file(path, O_WRONLY);
   const auto fail = [&](const char* what) {
     user_error(path, ": byte ", done, ": could not be ", what, " (", reason(errno),
                "), expected a device or pipe that takes what is written");
@@ -98,7 +82,7 @@ void write_through(const std::string& path, const std::function<void(const Write
     done += written;
     if (written < size) fail("written");
   });
-  if (::close(file.release()) != 0) fail("closed");
+  if (file.close() != 0) fail("closed");
 }
 
 }  // namespace
@@ -120,10 +104,9 @@ void write_file_atomically(const std::string& name, std::uint64_t bytes,
   };
   // Of processes that write the same file at once, each waits for those before it. What it waited
   // for has another name then, or none.
-  Descriptor file(-1);
+  Descriptor file;
   for (int tries = 0; tries < 1000; tries++) {
-    if (file.fd >= 0) ::close(file.release());
-    file.fd = open_file(temporary, O_WRONLY | O_CREAT);
+    file.open(temporary, O_WRONLY | O_CREAT);
     if (file.fd < 0) fail("created", errno);
     ::flock(file.fd, LOCK_EX);
     struct stat named;
@@ -181,15 +164,14 @@ void make_directories(const std::string& path) {
                "), expected a writable one");
 }
 
-AppendLog::AppendLog(const std::string& path, Open mode) : path_(path), fd_(-1), length_(0) {
-  Descriptor file(open_file(path, O_RDWR | O_APPEND | (mode == Open::create ? O_CREAT : 0)));
-  if (file.fd < 0)
+AppendLog::AppendLog(const std::string& path, Open mode)
+    : path_(path), file_(path, O_RDWR | O_APPEND | (mode == Open::create ? O_CREAT : 0)) {
+  if (file_.fd < 0)
     user_error(path, ": file: can't be opened (", reason(errno), "), expected ",
                mode == Open::create ? "a place where a log can be written" : "a writable log");
-  if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 &&
+  if (::flock(file_.fd, LOCK_EX | LOCK_NB) != 0 &&
       errno == EWOULDBLOCK)  // other errors: a file system without locks
     user_error(path, ": file: another process adds lines to it, expected one at a time");
-  fd_ = file.release();
 }
 
 AppendLog::AppendLog(const std::string& path, std::uint64_t length)
@@ -199,27 +181,26 @@ AppendLog::AppendLog(const std::string& path, std::uint64_t length)
 
 void AppendLog::keep(std::uint64_t length) {
   char last = '\n';
-  if (length > 0 && size_of_regular(path_, fd_) >= length &&
-      ::pread(fd_, &last, 1, off_t(length - 1)) != 1)
+  if (length > 0 && size_of_regular(path_, file_.fd) >= length &&
+      ::pread(file_.fd, &last, 1, off_t(length - 1)) != 1)
     user_error(path_, ": byte ", length - 1, ": can't be read (", reason(errno),
                "), expected the end of a line");
   if (last != '\n')
     user_error(path_, ": byte ", length - 1,
                ": amid a line, expected the end of the last line the checkpoint knows of");
-  cut(path_, fd_, length);
+  cut(path_, file_.fd, length);
   if (length == 0) flush_directory(directory_of(path_));
   length_ = length;
 }
-AppendLog::~AppendLog() { ::close(fd_); }
 
 void AppendLog::append(const std::string& line) {
   FISSION_CHECK(line.find('\n') == std::string::npos, "[files] ", path_,
                 ": a log line holds a line break: ", line);
   const std::string whole = line + "\n";
-  const std::size_t written = write_all(fd_, whole.data(), whole.size());
-  if (written < whole.size() || ::fsync(fd_) != 0) {
+  const std::size_t written = write_all(file_.fd, whole.data(), whole.size());
+  if (written < whole.size() || ::fsync(file_.fd) != 0) {
     const int error = errno;
-    const bool undone = ::ftruncate(fd_, off_t(length_)) == 0;
+    const bool undone = ::ftruncate(file_.fd, off_t(length_)) == 0;
     user_error(path_, ": byte ", length_ + written, ": a line could not be added (", reason(error),
                "), expected to write ", whole.size(), " bytes; ",
                undone ? "the log is as before" : "part of the line may stand in the log");

@@ -35,16 +35,13 @@ class AppendLog {
   AppendLog(const std::string& path, std::uint64_t length);
   // keeps the first `length` bytes (what the checkpoint knows of) and drops the rest
   void keep(std::uint64_t length);
-  ~AppendLog();
-  AppendLog(const AppendLog&) = delete;
-  AppendLog& operator=(const AppendLog&) = delete;
   void append(const std::string& line);  // without its '\n'; after an error the log is as before
   std::uint64_t length() const { return length_; }
 
  private:
   std::string path_;
-  int fd_;
-  std::uint64_t length_;
+  Descriptor file_;
+  std::uint64_t length_ = 0;
 };
 
 // For the tests of resuming: with FISSION_CRASH_AT=name[:count[:signal]] in the environment the

@@ -26,11 +26,9 @@ int run_program(CommandLine& app, int argc, char** argv, const std::function<voi
   auto fail = [&](const std::string& what, int status) {
     std::fflush(stdout);
     const bool all = comm->all_here_within(3);  // seconds
-    if (!all)
-      std::cerr << text(app.get_name(), ": process ", comm->rank(), " of ", comm->size(), ": ",
-                        what, "\n")
-                << std::flush;
-    else if (comm->rank() == 0) std::cerr << app.get_name() << ": " << what << std::endl;
+    const std::string who = all ? "" : text("process ", comm->rank(), " of ", comm->size(), ": ");
+    // at once: what another process says may not come between
+    if (!all || comm->rank() == 0) std::cerr << text(app.get_name(), ": ", who, what, "\n");
     if (!all) comm->abort(status);
     return status;
   };

@@ -26,7 +26,7 @@ CXXFLAGS ?= $(if $(SANITIZE),-O1 -fno-omit-frame-pointer,-O3) -g1
 SANITIZERS := $(if $(SANITIZE),-fsanitize=$(if $(filter thread,$(SANITIZE)),thread,$(if $(filter fuzzer,$(SANITIZE)),fuzzer-no-link$(,))address$(,)undefined) -fno-sanitize-recover=all)
 
 # These goals look at no library, or set the machine up first and then call make again.
-LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bundle bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study audit mutants fuzz format format-check size
+LIGHT := help clean deps seams test test-extra demo demo-short gpu-check bundle bench bench-torch cifar10 cifar100 imagenet imagenet-smoke study eval-zoo audit mutants fuzz format format-check size
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 
 # ---- Probes: each compiles a tiny program with the user's own flags. What was found is remembered until the flags
@@ -351,6 +351,10 @@ study: ## does growing pay? hours of paired runs, then tables and plots; resumab
 	@[ -n "$$DATA" ] || { echo "make $@ DATA=DIR: DIR holds the binary files of DATASET (cifar100, or cifar10), as for make cifar100"; exit 2; }
 	$(READY) $(BUILD)/cifar $(BUILD)/prune
 	BUILD=$(BUILD) FLAGS="$(FLAGS)" bash runners/study.sh
+eval-zoo: ## the grown networks of runners/zoo: is each as accurate as it says? DATA=DIR of CIFAR-10 or CIFAR-100
+	@[ -n "$$DATA" ] || { echo "make $@ DATA=DIR: DIR holds the binary files of CIFAR-10 or CIFAR-100"; exit 2; }
+	$(READY) $(BUILD)/eval
+	@BUILD=$(BUILD) bash runners/zoo/eval.sh
 clean: ## remove what was built
 	rm -rf $(BUILD)
 help: ## this

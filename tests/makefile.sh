@@ -187,6 +187,7 @@ fact 'seams: tensor/ may name devices' 0 '' sh -c 'echo "#include <omp.h>" >tens
 # --- runs
 fact 'cifar10 without DATA says what to fetch' 2 'data_batch_1.bin .*test_batch.bin' make cifar10
 fact 'cifar100 without DATA says what to fetch' 2 'train.bin test.bin' make cifar100
+fact 'eval-zoo without DATA says whose' 2 'DIR holds the binary files of CIFAR-10 or CIFAR-100' make eval-zoo
 fact 'help names every goal' 0 'make cifar10 cifar100' make help
 
 # --- a lesser processor

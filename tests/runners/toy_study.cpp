@@ -147,6 +147,35 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   CHECK(other.err.find("study: energy, seed 1: cifar: ") != std::string::npos);
   CHECK(other.err.find("holds another run") != std::string::npos);
 }
+TEST_CASE("zoo: each network is held to the accuracy that stands beside it") {
+  if (instrumented() || device_list().find("cpu") == std::string::npos)
+    return;  // evaluations of the published number of images: minutes in a slow build
+  Folder folder;
+  const std::string build = std::filesystem::read_symlink("/proc/self/exe").parent_path().string(),
+                    data = images() / "cifar10";
+  require_done(launch(
+      "cifar", {"--dataset", "cifar10", "--data", data, "--first", "32", "--widths", four_wide,
+                "--epochs", "1", "--rounds", "0", "--batch", "16", "--out", folder / "run"}));
+  std::filesystem::copy(folder / "run/round-0.safetensors", folder / "small.safetensors");
+  ProcessResult e = launch("eval", {folder / "small.safetensors", "--data", data, "--json"});
+  require_done(e);
+  const Json said = json_in(e.out);
+  auto zoo = [&](const std::string& top1, const std::string& place = images() / "cifar10") {
+    const std::string row = "network,dataset,macs,parameters,top1\nsmall,cifar10," +
+                            std::to_string(Index(said["macs"])) + ",1," + top1 + "\n";
+    folder.write("networks.csv", Bytes(row.begin(), row.end()));
+    return launch("/bin/bash", {"-c", "ZOO=" + folder.str() + " DATA=" + place + " BUILD=" + build +
+                                          " bash runners/zoo/eval.sh"});
+  };
+  ProcessResult right = zoo(said["top1"].dump());
+  require_done(right);
+  CHECK(right.out.find("✓ small: ") != std::string::npos);
+  ProcessResult wrong = zoo("0.9999");
+  CHECK(wrong.status == 1);
+  CHECK(wrong.out.find("✗ small: ") != std::string::npos);
+  CHECK(zoo("0.9999", images() / "cifar100").status == 2);
+  CHECK(zoo("0.9999", images() / "idx").status == 2);
+}
 TEST_CASE("study: means, paired intervals and Holm's p by hand") {
   Folder folder;
   std::string rows = "dataset,recipe,arm,seed,round,macs,parameters,training_macs,top1\n";

@@ -185,14 +185,16 @@ $(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
 $(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@$(COMPILE) -fPIC -MMD -MP -c $< -o $@
+# Hooks at every load and store of the kernels (tests/cuda/fake/races.h); the sanitizers have none to spare.
+WATCHED := $(if $(SANITIZE),,-fsanitize=thread$(,)alignment)
 $(BUILD)/obj/fake/%.o: % $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $< (fake)"
-	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/fake/emulator.h -MMD -MP -x c++ -c $< -o $@
+	@$(COMPILE) $(WATCHED) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/fake/emulator.h -MMD -MP -x c++ -c $< -o $@
 $(BUILD)/obj/fake/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
-	@$(COMPILE) -fPIC -fno-gnu-unique $(CUDA_FLAGS) -MMD -MP -c $< -o $@
+	@$(COMPILE) $(if $(findstring /mistakes,$<),$(WATCHED)) -fPIC -fno-gnu-unique $(CUDA_FLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/fission_cuda.so: $(MODULE_OBJECTS)
 	@echo "→ $@"
 	@$(LINK) -shared -Wl,--no-undefined $^ $(CUDA_LIBS) $(if $(HAVE_NCCL),-lnccl) -o $@

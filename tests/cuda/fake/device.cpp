@@ -15,8 +15,7 @@
 namespace fission::cuda_fake {
 namespace {
 
-constexpr std::size_t page = 4096, stretch = 32 * page, most_stretches = 1 << 17,
-                      arena_bytes = std::size_t(1) << 40;
+constexpr std::size_t page = 4096, stretch = 32 * page, most_stretches = 1 << 17;
 constexpr unsigned char unwritten = 0xff, canary = 0xcb;
 
 // One stretch of addresses for all devices, of which only living allocations are ever mapped, and
@@ -50,10 +49,11 @@ void on_fault(int signal, siginfo_t* info,
                       "[fake] %s: touched device memory at byte %td of an allocation of %zu%s\n",
                       who, at - a->at, a->bytes, a->alive ? "" : ", which was freed");
   else
-    n = std::snprintf(
-        text, sizeof text, "[fake] %s: %s, %p\n", who,
-        d.in_arena(at) ? "touched device memory that is no allocation's" : "a bad address",
-        info->si_addr);
+    n = std::snprintf(text, sizeof text, "[fake] %s: %s, %p\n", who,
+                      d.in_arena(at)
+                          ? "touched device memory that is no allocation's"
+                          : "a bad address, or one that is not aligned for its load or store",
+                      info->si_addr);
   if (write(2, text, std::size_t(n)) < 0) _exit(134);
   sigaction(signal, &before, nullptr);
 }
@@ -168,6 +168,7 @@ void Device::free(void* pointer, bool host) {
   else madvise(p, a->mapped, MADV_DONTNEED), mprotect(p, a->mapped, PROT_NONE);
 }
 
+const char* Device::arena() const { return addresses().begin; }
 bool Device::in_arena(const void* p) const { return p >= addresses().begin && p < addresses().end; }
 
 Allocation* Device::holding(const void* pointer) {

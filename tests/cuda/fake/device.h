@@ -17,6 +17,8 @@
 
 namespace fission::cuda_fake {
 
+constexpr std::size_t arena_bytes = std::size_t(1) << 40;  // of addresses, for all devices
+
 struct Misuse : std::logic_error {
   using std::logic_error::logic_error;
 };
@@ -100,7 +102,8 @@ class Device {
   void free(void* p, bool host);
   std::size_t in_use(int device) { return in_use_[device]; }
   Allocation* holding(
-      const void* p);  // the allocation, alive or freed, in or right after which p lies
+      const void* p);         // the allocation, alive or freed, in or right after which p lies
+  const char* arena() const;  // its first address
   bool in_arena(const void* p) const;
   bool open_around(
       const char* at);  // what the device touches while it works; false: nothing that it may touch

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "tests/cuda/fake/device.h"
+#include "tests/cuda/fake/races.h"
 #include "tests/cuda/fake/symbols.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -233,6 +234,7 @@ void run_block(int threads, bool descending) {
       if (fibers[t].state != State::meeting || fibers[t].line != one->line)
         misuse_of("a divergent barrier: ", whereabouts(*one), ", ", whereabouts(fibers[t]));
     for (int t = 0; t < threads; t++) fibers[t].state = State::ready;
+    races::pass_barrier();
   }
 }
 
@@ -243,6 +245,7 @@ void for_each_block(bool descending, const Run& run) {
     std::uint64_t b = descending ? count - 1 - i : i;
     blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y),
                 unsigned(b / gridDim.x / gridDim.y)};
+    races::begin_block();
     run();
   }
 }
@@ -343,8 +346,13 @@ void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bo
   d.enqueue(stream, {kernel, std::move(uses), [grid, block, flat, thread = std::move(thread)] {
                        gridDim = grid, blockDim = block;
                        bool descending = Device::get().situation.descending;
+                       struct Watch {
+                         Watch() { races::begin_launch(); }
+                         ~Watch() { races::forget_launch(); }
+                       } watch;
                        if (flat) run_flat(thread, descending);
                        else run_on_fibers(thread, descending);
+                       races::end_launch();
                      }});
 }
 

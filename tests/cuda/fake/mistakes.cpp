@@ -364,7 +364,8 @@ extern "C" const fission::mistakes::Mistake* fission_mistakes() {
   using namespace fission;
   static const std::vector<mistakes::Mistake> all = [] {
     std::vector<mistakes::Mistake> m = cuda::list;
-    m.insert(m.end(), cuda::mistakes_of_libraries.begin(), cuda::mistakes_of_libraries.end());
+    for (auto* more : {&cuda::mistakes_of_libraries, &cuda::mistakes_of_races})
+      m.insert(m.end(), more->begin(), more->end());
     m.push_back({nullptr, nullptr, nullptr});
     return m;
   }();

@@ -50,6 +50,7 @@ void on_bench() {
   with(b);
 }
 
-extern const std::vector<mistakes::Mistake> mistakes_of_libraries;  // mistakes_of_libraries.cpp
+// each of the file of that name
+extern const std::vector<mistakes::Mistake> mistakes_of_libraries, mistakes_of_races;
 
 }  // namespace fission::cuda

@@ -15,13 +15,15 @@ constexpr std::size_t alignment = 256, piece = std::size_t(8) << 20;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool caching = false;
 #else
-constexpr bool caching = true;
+const bool caching = !std::getenv("FISSION_NO_CACHING");
 #endif
 constexpr std::size_t huge_page = std::size_t(2) << 20;
+std::size_t in_units(std::size_t bytes, std::size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 std::size_t in_huge_pages(std::size_t bytes) {  // or as it is, where there is no such number
-  return bytes > std::numeric_limits<std::size_t>::max() - huge_page
-             ? bytes
-             : (bytes + huge_page - 1) / huge_page * huge_page;
+  return bytes > std::numeric_limits<std::size_t>::max() - huge_page ? bytes
+                                                                     : in_units(bytes, huge_page);
 }
 void* pages(std::size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -70,8 +72,8 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
 
 void* Arena::allocate(std::size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::size_t size =
-      std::max<std::size_t>((bytes + alignment - 1) / alignment * alignment, alignment);
+  const std::size_t unit = caching ? alignment : 4;  // what lies behind a block is no one's
+  std::size_t size = std::max(in_units(bytes, unit), unit);
   auto best = free_.lower_bound({size, nullptr});
   if (best == free_.end()) best = grow(size);
   char* p = best->second;
@@ -132,7 +134,7 @@ bool Arena::holds(const void* p) const {
 HostArena::HostArena()
     : Arena(
           [](std::size_t bytes) -> void* {
-            if (!caching) return std::aligned_alloc(alignment, bytes);
+            if (!caching) return std::aligned_alloc(alignment, in_units(bytes, alignment));
             // from the start of a huge page, if it is of whole ones: then all of it can be in such
             // pages
             const bool whole = bytes % huge_page == 0;

@@ -2,8 +2,8 @@
 // best-fit, split and merged again. Where no free block is large enough, the pieces that lie free
 // go back and one as large as all of them comes
 // in their place: either the pieces get fewer or the memory more, so a steady-state step asks the
-// system for nothing. Under the address sanitizer every block is the system's own, so that the
-// sanitizer sees each misuse.
+// system for nothing. Under the address sanitizer, and where FISSION_NO_CACHING is set, every block
+// is the system's own, so that the sanitizer, or NVIDIA's, sees each misuse.
 #pragma once
 #include <cstddef>
 #include <functional>

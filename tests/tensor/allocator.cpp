@@ -175,7 +175,7 @@ TEST_CASE("allocator: a device that has no whole piece left is asked for what is
   Arena arena(
       [&](std::size_t bytes) { return bytes > left ? nullptr : std::aligned_alloc(256, bytes); },
       [](void* p, std::size_t) { std::free(p); });
-  void* p = arena.allocate(1000);
+  void* p = arena.allocate(1024);
   CHECK(p != nullptr);
   CHECK(arena.statistics().held == 1024);
   arena.free(p);

@@ -288,6 +288,23 @@ TEST_CASE("backends: every operation agrees with the reference") {
     }
 }
 
+TEST_CASE("backends: depthwise convolutions of so many images that a GPU's blocks go round again") {
+  for (Backend* inner : backends()) {
+    CheckBackend b(*inner);
+    const Shape shape = {test::instrumented() ? 300 : 2100, 1, 1, 256};
+    const Conv2dGeometry g{3, 1, 1};
+    Tensor y = random_tensor(b, shape, 1, 2, 3), w = random_tensor(b, {3, 3, 256}, 2),
+           dout = random_tensor(b, shape, 3), dy = y.like(), dw = w.like();
+    for (Index groups : {1, 2}) {
+      NormTensors norm = random_norm(y, groups, Activation::swish, 4);
+      Tensor dgamma = norm.gamma.like(), dbeta = norm.beta.like();
+      norm.training = true;
+      CHECK_NOTHROW(ops::depthwise(y, &norm, w, g));
+      CHECK_NOTHROW(ops::depthwise_norm_backward(y, norm, w, dout, g, dy, dgamma, dbeta, dw));
+    }
+  }
+}
+
 // Such a convolution is a product of matrices, of which a filter's gradient is cut into parts of
 // the pixels or of the channels, as the
 // threads and both sizes have it: several of each.

@@ -171,10 +171,12 @@ NVCOMPILE = $(NVCC) -std=c++17 -O3 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode a
             -I. $(patsubst %,-I%/include,$(filter-out $(CUDA_HOME),$(CUDA_HOMES))) $(if $(HAVE_NCCL),-DFISSION_HAVE_NCCL=1) $(CPPFLAGS)
 MODULE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
 FAKE_OBJECTS = $(KERNELS:%=$(BUILD)/obj/fake/%.o) $(FAKE:%.cpp=$(BUILD)/obj/fake/%.o) $(SHARED:%.cpp=$(BUILD)/obj/shared/%.o)
+# Hooks at every load and store of the kernels (tests/cuda/fake/races.h); the sanitizers have none to spare.
+WATCHED := $(if $(SANITIZE),,-fsanitize=thread$(,)alignment)
 $(BUILD)/obj/tensor/cuda/open.o: COMPILE += $(CUDA_DEFINES)
 ifneq (,$(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)))
 $(call remember,$(BUILD)/nvcc.cmd,$(NVCOMPILE) $(KERNELS) $(CUDA_LIBS))
-$(call remember,$(BUILD)/seam.cmd,$(CUDA_DEFINES))
+$(call remember,$(BUILD)/seam.cmd,$(CUDA_DEFINES) $(WATCHED))
 endif
 $(addprefix $(BUILD)/obj/,tensor/cuda/open.o tensor/cuda/module.cu.o fake/tensor/cuda/module.cu.o): $(BUILD)/seam.cmd
 $(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
@@ -185,13 +187,11 @@ $(BUILD)/obj/%.cu.o: %.cu $(BUILD)/nvcc.cmd
 $(BUILD)/obj/shared/%.o: %.cpp $(BUILD)/compile.cmd
 	@mkdir -p $(@D)
 	@$(COMPILE) -fPIC -MMD -MP -c $< -o $@
-# Hooks at every load and store of the kernels (tests/cuda/fake/races.h); the sanitizers have none to spare.
-WATCHED := $(if $(SANITIZE),,-fsanitize=thread$(,)alignment)
-$(BUILD)/obj/fake/%.o: % $(BUILD)/compile.cmd
+$(BUILD)/obj/fake/%.o: % $(BUILD)/compile.cmd $(BUILD)/seam.cmd
 	@mkdir -p $(@D)
 	@echo "  $< (fake)"
 	@$(COMPILE) $(WATCHED) -fPIC -fno-gnu-unique $(CUDA_FLAGS) $(CUDA_DEFINES) -include tests/cuda/fake/emulator.h -MMD -MP -x c++ -c $< -o $@
-$(BUILD)/obj/fake/%.o: %.cpp $(BUILD)/compile.cmd
+$(BUILD)/obj/fake/%.o: %.cpp $(BUILD)/compile.cmd $(BUILD)/seam.cmd
 	@mkdir -p $(@D)
 	@echo "  $<"
 	@$(COMPILE) $(if $(findstring /mistakes,$<),$(WATCHED)) -fPIC -fno-gnu-unique $(CUDA_FLAGS) -MMD -MP -c $< -o $@

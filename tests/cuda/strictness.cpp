@@ -16,11 +16,8 @@ using namespace fission::testing;
 
 namespace {
 
-const mistakes::Mistake* all() {
-  return reinterpret_cast<mistakes::List>(fake_function("fission_mistakes"))();
-}
-
-std::string said_by(void (*make)()) {  // what it threw, and what the process wrote as it died
+std::string said_by(
+    const mistakes::Mistake* m) {  // what it threw, and what the process wrote as it died
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   pid_t child = fork();
@@ -30,7 +27,7 @@ std::string said_by(void (*make)()) {  // what it threw, and what the process wr
     for (int s : {SIGSEGV, SIGABRT}) signal(s, SIG_DFL);
     std::string text;
     try {
-      make();
+      FAKE_FUNCTION(fission_make)(m);
     } catch (const std::exception& e) {
       text = e.what();
     }
@@ -52,8 +49,8 @@ TEST_CASE("cuda fake: each planted mistake is caught, and what is right is not" 
           doctest::skip(!have_fake())) {
   if (test::instrumented()) MESSAGE("skipped: races and alignment, for which there are no hooks");
   int count = 0;
-  for (const mistakes::Mistake* m = all(); m->name; m++, count++) {
-    std::string said = said_by(m->make), wanted = m->caught;
+  for (const mistakes::Mistake* m = FAKE_FUNCTION(fission_mistakes)(); m->name; m++, count++) {
+    std::string said = said_by(m), wanted = m->caught;
     INFO(std::string(m->name), ": expected \"", wanted, "\", the fake said \"", said, "\"");
     CHECK(wanted.empty() == said.empty());
     CHECK(said.find(wanted) != std::string::npos);

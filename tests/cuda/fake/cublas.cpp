@@ -62,9 +62,10 @@ void enqueue(cublasContext& context, const char* name, Matrix a, Matrix b, Matri
   Device& device = Device::get();
   std::vector<Use> uses = {a.use(), b.use(), c.use()};
   for (const Use& u : uses) device.check(u);
+  uses[2].written = true;
   if (overlap(uses[2], uses[0]) || overlap(uses[2], uses[1])) misuse("C overlaps A or B");
   if (context.workspace)
-    uses.push_back({context.workspace, context.workspace_bytes, "the workspace"});
+    uses.push_back({context.workspace, context.workspace_bytes, "the workspace", true});
   bool tf32 = context.math == CUBLAS_TF32_TENSOR_OP_MATH;
   device.enqueue(
       context.stream,
@@ -132,28 +133,17 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void* workspace, siz
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_t ta,
-                                         cublasOperation_t tb, int m, int n, int k,
-                                         const float* alpha, const float* A, int lda,
-                                         long long stride_a, const float* B, int ldb,
-                                         long long stride_b, const float* beta, float* C, int ldc,
-                                         long long stride_c, int batches) {
-  ENTRY(cublasSgemm);
-  if (m < 0 || n < 0 || k < 0 || batches < 0) misuse("a negative dimension");
-  if (!alpha || !beta || Device::get().in_arena(alpha) || Device::get().in_arena(beta))
-    misuse("alpha and beta are expected on the host");
-  if (!context.stream) misuse("the null stream: the handle was given none");
-  for (int i = 0; i < batches; i++)
-    enqueue(context, "cublasSgemm", {"A", A + i * stride_a, ta != CUBLAS_OP_N, m, k, lda},
-            {"B", B + i * stride_b, tb != CUBLAS_OP_N, k, n, ldb},
-            {"C", C + i * stride_c, false, m, n, ldc}, *alpha, *beta);
-  return CUBLAS_STATUS_SUCCESS;
-}
 cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb,
                               int m, int n, int k, const float* alpha, const float* A, int lda,
                               const float* B, int ldb, const float* beta, float* C, int ldc) {
-  return cublasSgemmStridedBatched(handle, ta, tb, m, n, k, alpha, A, lda, 0, B, ldb, 0, beta, C,
-                                   ldc, 0, 1);
+  ENTRY(cublasSgemm);
+  if (m < 0 || n < 0 || k < 0) misuse("a negative dimension");
+  if (!alpha || !beta || Device::get().in_arena(alpha) || Device::get().in_arena(beta))
+    misuse("alpha and beta are expected on the host");
+  if (!context.stream) misuse("the null stream: the handle was given none");
+  enqueue(context, "cublasSgemm", {"A", A, ta != CUBLAS_OP_N, m, k, lda},
+          {"B", B, tb != CUBLAS_OP_N, k, n, ldb}, {"C", C, false, m, n, ldc}, *alpha, *beta);
+  return CUBLAS_STATUS_SUCCESS;
 }
 
 const char* cublasGetStatusName(cublasStatus_t status) {

@@ -23,6 +23,32 @@ void wants(bool condition, const char* what) {
   if (!condition) misuse(what);
 }
 
+struct Text {
+  cudaError_t status;
+  const char *name, *says;
+};
+#define TEXT(status, says) \
+  { status, #status, says }
+const Text& text_of(cudaError_t status) {
+  static const Text other{status, "another CUDA error", "another CUDA error"},
+      all[] = {
+          TEXT(cudaSuccess, "no error"),
+          TEXT(cudaErrorMemoryAllocation, "out of memory"),
+          TEXT(cudaErrorStubLibrary, "CUDA driver is a stub library"),
+          TEXT(cudaErrorInsufficientDriver,
+               "CUDA driver version is insufficient for CUDA runtime version"),
+          TEXT(cudaErrorDevicesUnavailable, "CUDA-capable device(s) is/are busy or unavailable"),
+          TEXT(cudaErrorNoDevice, "no CUDA-capable device is detected"),
+          TEXT(cudaErrorInvalidDevice, "invalid device ordinal"),
+          TEXT(cudaErrorNoKernelImageForDevice,
+               "no kernel image is available for execution on the device"),
+          TEXT(cudaErrorNotReady, "device not ready"),
+          TEXT(cudaErrorLaunchFailure, "unspecified launch failure")};
+  for (const Text& t : all)
+    if (t.status == status) return t;
+  return other;
+}
+
 }  // namespace
 
 extern "C" {
@@ -119,11 +145,6 @@ cudaError_t cudaMallocHost(void** p, size_t bytes) {
   *p = device.allocate(bytes, true, Device::current());
   return *p ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
-cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
-  ENTRY(cudaHostAlloc);
-  *p = device.allocate(bytes, true, Device::current());
-  return *p ? cudaSuccess : failed(cudaErrorMemoryAllocation);
-}
 cudaError_t cudaFreeHost(void* p) {
   ENTRY(cudaFreeHost);
   device.free(p, true);
@@ -135,7 +156,7 @@ cudaError_t cudaFreeHost(void* p) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   ENTRY(cudaMemcpyAsync);
-  Use target{to, bytes, "to"}, source{from, bytes, "from"};
+  Use target{to, bytes, "to", true}, source{from, bytes, "from"};
   bool known = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToHost ||
                kind == cudaMemcpyDeviceToDevice;
   wants(known, "a direction that is none of the three");
@@ -146,13 +167,6 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
         "to and from overlap");
   device.enqueue(stream,
                  {"cudaMemcpyAsync", {target, source}, [=] { std::memcpy(to, from, bytes); }});
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_t stream) {
-  ENTRY(cudaMemsetAsync);
-  Use target{p, bytes, "memory"};
-  device.check(target);
-  device.enqueue(stream, {"cudaMemsetAsync", {target}, [=] { std::memset(p, value, bytes); }});
   return cudaSuccess;
 }
 
@@ -193,11 +207,6 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   *event = device.create_event(!(flags & cudaEventDisableTiming));
   return cudaSuccess;
 }
-cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  ENTRY(cudaEventCreate);
-  *event = device.create_event(true);
-  return cudaSuccess;
-}
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   ENTRY(cudaEventDestroy);
   device.destroy_event(event);
@@ -218,17 +227,6 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (record) device.finish(record->stream, record.get());
   return cudaSuccess;
 }
-cudaError_t cudaEventQuery(cudaEvent_t event) {  // asking again and again lets the work go on
-  ENTRY(cudaEventQuery);
-  std::shared_ptr<Record> record = device.check_event(event).last;
-  wants(record != nullptr, "an event that was never recorded: nobody waits");
-  if (!record || record->done) return cudaSuccess;
-  if (!device.step(record->stream) && !record->stream->queue.empty()) {
-    std::shared_ptr<Record> other = record->stream->queue.front().waits_for;
-    if (other) device.finish(other->stream, other.get());
-  }
-  return cudaErrorNotReady;
-}
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   ENTRY(cudaEventElapsedTime);
   CUevent_st &a = device.check_event(from), &b = device.check_event(to);
@@ -246,38 +244,7 @@ cudaError_t cudaGetLastError() {
   if (!Device::get().lost) Device::get().last_error = cudaSuccess;  // a lost device stays lost
   return status;
 }
-cudaError_t cudaPeekAtLastError() { return Device::get().last_error; }
-const char* cudaGetErrorName(cudaError_t status) {
-  switch (status) {
-    case cudaSuccess: return "cudaSuccess";
-    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-    case cudaErrorStubLibrary: return "cudaErrorStubLibrary";
-    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
-    case cudaErrorDevicesUnavailable: return "cudaErrorDevicesUnavailable";
-    case cudaErrorNoDevice: return "cudaErrorNoDevice";
-    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
-    case cudaErrorNoKernelImageForDevice: return "cudaErrorNoKernelImageForDevice";
-    case cudaErrorNotReady: return "cudaErrorNotReady";
-    case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
-    default: return "another CUDA error";
-  }
-}
-const char* cudaGetErrorString(cudaError_t status) {
-  switch (status) {
-    case cudaSuccess: return "no error";
-    case cudaErrorMemoryAllocation: return "out of memory";
-    case cudaErrorStubLibrary: return "CUDA driver is a stub library";
-    case cudaErrorInsufficientDriver:
-      return "CUDA driver version is insufficient for CUDA runtime version";
-    case cudaErrorDevicesUnavailable: return "CUDA-capable device(s) is/are busy or unavailable";
-    case cudaErrorNoDevice: return "no CUDA-capable device is detected";
-    case cudaErrorInvalidDevice: return "invalid device ordinal";
-    case cudaErrorNoKernelImageForDevice:
-      return "no kernel image is available for execution on the device";
-    case cudaErrorNotReady: return "device not ready";
-    case cudaErrorLaunchFailure: return "unspecified launch failure";
-    default: return "another CUDA error";
-  }
-}
+const char* cudaGetErrorName(cudaError_t status) { return text_of(status).name; }
+const char* cudaGetErrorString(cudaError_t status) { return text_of(status).says; }
 
 }  // extern "C"

@@ -193,7 +193,8 @@ cudnnStatus_t run(cudnnContext& context, const char* name, Convolution c, int al
   if (!alpha || !beta || device.in_arena(alpha) || device.in_arena(beta))
     misuse("alpha and beta are expected on the host");
   std::vector<Use> uses = {c.input().use(input), c.other().use(other), c.output().use(output)};
-  if (choice.memory) uses.push_back({workspace, choice.memory, "the workspace"});
+  uses[2].written = true;
+  if (choice.memory) uses.push_back({workspace, choice.memory, "the workspace", true});
   for (const Use& u : uses) {
     device.check(u);
     if (reinterpret_cast<std::uintptr_t>(u.at) % 16)
@@ -247,7 +248,7 @@ cudnnStatus_t rank(const Convolution& c, int wanted, int* returned, Result* resu
     r.time = choice.status == CUDNN_STATUS_SUCCESS ? float(*returned) : -1;
     r.memory = choice.memory;
     r.determinism = choice.deterministic ? CUDNN_DETERMINISTIC : CUDNN_NON_DETERMINISTIC;
-    r.mathType = c.math;
+    r.mathType = CUDNN_DEFAULT_MATH;  // the algorithm's own, whatever the descriptor's is
   }
   return CUDNN_STATUS_SUCCESS;
 }
@@ -260,7 +261,8 @@ cudnnStatus_t find(cudnnContext& context, Convolution c, cudnnConvolutionDescrip
                    Result* results, void* workspace, std::size_t bytes) {
   Device& device = Device::get();
   std::vector<Use> uses = {c.input().use(input), c.other().use(other), c.output().use(output)};
-  if (bytes) uses.push_back({workspace, bytes, "the workspace"});
+  uses[2].written = true;
+  if (bytes) uses.push_back({workspace, bytes, "the workspace", true});
   for (const Use& u : uses) device.check(u);
   device.enqueue(context.stream,
                  {"cudnnFind", uses, [=] { std::memset(output, 0xff, uses[2].bytes); }});
@@ -314,113 +316,44 @@ void cudnnGetLastErrorString(char* message, size_t size) {
 }
 #endif
 
-cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void* alpha,
-                                      const cudnnTensorDescriptor_t xd, const void* x,
-                                      const cudnnFilterDescriptor_t wd, const void* w,
-                                      const cudnnConvolutionDescriptor_t cd,
-                                      cudnnConvolutionFwdAlgo_t algorithm, void* workspace,
-                                      size_t bytes, const void* beta,
-                                      const cudnnTensorDescriptor_t yd, void* y) {
-  ENTRY(cudnnConvolutionForward);
-  return run(context, "cudnnConvolutionForward", {forward, xd, wd, cd, yd}, algorithm, alpha, x, w,
-             workspace, bytes, beta, y);
-}
-cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void* alpha,
-                                           const cudnnFilterDescriptor_t wd, const void* w,
-                                           const cudnnTensorDescriptor_t dyd, const void* dy,
-                                           const cudnnConvolutionDescriptor_t cd,
-                                           cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace,
-                                           size_t bytes, const void* beta,
-                                           const cudnnTensorDescriptor_t dxd, void* dx) {
-  ENTRY(cudnnConvolutionBackwardData);
-  return run(context, "cudnnConvolutionBackwardData", {backward_data, dxd, wd, cd, dyd}, algorithm,
-             alpha, w, dy, workspace, bytes, beta, dx);
-}
-cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void* alpha,
-                                             const cudnnTensorDescriptor_t xd, const void* x,
-                                             const cudnnTensorDescriptor_t dyd, const void* dy,
-                                             const cudnnConvolutionDescriptor_t cd,
-                                             cudnnConvolutionBwdFilterAlgo_t algorithm,
-                                             void* workspace, size_t bytes, const void* beta,
-                                             const cudnnFilterDescriptor_t dwd, void* dw) {
-  ENTRY(cudnnConvolutionBackwardFilter);
-  return run(context, "cudnnConvolutionBackwardFilter", {backward_filter, xd, dwd, cd, dyd},
-             algorithm, alpha, x, dy, workspace, bytes, beta, dw);
-}
-
-cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(
-    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnFilterDescriptor_t wd,
-    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t yd, const int wanted,
-    int* returned, cudnnConvolutionFwdAlgoPerf_t* results) {
-  ENTRY(cudnnGetConvolutionForwardAlgorithm_v7);
-  return rank(Convolution(forward, xd, wd, cd, yd), wanted, returned, results);
-}
-cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(
-    cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const cudnnTensorDescriptor_t dyd,
-    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t dxd, const int wanted,
-    int* returned, cudnnConvolutionBwdDataAlgoPerf_t* results) {
-  ENTRY(cudnnGetConvolutionBackwardDataAlgorithm_v7);
-  return rank(Convolution(backward_data, dxd, wd, cd, dyd), wanted, returned, results);
-}
-cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
-    const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd, const int wanted,
-    int* returned, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
-  ENTRY(cudnnGetConvolutionBackwardFilterAlgorithm_v7);
-  return rank(Convolution(backward_filter, xd, dwd, cd, dyd), wanted, returned, results);
-}
-
-cudnnStatus_t cudnnFindConvolutionForwardAlgorithmEx(
-    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const void* x,
-    const cudnnFilterDescriptor_t wd, const void* w, const cudnnConvolutionDescriptor_t cd,
-    const cudnnTensorDescriptor_t yd, void* y, const int wanted, int* returned,
-    cudnnConvolutionFwdAlgoPerf_t* results, void* workspace, size_t bytes) {
-  ENTRY(cudnnFindConvolutionForwardAlgorithmEx);
-  return find(context, {forward, xd, wd, cd, yd}, cd, x, w, y, wanted, returned, results, workspace,
-              bytes);
-}
-cudnnStatus_t cudnnFindConvolutionBackwardDataAlgorithmEx(
-    cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const void* w,
-    const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
-    const cudnnTensorDescriptor_t dxd, void* dx, const int wanted, int* returned,
-    cudnnConvolutionBwdDataAlgoPerf_t* results, void* workspace, size_t bytes) {
-  ENTRY(cudnnFindConvolutionBackwardDataAlgorithmEx);
-  return find(context, {backward_data, dxd, wd, cd, dyd}, cd, w, dy, dx, wanted, returned, results,
-              workspace, bytes);
-}
-cudnnStatus_t cudnnFindConvolutionBackwardFilterAlgorithmEx(
-    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const void* x,
-    const cudnnTensorDescriptor_t dyd, const void* dy, const cudnnConvolutionDescriptor_t cd,
-    const cudnnFilterDescriptor_t dwd, void* dw, const int wanted, int* returned,
-    cudnnConvolutionBwdFilterAlgoPerf_t* results, void* workspace, size_t bytes) {
-  ENTRY(cudnnFindConvolutionBackwardFilterAlgorithmEx);
-  return find(context, {backward_filter, xd, dwd, cd, dyd}, cd, x, dy, dw, wanted, returned,
-              results, workspace, bytes);
-}
-
-cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(
-    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnFilterDescriptor_t wd,
-    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t yd,
-    cudnnConvolutionFwdAlgo_t algorithm, size_t* bytes) {
-  ENTRY(cudnnGetConvolutionForwardWorkspaceSize);
-  *bytes = choice_of({forward, xd, wd, cd, yd}, algorithm).memory;
-  return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(
-    cudnnHandle_t handle, const cudnnFilterDescriptor_t wd, const cudnnTensorDescriptor_t dyd,
-    const cudnnConvolutionDescriptor_t cd, const cudnnTensorDescriptor_t dxd,
-    cudnnConvolutionBwdDataAlgo_t algorithm, size_t* bytes) {
-  ENTRY(cudnnGetConvolutionBackwardDataWorkspaceSize);
-  *bytes = choice_of({backward_data, dxd, wd, cd, dyd}, algorithm).memory;
-  return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(
-    cudnnHandle_t handle, const cudnnTensorDescriptor_t xd, const cudnnTensorDescriptor_t dyd,
-    const cudnnConvolutionDescriptor_t cd, const cudnnFilterDescriptor_t dwd,
-    cudnnConvolutionBwdFilterAlgo_t algorithm, size_t* bytes) {
-  ENTRY(cudnnGetConvolutionBackwardFilterWorkspaceSize);
-  *bytes = choice_of({backward_filter, xd, dwd, cd, dyd}, algorithm).memory;
-  return CUDNN_STATUS_SUCCESS;
-}
+// The four of each kind. A, B, C: what describes a and b, which are read, and c, which is written
+#define KIND(kind, Name, Short, A, a, B, b, C, c)                                                 \
+  cudnnStatus_t cudnnConvolution##Name(                                                           \
+      cudnnHandle_t handle, const void* alpha, const A a##d, const void* a, const B b##d,         \
+      const void* b, const cudnnConvolutionDescriptor_t cd, cudnnConvolution##Short##Algo_t algo, \
+      void* workspace, size_t bytes, const void* beta, const C c##d, void* c) {                   \
+    ENTRY(cudnnConvolution##Name);                                                                \
+    return run(context, "cudnnConvolution" #Name, {kind, xd, wd, cd, yd}, algo, alpha, a, b,      \
+               workspace, bytes, beta, c);                                                        \
+  }                                                                                               \
+  cudnnStatus_t cudnnGetConvolution##Name##Algorithm_v7(                                          \
+      cudnnHandle_t handle, const A a##d, const B b##d, const cudnnConvolutionDescriptor_t cd,    \
+      const C c##d, const int wanted, int* returned,                                              \
+      cudnnConvolution##Short##AlgoPerf_t* results) {                                             \
+    ENTRY(cudnnGetConvolution##Name##Algorithm_v7);                                               \
+    return rank(Convolution(kind, xd, wd, cd, yd), wanted, returned, results);                    \
+  }                                                                                               \
+  cudnnStatus_t cudnnFindConvolution##Name##AlgorithmEx(                                          \
+      cudnnHandle_t handle, const A a##d, const void* a, const B b##d, const void* b,             \
+      const cudnnConvolutionDescriptor_t cd, const C c##d, void* c, const int wanted,             \
+      int* returned, cudnnConvolution##Short##AlgoPerf_t* results, void* workspace,               \
+      size_t bytes) {                                                                             \
+    ENTRY(cudnnFindConvolution##Name##AlgorithmEx);                                               \
+    return find(context, {kind, xd, wd, cd, yd}, cd, a, b, c, wanted, returned, results,          \
+                workspace, bytes);                                                                \
+  }                                                                                               \
+  cudnnStatus_t cudnnGetConvolution##Name##WorkspaceSize(                                         \
+      cudnnHandle_t handle, const A a##d, const B b##d, const cudnnConvolutionDescriptor_t cd,    \
+      const C c##d, cudnnConvolution##Short##Algo_t algo, size_t* bytes) {                        \
+    ENTRY(cudnnGetConvolution##Name##WorkspaceSize);                                              \
+    *bytes = choice_of({kind, xd, wd, cd, yd}, algo).memory;                                      \
+    return CUDNN_STATUS_SUCCESS;                                                                  \
+  }
+KIND(forward, Forward, Fwd, cudnnTensorDescriptor_t, x, cudnnFilterDescriptor_t, w,
+     cudnnTensorDescriptor_t, y)
+KIND(backward_data, BackwardData, BwdData, cudnnFilterDescriptor_t, w, cudnnTensorDescriptor_t, y,
+     cudnnTensorDescriptor_t, x)
+KIND(backward_filter, BackwardFilter, BwdFilter, cudnnTensorDescriptor_t, x,
+     cudnnTensorDescriptor_t, y, cudnnFilterDescriptor_t, w)
 
 }  // extern "C"

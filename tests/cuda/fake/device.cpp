@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "tests/cuda/fake/fake.h"
+#include "tests/cuda/fake/races.h"
 
 namespace fission::cuda_fake {
 namespace {
@@ -41,10 +42,15 @@ void on_fault(int signal, siginfo_t* info,
   const char* at = static_cast<const char*>(info->si_addr);
   if (d.open_around(at)) return;
   const char* who = d.doing.empty() ? "the host" : d.doing.c_str();
+  const char* queued = d.queued_use(at);
+  if (queued && !*queued) return;
   Allocation* a = d.in_arena(at) ? d.holding(at) : nullptr;
   char text[512];
   int n = 0;
-  if (a)
+  if (queued)
+    n = std::snprintf(text, sizeof text,
+                      "[fake] the host touched memory that a copy in a queue still %s\n", queued);
+  else if (a)
     n = std::snprintf(text, sizeof text,
                       "[fake] %s: touched device memory at byte %td of an allocation of %zu%s\n",
                       who, at - a->at, a->bytes, a->alive ? "" : ", which was freed");
@@ -65,6 +71,11 @@ void watch_faults() {
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   sigaction(SIGSEGV, &action, &there);
   if (!(there.sa_flags & SA_SIGINFO) || there.sa_sigaction != on_fault) before = there;
+}
+
+bool protect(const Allocation& a, const void* from, std::size_t bytes, int how) {
+  std::size_t first = std::size_t(static_cast<const char*>(from) - a.at) / page * page;
+  return mprotect(a.at + first, static_cast<const char*>(from) + bytes - (a.at + first), how) == 0;
 }
 
 double now() {
@@ -219,6 +230,19 @@ bool Device::open_around(const char* at) {  // in a signal handler
   stretches_.push_back({a->at + from, std::min(stretch, a->mapped - from)});
   return mprotect(stretches_.back().first, stretches_.back().second, PROT_READ | PROT_WRITE) == 0;
 }
+// Page-locked memory is the host's again when the copies in the queues are done with it. What lies
+// in the same page only is opened: an empty text.
+const char* Device::queued_use(const char* at) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  Allocation* a = in_arena(at) ? nullptr : holding(at);
+  if (!a) return nullptr;
+  for (auto& s : streams_)
+    for (const Operation& o : s->queue)
+      for (const Use& u : o.uses)
+        if (at >= u.at && at < static_cast<const char*>(u.at) + u.bytes)
+          return u.written ? "writes" : "reads";
+  return at < a->at + a->mapped && protect(*a, at, 1, PROT_READ | PROT_WRITE) ? "" : nullptr;
+}
 void Device::close() {
   if (--opened_) return;
   for (auto& [at, bytes] : stretches_) mprotect(at, bytes, PROT_NONE);
@@ -289,11 +313,18 @@ void Device::enqueue(cudaStream_t stream, Operation operation) {
     if (Allocation* a = in_arena(u.at) ? holding(u.at) : nullptr; a && a->device != stream->device)
       misuse_of(u.what, " is memory of device ", a->device, ", the stream is of device ",
                 stream->device);
+  operation.stream = stream, operation.host = host_;
   if (recording_ && operation.run) recorded_.push_back(operation);
+  for (const Use& u : operation.uses)
+    if (Allocation* a = in_arena(u.at) ? nullptr : holding(u.at))
+      protect(*a, u.at, u.bytes, u.written ? PROT_NONE : PROT_READ);
   stream->queue.push_back(std::move(operation));
 }
 
 void Device::run(const Operation& operation) {
+  Clock& clock = operation.stream->clock;
+  clock.learn(operation.host);
+  if (operation.waits_for) clock.learn(operation.waits_for->clock);
   if (operation.run) {
     std::string outer = doing;
     doing = operation.name;
@@ -301,14 +332,24 @@ void Device::run(const Operation& operation) {
     struct Back {
       Device& d;
       std::string& outer;
-      ~Back() { d.doing = outer; }
+      ~Back() {
+        d.doing = outer;
+        emulator::races::forget();
+      }
     } back{*this, outer};
-    for (const Use& u : operation.uses) in_arena(u.at) ? check(u) : check_host(u);
+    emulator::races::begin(operation.stream->id, clock);
+    for (const Use& u : operation.uses)
+      if (in_arena(u.at)) check(u), emulator::races::use(u);
+      else {
+        check_host(u);
+        if (Allocation* a = holding(u.at)) protect(*a, u.at, u.bytes, PROT_READ | PROT_WRITE);
+      }
     operation.run();
+    emulator::races::end();
     for (const Use& u : operation.uses)
       if (Allocation* a = holding(u.at)) check_canary(*a);
   }
-  if (operation.signals) operation.signals->done = true, operation.signals->seconds = now();
+  if (auto& s = operation.signals) s->done = true, s->seconds = now(), s->clock = clock;
 }
 
 bool Device::step(cudaStream_t stream) {
@@ -324,7 +365,7 @@ bool Device::step(cudaStream_t stream) {
 // Runs what must be run for the host to go on, and nothing more (a copy that nobody waited for has
 // not arrived), or, where "streams=early", first everything on the other streams that is not told
 // to wait (a copy that did not wait has overwritten).
-void Device::finish(cudaStream_t stream, const Record* until) {
+void Device::run_until(cudaStream_t stream, const Record* until) {
   Opened opened(*this);  // once, not for each operation
   while (until ? !until->done : !stream->queue.empty()) {
     for (bool again = situation.early; again;) {
@@ -335,9 +376,13 @@ void Device::finish(cudaStream_t stream, const Record* until) {
     }
     if (stream->queue.empty()) continue;
     if (std::shared_ptr<Record> other = stream->queue.front().waits_for; other && !other->done)
-      finish(other->stream, other.get());
+      run_until(other->stream, other.get());
     else step(stream);
   }
+}
+void Device::finish(cudaStream_t stream, const Record* until) {
+  run_until(stream, until);
+  host_.learn(until ? until->clock : stream->clock);
 }
 void Device::finish_all() {
   for (std::size_t i = 0; i < streams_.size(); i++) finish(streams_[i].get(), nullptr);
@@ -355,7 +400,7 @@ std::size_t Device::stop_recording() {
 }
 void Device::replay() {
   finish_all();
-  for (const Operation& o : recorded_) run({o.name, o.uses, o.run});
+  for (const Operation& o : recorded_) run({o.name, o.uses, o.run, nullptr, nullptr, o.stream});
 }
 
 std::string Device::leaks() {
@@ -369,6 +414,7 @@ std::string Device::leaks() {
   if (streams) out << streams << " streams\n";
   if (events) out << events << " events\n";
   if (handles) out << handles << " library handles\n";
+  if (last_error) out << "error " << last_error << "\n";
   return out.str();
 }
 
@@ -385,6 +431,7 @@ void Device::reset() {
   streams_.clear();
   events_.clear();
   recorded_.clear();
+  host_.clear();
   counts.clear();
   failure.clear(), doing.clear();
   situation = Situation();

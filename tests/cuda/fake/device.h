@@ -4,6 +4,8 @@
 #pragma once
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -51,18 +53,29 @@ struct Use {
   const void* at;
   std::size_t bytes;  // 0: at least alive
   const char* what;   // "x"
+  bool written = false;
+};
+
+// Up to when the work of each stream is known to be done, by its number. Time is races.cpp's.
+struct Clock : std::map<long, std::uint32_t> {
+  void learn(const Clock& other) {
+    for (auto& [stream, time] : other) (*this)[stream] = std::max((*this)[stream], time);
+  }
 };
 
 struct Record {  // of an event, in a stream
   CUstream_st* stream;
   bool done = false;
   double seconds = 0;
+  Clock clock = {};
 };
 struct Operation {
   std::string name;
   std::vector<Use> uses;
   std::function<void()> run;
   std::shared_ptr<Record> signals = nullptr, waits_for = nullptr;
+  CUstream_st* stream = nullptr;
+  Clock host = {};  // what the host knew when it was enqueued
 };
 
 struct Situation {
@@ -107,6 +120,8 @@ class Device {
   bool in_arena(const void* p) const;
   bool open_around(
       const char* at);  // what the device touches while it works; false: nothing that it may touch
+  const char* queued_use(
+      const char* at);              // what a copy in a queue does to that host memory, or null
   void check(const Use& use);       // as device memory
   void check_host(const Use& use);  // as host memory: pageable or page-locked
 
@@ -114,7 +129,8 @@ class Device {
   void destroy_stream(cudaStream_t stream);
   void check_stream(cudaStream_t stream);
   void enqueue(cudaStream_t stream, Operation operation);
-  void finish(cudaStream_t stream, const Record* until);  // until: null for all of it
+  // as the host's wait; until: null for all of it
+  void finish(cudaStream_t stream, const Record* until);
   void finish_all();
   bool step(cudaStream_t stream);  // the next operation of a stream, if it waits for nobody
   cudaEvent_t create_event(bool timing);
@@ -134,10 +150,12 @@ class Device {
     ~Opened() { device.close(); }
   };
   void run(const Operation& operation);
+  void run_until(cudaStream_t stream, const Record* until);
   void open(), close();
   void check_canary(const Allocation& a);
   std::map<char*, Allocation> allocations_;  // freed ones too: addresses are never handed out again
   std::map<int, std::size_t> in_use_;        // bytes, by device
+  Clock host_;
   std::vector<std::unique_ptr<CUstream_st>> streams_;
   std::vector<std::unique_ptr<CUevent_st>> events_;
   std::vector<Operation> recorded_;
@@ -157,6 +175,7 @@ struct CUstream_st {
   long id;
   bool alive = true;
   std::deque<fission::cuda_fake::Operation> queue;
+  fission::cuda_fake::Clock clock = {};  // itself too
 };
 struct CUevent_st {
   bool timing;

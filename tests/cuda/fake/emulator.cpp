@@ -346,13 +346,8 @@ void enqueue(const void* address, dim3 grid, dim3 block, cudaStream_t stream, bo
   d.enqueue(stream, {kernel, std::move(uses), [grid, block, flat, thread = std::move(thread)] {
                        gridDim = grid, blockDim = block;
                        bool descending = Device::get().situation.descending;
-                       struct Watch {
-                         Watch() { races::begin_launch(); }
-                         ~Watch() { races::forget_launch(); }
-                       } watch;
                        if (flat) run_flat(thread, descending);
                        else run_on_fibers(thread, descending);
-                       races::end_launch();
                      }});
 }
 

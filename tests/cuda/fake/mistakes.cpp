@@ -110,6 +110,22 @@ void right_backend(Bench& b) {
   }
   expect(*fission_fake_leaks() == 0, fission_fake_leaks());
 }
+void right_full(Bench& b) {  // less than the arena asks for first, then no more
+  b.end();
+  fission_fake_set("memory=1000000");
+  {
+    CudaBackend backend(0, DeviceSettings());
+    const View v{backend.allocate(n_bytes), DType::f32, {n}};
+    backend.fill(v, 1);
+    try {
+      backend.allocate(1 << 20);
+    } catch (const OutOfMemory&) {
+      backend.fill(v, 2);
+    }
+    backend.free(v.data);
+  }
+  expect(*fission_fake_leaks() == 0, fission_fake_leaks());
+}
 void right_replayed(Bench& b) {
   b.up(b.x, b.stream);
   b.finish();
@@ -229,6 +245,15 @@ void overwritten(Bench& b) {  // early: the copy on the other stream has come to
   b.finish();
   expect(b.host[1] == 2, "memory that was overwritten while it was read");
 }
+void pinned_changed_too_early(Bench& b) {
+  cudaMemcpyAsync(b.x, b.pinned, n_bytes, cudaMemcpyHostToDevice, b.stream);
+  if (b.pinned[1] == 1) b.pinned[1] = 77;  // reading is right
+}
+void pinned_read_too_early(Bench& b) {
+  b.up(b.x, b.stream);
+  cudaMemcpyAsync(b.pinned, b.x, n_bytes, cudaMemcpyDeviceToHost, b.stream);
+  b.host[1] = b.pinned[1];
+}
 void event_never_recorded(Bench& b) { cudaStreamWaitEvent(b.stream, b.event, 0); }
 void event_destroyed(Bench& b) {
   cudaEventDestroy(b.event);
@@ -277,85 +302,82 @@ void block_too_large(Bench& b) { launch_flat(scale, 1, 1025, b.stream, b.x, 2, n
 void empty_grid(Bench& b) { launch_flat(scale, 0, n, b.stream, b.x, 2, n); }
 
 const std::vector<mistakes::Mistake> list = {
-    {"right: copies and kernels", "", on_bench<right>},
-    {"right: two streams and an event", "", on_bench<right_across_streams>},
-    {"right: a replay", "", on_bench<right_replayed>},
-    {"right: a backend comes and goes, and leaves nothing", "", on_bench<right_backend<0>>},
-    {"right: so does one on the second device", "", on_bench<right_backend<1>>},
+    {"right: copies and kernels", "", right},
+    {"right: two streams and an event", "", right_across_streams},
+    {"right: a replay", "", right_replayed},
+    {"right: a backend comes and goes, and leaves nothing", "", right_backend<0>},
+    {"right: so does one on the second device", "", right_backend<1>},
+    {"right: a device that is full", "", right_full},
     {"memory: a host pointer as a kernel's argument",
-     "launch of scale: an argument is a host pointer", on_bench<host_pointer_to_kernel>},
+     "launch of scale: an argument is a host pointer", host_pointer_to_kernel},
     {"memory: a host pointer inside a kernel's argument",
-     "sum_of_pack: an argument is a host pointer", on_bench<host_pointer_inside_argument>},
+     "sum_of_pack: an argument is a host pointer", host_pointer_inside_argument},
     {"memory: a host pointer as the source on the device",
-     "cudaMemcpyAsync: from is a host pointer", on_bench<host_pointer_to_copy>},
+     "cudaMemcpyAsync: from is a host pointer", host_pointer_to_copy},
     {"memory: a copy in the wrong direction", "cudaMemcpyAsync: to is a host pointer",
-     on_bench<wrong_direction>},
+     wrong_direction},
     {"memory: a copy that is too long",
-     "cudaMemcpyAsync: to: 260 bytes from byte 0 of an allocation of 256", on_bench<too_long>},
+     "cudaMemcpyAsync: to: 260 bytes from byte 0 of an allocation of 256", too_long},
     {"memory: a copy that is too long for page-locked memory",
-     "from byte 4 of a page-locked allocation of 256", on_bench<too_long_on_host>},
-    {"memory: a null pointer", "cudaMemcpyAsync: to is null", on_bench<null_pointer>},
-    {"memory: a copy onto itself", "to and from overlap", on_bench<overlapping>},
-    {"memory: a copy to what was freed", "cudaMemcpyAsync: to was freed", on_bench<use_after_free>},
+     "from byte 4 of a page-locked allocation of 256", too_long_on_host},
+    {"memory: a null pointer", "cudaMemcpyAsync: to is null", null_pointer},
+    {"memory: a copy onto itself", "to and from overlap", overlapping},
+    {"memory: a copy to what was freed", "cudaMemcpyAsync: to was freed", use_after_free},
     {"memory: a kernel over what was freed", "launch of scale: an argument was freed",
-     on_bench<kernel_after_free>},
-    {"memory: a double free", "cudaFree: memory that was freed before", on_bench<double_free>},
+     kernel_after_free},
+    {"memory: a double free", "cudaFree: memory that was freed before", double_free},
     {"memory: a free of the middle", "cudaFree: a pointer 64 bytes into an allocation of 256",
-     on_bench<free_inside>},
-    {"memory: a free of host memory", "cudaFree: memory that was never allocated",
-     on_bench<free_of_host>},
+     free_inside},
+    {"memory: a free of host memory", "cudaFree: memory that was never allocated", free_of_host},
     {"memory: a free of page-locked memory as the device's", "cudaFree: page-locked host memory",
-     on_bench<free_of_pinned>},
+     free_of_pinned},
     {"memory: a free of what queued work uses",
-     "cudaFree: memory that queued work still uses: scale", on_bench<free_in_use>},
+     "cudaFree: memory that queued work still uses: scale", free_in_use},
     {"memory: a free of page-locked memory that queued work uses",
-     "cudaFreeHost: memory that queued work still uses", on_bench<pinned_free_in_use>},
+     "cudaFreeHost: memory that queued work still uses", pinned_free_in_use},
     {"memory: another device's",
-     "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0",
-     on_bench<other_device>},
+     "cudaMemcpyAsync: to is memory of device 1, the stream is of device 0", other_device},
     {"order: a launch while another device is the current one",
-     "scale: a stream of device 0 while device 1", on_bench<other_device_current>},
-    {"memory: a leak", "256 bytes of device memory", on_bench<leak>},
-    {"memory: the host reads the device's", "the host: touched device memory",
-     on_bench<host_reads_device>},
+     "scale: a stream of device 0 while device 1", other_device_current},
+    {"memory: a leak", "256 bytes of device memory", leak},
+    {"memory: the host reads the device's", "the host: touched device memory", host_reads_device},
     {"memory: a kernel writes behind an allocation",
-     "byte 256 was written, behind an allocation of 256 bytes", on_bench<past_the_end>},
+     "byte 256 was written, behind an allocation of 256 bytes", past_the_end},
     {"memory: a kernel writes far behind an allocation", "scale_too_far: touched device memory",
-     on_bench<far_past_the_end>},
-    {"order: a result that nobody waited for", "a stale read", on_bench<no_synchronisation>},
+     far_past_the_end},
+    {"order: a result that nobody waited for", "a stale read", no_synchronisation},
     {"order: a source that is changed before the copy", "a source that was changed",
-     on_bench<source_changed_too_early>},
-    {"order: a copy on another stream that nobody waited for", "that nobody waited for",
-     on_bench<no_event>},
-    {"order: memory overwritten by another stream", "memory that was overwritten",
-     on_bench<overwritten>},
+     source_changed_too_early},
+    {"order: a copy on another stream that nobody waited for", "that nobody waited for", no_event},
+    {"order: page-locked memory that is changed before the copy",
+     "that a copy in a queue still reads", pinned_changed_too_early},
+    {"order: page-locked memory that is read before the copy",
+     "that a copy in a queue still writes", pinned_read_too_early},
+    {"order: memory overwritten by another stream", "scale: a race of two queues", overwritten},
     {"order: a wait for an event that was never recorded",
-     "cudaStreamWaitEvent: an event that was never recorded", on_bench<event_never_recorded>},
+     "cudaStreamWaitEvent: an event that was never recorded", event_never_recorded},
     {"order: an event that was destroyed", "cudaEventRecord: an event that was destroyed",
-     on_bench<event_destroyed>},
-    {"order: work on the null stream", "launch of scale: the null stream", on_bench<null_stream>},
+     event_destroyed},
+    {"order: work on the null stream", "launch of scale: the null stream", null_stream},
     {"order: work on a stream that was destroyed", "cudaMemcpyAsync: a stream that was destroyed",
-     on_bench<stream_destroyed>},
+     stream_destroyed},
     {"order: a stream destroyed with work in it",
-     "cudaStreamDestroy: a stream with work in its queue", on_bench<stream_destroyed_in_use>},
+     "cudaStreamDestroy: a stream with work in its queue", stream_destroyed_in_use},
     {"kernels: a barrier that half the block reaches", "half_at_barrier: a divergent barrier",
-     on_bench<divergent_barrier>},
-    {"kernels: two barriers at once", "two_barriers: a divergent barrier",
-     on_bench<barriers_of_two_lines>},
+     divergent_barrier},
+    {"kernels: two barriers at once", "two_barriers: a divergent barrier", barriers_of_two_lines},
     {"kernels: a shuffle that half the warp reaches", "half_a_warp: a warp comes apart",
-     on_bench<warp_comes_apart>},
-    {"kernels: a shuffle in a warp that is not whole", "sum_of_warp: thread (",
-     on_bench<warp_not_whole>},
+     warp_comes_apart},
+    {"kernels: a shuffle in a warp that is not whole", "sum_of_warp: thread (", warp_not_whole},
     {"kernels: a barrier in a flat launch", "in a kernel that launch_flat launched",
-     on_bench<barrier_in_flat>},
+     barrier_in_flat},
     {"kernels: a missing barrier, threads in the order that forgives it", "",
-     on_bench<missing_barrier<false>>},
+     missing_barrier<false>},
     {"kernels: a missing barrier, threads in the other order", "a missing barrier",
-     on_bench<missing_barrier<true>>},
-    {"kernels: shared memory that nobody set", "shared memory that nobody set",
-     on_bench<unset_shared>},
-    {"kernels: a block that is too large", "blocks of 1025x1x1 threads", on_bench<block_too_large>},
-    {"kernels: an empty grid", "a grid of 0x1x1 blocks", on_bench<empty_grid>}};
+     missing_barrier<true>},
+    {"kernels: shared memory that nobody set", "shared memory that nobody set", unset_shared},
+    {"kernels: a block that is too large", "blocks of 1025x1x1 threads", block_too_large},
+    {"kernels: an empty grid", "a grid of 0x1x1 blocks", empty_grid}};
 
 }  // namespace
 }  // namespace fission::cuda
@@ -370,4 +392,8 @@ extern "C" const fission::mistakes::Mistake* fission_mistakes() {
     return m;
   }();
   return all.data();
+}
+extern "C" void fission_make(const fission::mistakes::Mistake* mistake) {
+  fission::cuda::Bench b;
+  mistake->make(b);
 }

@@ -2,16 +2,20 @@
 // be caught by it. And work that is right, so that what the fake refuses is the mistake alone.
 #pragma once
 
+namespace fission::cuda {
+struct Bench;  // planted.h
+}
+
 namespace fission::mistakes {
 
 struct Mistake {
   const char* name;    // "memory: a host pointer passed as a device pointer"
   const char* caught;  // what the fake's text holds
-  void (*make)();
+  void (*make)(cuda::Bench&);
 };
-// what fission_mistakes() of the module returns: ends with a null name
-using List = const Mistake* (*)();
-
 }  // namespace fission::mistakes
 
-extern "C" const fission::mistakes::Mistake* fission_mistakes();
+extern "C" {
+const fission::mistakes::Mistake* fission_mistakes();  // ends with a null name
+void fission_make(const fission::mistakes::Mistake* mistake);
+}

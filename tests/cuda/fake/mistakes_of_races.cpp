@@ -1,8 +1,9 @@
-// Threads of one launch that meet in the device's memory, and loads and stores at addresses that
-// are not aligned for them. The emulator runs blocks in turn, and most of these give right results
-// there. A build with the sanitizers has no hooks, and none of this is tried.
+// Threads of one launch, and queues, that meet in the device's memory, and loads and stores at
+// addresses that are not aligned for them. The emulator runs blocks in turn, and most of these give
+// right results there. A build with the sanitizers has no hooks, and none of this is tried.
 #include "tests/cuda/fake/planted.h"
 
+#include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/pack.h"
 
 namespace fission::cuda {
@@ -66,29 +67,41 @@ void not_aligned(Bench& b) {
   b.finish();
 }
 
+template <bool waits>
+void freed_in_use(Bench&) {  // on the copy queue; the arena hands memory out again at once
+  CudaBackend backend(0, DeviceSettings());
+  void *from = backend.allocate(n_bytes, Memory::host), *to = backend.allocate(n_bytes);
+  backend.copy(to, from, n_bytes, Backend::Direction::host_to_device, Queue::transfer);
+  if (waits) backend.wait(Queue::compute, *backend.record(Queue::transfer));
+  backend.free(to);
+  backend.fill({backend.allocate(n_bytes), DType::f32, {n}}, 2);
+  backend.synchronize();
+}
+
 }  // namespace
 
 const std::vector<mistakes::Mistake> mistakes_of_races = {
 #if !defined(__SANITIZE_ADDRESS__)
-    {"right: blocks that read one place, and write their own", "", on_bench<right_blocks>},
-    {"right: threads with a barrier between, and four floats at once", "", on_bench<right_barrier>},
+    {"right: blocks that read one place, and write their own", "", right_blocks},
+    {"right: threads with a barrier between, and four floats at once", "", right_barrier},
     {"races: blocks that add to one sum",
-     "sum_of_blocks: a race of two blocks: one reads at byte 0", on_bench<blocks_add>},
+     "sum_of_blocks: a race of two blocks: one reads at byte 0", blocks_add},
     {"races: blocks that write one value to one place",
-     "same_by_all: a race of two blocks: one writes", on_bench<blocks_write_the_same>},
+     "same_by_all: a race of two blocks: one writes", blocks_write_the_same},
     {"races: a block that reads what the next one writes",
-     "from_next_block: a race of two blocks: one writes at byte 4 of",
-     on_bench<block_reads<false>>},
+     "from_next_block: a race of two blocks: one writes at byte 4 of", block_reads<false>},
     {"races: the same, blocks in the other order",
-     "from_next_block: a race of two blocks: one reads at byte 12", on_bench<block_reads<true>>},
+     "from_next_block: a race of two blocks: one reads at byte 12", block_reads<true>},
     {"races: a thread that reads what the next one writes, no barrier between",
-     "from_next_thread<false>: a race of two threads of a block", on_bench<no_barrier>},
-    {"alignment: four floats at once", "not aligned", on_bench<not_aligned<float, 4>>},
+     "from_next_thread<false>: a race of two threads of a block", no_barrier},
+    {"races: memory given back while the other queue uses it", "a race of two queues at byte 0",
+     freed_in_use<false>},
+    {"right: the same, with an event between", "", freed_in_use<true>},
+    {"alignment: four floats at once", "not aligned", not_aligned<float, 4>},
     {"alignment: two floats at once",
-     "twice<float, 2>: a load or store that is not aligned at byte 4",
-     on_bench<not_aligned<float, 2>>},
+     "twice<float, 2>: a load or store that is not aligned at byte 4", not_aligned<float, 2>},
     {"alignment: a double", "twice<double, 1>: a load or store that is not aligned",
-     on_bench<not_aligned<double, 1>>}
+     not_aligned<double, 1>}
 #endif
 };
 

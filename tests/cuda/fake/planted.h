@@ -44,12 +44,6 @@ inline void expect(bool right, const char* what) {
   if (!right) cuda_fake::misuse(what);
 }
 
-template <void (*with)(Bench&)>
-void on_bench() {
-  Bench b;
-  with(b);
-}
-
 // each of the file of that name
 extern const std::vector<mistakes::Mistake> mistakes_of_libraries, mistakes_of_races;
 

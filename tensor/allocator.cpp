@@ -13,9 +13,12 @@ namespace fission {
 namespace {
 constexpr std::size_t alignment = 256, piece = std::size_t(8) << 20;
 #if defined(__SANITIZE_ADDRESS__)
-constexpr bool caching = false;
+bool caching() { return false; }
 #else
-const bool caching = !std::getenv("FISSION_NO_CACHING");
+bool caching() {
+  static const bool none_of_it = std::getenv("FISSION_NO_CACHING");
+  return !none_of_it;
+}
 #endif
 constexpr std::size_t huge_page = std::size_t(2) << 20;
 std::size_t in_units(std::size_t bytes, std::size_t unit) {
@@ -55,7 +58,7 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
     at = free_.erase(at);
   }
   statistics_.held -= together;
-  std::size_t want = caching ? in_huge_pages(std::max({size, piece, together})) : size;
+  std::size_t want = caching() ? in_huge_pages(std::max({size, piece, together})) : size;
   auto* p = static_cast<char*>(take_(want));
   if (!p) want = size, p = static_cast<char*>(take_(want));
   if (!p)
@@ -72,7 +75,7 @@ std::set<std::pair<std::size_t, char*>>::iterator Arena::grow(std::size_t size) 
 
 void* Arena::allocate(std::size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
-  const std::size_t unit = caching ? alignment : 4;  // what lies behind a block is no one's
+  const std::size_t unit = caching() ? alignment : 4;  // what lies behind a block is no one's
   std::size_t size = std::max(in_units(bytes, unit), unit);
   auto best = free_.lower_bound({size, nullptr});
   if (best == free_.end()) best = grow(size);
@@ -98,7 +101,7 @@ void Arena::free(void* pointer) {
                 "[allocator] free of a pointer that is not in use");
   statistics_.in_use -= at->second.size;
   at->second.used = false;
-  if (!caching) {
+  if (!caching()) {
     statistics_.held -= at->second.size;
     give_(pointer, at->second.size);
     pieces_.erase(at->first);
@@ -134,7 +137,7 @@ bool Arena::holds(const void* p) const {
 HostArena::HostArena()
     : Arena(
           [](std::size_t bytes) -> void* {
-            if (!caching) return std::aligned_alloc(alignment, in_units(bytes, alignment));
+            if (!caching()) return std::aligned_alloc(alignment, in_units(bytes, alignment));
             // from the start of a huge page, if it is of whole ones: then all of it can be in such
             // pages
             const bool whole = bytes % huge_page == 0;
@@ -150,7 +153,7 @@ HostArena::HostArena()
             return p + before;
           },
           [](void* p, std::size_t bytes) {
-            if (!caching) std::free(p);
+            if (!caching()) std::free(p);
             else munmap(p, bytes);
           }) {}
 

@@ -294,7 +294,8 @@ std::vector<cuda_fake::Use> pointers_in(const std::vector<Argument>& arguments) 
     for (std::size_t at = 0; at + 8 <= a.bytes; at += 8) {
       std::uint64_t word;
       std::memcpy(&word, static_cast<const char*>(a.at) + at, 8);
-      if (word < std::uint64_t(1) << 40 || word >> 47) continue;
+      // below are two numbers side by side (and the address sanitizer's own memory)
+      if (word < std::uint64_t(1) << 45 || word >> 47) continue;
       auto* p = reinterpret_cast<const void*>(word);
       if (Device::get().in_arena(p) || is_mapped(word)) uses.push_back({p, 0, "an argument"});
     }

@@ -353,7 +353,7 @@ const std::vector<mistakes::Mistake> list = {
      "that a copy in a queue still reads", pinned_changed_too_early},
     {"order: page-locked memory that is read before the copy",
      "that a copy in a queue still writes", pinned_read_too_early},
-    {"order: memory overwritten by another stream", "scale: a race of two queues", overwritten},
+    {"order: memory overwritten by another stream", ": a race of two queues", overwritten},
     {"order: a wait for an event that was never recorded",
      "cudaStreamWaitEvent: an event that was never recorded", event_never_recorded},
     {"order: an event that was destroyed", "cudaEventRecord: an event that was destroyed",

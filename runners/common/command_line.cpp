@@ -3,14 +3,17 @@
 #include <CLI/CLI.hpp>
 #include <cctype>
 #include <cmath>
+#include <cstdio>
 #include <deque>
+#include <utility>
 
 #include "tensor/check.h"
 
 namespace fission {
 
+// Decimal: CLI11 takes 0x10 for sixteen.
 bool read_number(const std::string& text, double& number) {
-  return CLI::detail::lexical_cast(text, number);
+  return text.find_first_of("xX") == std::string::npos && CLI::detail::lexical_cast(text, number);
 }
 
 Check in_range(double least, double most) {
@@ -93,8 +96,10 @@ Option* Option::default_str(const std::string& shown) {
   return this;
 }
 std::size_t Option::count() const { return option_->count(); }
+bool Option::given() const { return count() > 0 && !set_; }
 std::string Option::get_description() const { return option_->get_description(); }
 void Option::set(const std::string& value) {
+  set_ = true;
   option_->add_result(value);
   option_->run_callback();
 }
@@ -112,12 +117,19 @@ CommandLine::~CommandLine() = default;
 template <class T>
 Option* CommandLine::add_option(const std::string& name, T& value, const std::string& description) {
   CLI::Option* option = parts_->app.add_option(name, value, description);
-  if (std::is_integral<T>())  // CLI11 takes 010 for eight
+  if (std::is_integral<T>())  // CLI11 takes 010 for eight, and 1e3 for nothing
     option->check([](const std::string& s) {
-      const std::size_t zero = s.find_first_of("0123456789");
-      return zero + 1 < s.size() && s[zero] == '0'
-                 ? text("'", s, "': expected a whole number without a 0 before it")
-                 : std::string();
+      const std::string digits = s.substr(!s.empty() && (s[0] == '-' || s[0] == '+'));
+      const bool whole =
+          !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
+      return whole && (digits == "0" || digits[0] != '0')
+                 ? std::string()
+                 : text("'", s, "': expected a whole number",
+                        whole ? " without a 0 before it" : ", in digits");
+    });
+  if (std::is_same<T, std::string>())  // of a shell's variable that is not set
+    option->check([](const std::string& s) {
+      return s.empty() ? "'': expected a text, not nothing" : std::string();
     });
   return parts_->own(option);
 }
@@ -147,7 +159,7 @@ void CommandLine::always_capture_default() {
 Option* CommandLine::get_option_no_throw(const std::string& name) const {
   const CLI::Option* wanted = parts_->app.get_option_no_throw(name);
   for (Option& option : parts_->options)
-    if (option.option_ == wanted) return &option;
+    if (wanted && option.option_ == wanted) return &option;
   return nullptr;
 }
 Option* CommandLine::get_option(const std::string& name) const {
@@ -157,8 +169,23 @@ Option* CommandLine::get_option(const std::string& name) const {
 }
 void CommandLine::remove_options(const std::set<std::string>& groups,
                                  const std::set<std::string>& names) {
-  for (CLI::Option* o : parts_->app.get_options())
-    if (groups.count(o->get_group()) || names.count(o->get_name())) parts_->app.remove_option(o);
+  for (Option& o : parts_->options)
+    if (groups.count(o.option_->get_group()) || names.count(o.option_->get_name()))
+      parts_->app.remove_option(std::exchange(o.option_, nullptr));
+}
+void CommandLine::warn_unused(const std::set<std::string>& which, const std::string& why) const {
+  std::string names;
+  int count = 0;
+  for (const Option& o : parts_->options) {
+    if (!o.option_ || !o.given()) continue;
+    const std::string name = o.option_->get_name();
+    const bool reason = why.compare(0, name.size(), name) == 0;
+    if (reason || (!which.count(name) && !which.count(o.option_->get_group()))) continue;
+    names += (count++ ? ", " : "") + name;
+  }
+  if (count)
+    std::fprintf(stderr, "warning: %s %s no effect: %s\n", names.c_str(),
+                 count == 1 ? "has" : "have", one_line(why).c_str());
 }
 const std::string& CommandLine::get_name() const { return parts_->app.get_name(); }
 

@@ -36,13 +36,15 @@ class Option {
   Option* delimiter(char between);  // of the items of a list
   Option* capture_default_str();    // --help shows the variable's value of now as the default
   Option* default_str(const std::string& shown);
-  std::size_t count() const;  // how often it was given
+  std::size_t count() const;  // how often it was given or set
+  bool given() const;         // on the command line
   std::string get_description() const;
   void set(const std::string& value);  // as if it had been given
 
  private:
   friend class CommandLine;
-  CLI::Option* option_;
+  CLI::Option* option_;  // nullptr: it was removed
+  bool set_ = false;
 };
 
 class CommandLine {
@@ -60,6 +62,9 @@ class CommandLine {
   Option* get_option_no_throw(const std::string& name) const;  // nullptr: there is none
   std::size_t count(const std::string& option) const { return get_option(option)->count(); }
   void remove_options(const std::set<std::string>& groups, const std::set<std::string>& names);
+  // A line on stderr: which of these options (or of these groups) were given, and why they change
+  // nothing
+  void warn_unused(const std::set<std::string>& which, const std::string& why) const;
   const std::string& get_name() const;
   // false: --help was asked for, and is printed; UserError
   bool parse(int argc, const char* const* argv);

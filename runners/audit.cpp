@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   bool json = false, no_augment = false, strict = false;
   DeviceOptions device;
   auto option = [&](const char* name, auto& value, const std::string& text) {
-    return app.add_option(name, value, text)->capture_default_str();
+    return app.add_option(name, value, text)->capture_default_str()->group("Checkpoint");
   };
   app.add_option("checkpoint", checkpoint, "a .safetensors file that fission wrote");
   app.add_option("--reference", reference,
@@ -31,9 +31,11 @@ int main(int argc, char** argv) {
                "of --reference: judge every neuron in float32 too, and let no bound give way to "
                "rounding, which numbers of small networks keep")
       ->needs("--reference");
-  app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on");
+  app.add_option("--dataset", dataset, "default: the one that the checkpoint was trained on")
+      ->group("Checkpoint");
   app.add_option("--data", directory,
-                 "folder of its files; default: where the system's package puts it");
+                 "folder of its files; default: where the system's package puts it")
+      ->group("Checkpoint");
   option("--few", s.few, "images where float64 and loss differences are wanted")
       ->check(in_range(1, 65536));
   option("--batches", s.batches, "batches that the solvers and the exact oracle see")
@@ -47,16 +49,18 @@ int main(int argc, char** argv) {
       ->check(in_range(1, 1000));
   option("--grow", s.grow, "budget of the selection, as cifar's")->check(in_range(0.0, 1.0));
   option("--epsilon", s.epsilon, "of the split that is made")->check(in_range(0.0, 1.0));
-  Option* relu_beta = option("--relu-beta", s.curvature.relu_beta,
-                             "sharpness of the softplus surrogate of ReLU's curvature; with "
-                             "--reference the authors' for its network, unless it is given")
+  Option* relu_beta = app.add_option("--relu-beta", s.curvature.relu_beta,
+                                     "sharpness of the softplus surrogate of ReLU's curvature; "
+                                     "with --reference the authors' for its network, unless it is "
+                                     "given")
+                          ->capture_default_str()
                           ->check(in_range(0.0, 1000.0));
   option("--work", s.work,
          "multiplications that the exact oracle may take; layers beyond are left out and named")
       ->check(in_range(0.0, 1e18));
   option("--memory", s.memory, "bytes of its matrices")->check(in_range(0.0, 1e15));
   option("--seed", s.seed, "of random directions and the augmentation key")->check(in_range(0));
-  app.add_flag("--no-augment", no_augment, "images as they are");
+  app.add_flag("--no-augment", no_augment, "images as they are")->group("Checkpoint");
   app.add_flag("--json", json, "one JSON object a line instead of prose");
   app.add_option("--findings", file_of_findings,
                  "write what --json says into this file too; report shows round-R-audit.jsonl of a "
@@ -69,6 +73,7 @@ int main(int argc, char** argv) {
     Findings findings(json ? Findings::Print::json : Findings::Print::prose, file_of_findings);
     Backend& backend = device.open();
     if (!reference.empty()) {
+      app.warn_unused({"Checkpoint", "Network"}, "--reference takes the file's own");
       audit_reference(
           findings, reference, backend,
           relu_beta->count() ? std::optional<double>(s.curvature.relu_beta) : std::nullopt, strict);

@@ -131,6 +131,7 @@ int main(int argc, char** argv) {
     Names name_of_image = [](Index i) { return std::to_string(i); };
     std::function<std::int32_t(Index)> label;
     if (!folder_of_images.empty()) {
+      app.warn_unused({"--split"}, "--images has no splits");
       const data::Normalisation colours = data::normalisation_of(dataset);
       const Index resize = dataset == "imagenet" ? (c.size * 256 + 112) / 224 : c.size;
       auto loose =

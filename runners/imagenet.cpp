@@ -12,10 +12,10 @@ using namespace fission;
 // One run folder: its growth to the end, or, with no rounds, one network's training.
 std::vector<RoundRecord> carry_out(const GrowthOptions& options,
                                    const nlohmann::ordered_json& config,
-                                   const data::ImageSets& images, Backend& backend) {
+                                   const data::ImageSets& images, Backend& backend, bool warn) {
   Run run(options.run, options.settings, config, images, backend);
   State state = run.begin();
-  if (options.settings.rounds > 0) options.warn(images);
+  if (warn) options.warn(images);
   std::printf("\n%s: widths %s, %s MACs per image, %ld parameters\n", options.run.directory.c_str(),
               joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
               long(state.network->parameter_count()));
@@ -60,14 +60,14 @@ int main(int argc, char** argv) {
     if (!growth.recipe_says.empty())
       std::printf("recipe %s:%s\n", growth.recipe.c_str(), growth.recipe_says.c_str());
     std::vector<RoundRecord> grown =
-        carry_out(growth, options.with_data(growth.config(), images), images, backend);
+        carry_out(growth, options.with_data(growth.config(), images), images, backend, true);
     std::map<std::string, RoundRecord> baselines;
     for (const std::string& factor : options.baselines) {
       std::printf("\n%s",
                   imagenet_table(options, grown, baselines).c_str());  // what there is so far
       GrowthOptions baseline = options.baseline(factor);
       baselines[factor] = carry_out(baseline, options.with_data(baseline.training_config(), images),
-                                    images, backend)
+                                    images, backend, false)
                               .front();
     }
     std::printf("\n%s\n%s", growth_table(grown).c_str(),

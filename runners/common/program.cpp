@@ -67,6 +67,7 @@ int run_program(CommandLine& app, int argc, char** argv, const std::function<voi
 }
 
 void DeviceOptions::add_to(CommandLine& app) {
+  app_ = &app;
   app.add_option("--device", device,
                  "where to compute: " + device_list() + "; auto: the first GPU, else the CPU")
       ->capture_default_str();
@@ -105,6 +106,8 @@ Backend& DeviceOptions::open(Comm& comm) {
   DeviceSettings mine = settings;
   mine.process = comm.place();
   Backend& backend = open_backend(device, mine);
+  if (app_ && comm.first() && backend.name().find("cuda") == std::string::npos)
+    app_->warn_unused({"GPU"}, backend.name() + " is no GPU");
   const std::string from = had < wanted  ? text("OpenMP gives no more of ", wanted)
                            : threads > 0 ? "--threads"
                                          : allowed.from;

@@ -32,6 +32,9 @@ struct DeviceOptions {
   // program prints.
   Backend& open(Comm& comm = alone());
   void print_threads() const;
+
+ private:
+  CommandLine* app_ = nullptr;
 };
 
 }  // namespace fission

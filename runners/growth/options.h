@@ -54,6 +54,7 @@ struct GrowthOptions {
  private:
   CommandLine* app_ = nullptr;
   void add_small_images(CommandLine& app);
+  void warn_unused(Index train_images) const;  // options that change nothing beside others
 };
 
 }  // namespace fission

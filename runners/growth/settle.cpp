@@ -184,6 +184,38 @@ void GrowthOptions::warn(const data::ImageSets& images) const {
   warn_if(settings.rounds > 0 && run.rq_batch > train_images, "--rq-batch ", run.rq_batch,
           ": the data set has ", train_images, " training images, a step takes them all");
   warn_if(images.classes == 1, images.name, ": all images are of one class");
+  warn_unused(train_images);
+}
+
+void GrowthOptions::warn_unused(Index train_images) const {
+  auto unused_if = [&](bool so, const char* why, const std::set<std::string>& options) {
+    if (so) app_->warn_unused(options, why);
+  };
+  const Index rounds = settings.rounds;
+  unused_if(rounds == 0, "--rounds 0, nothing is split",
+            {"Growth", "Solver", "--tune-epochs", "--last-epochs", "--tune-lr", "--tune-warmup",
+             "--anneal", "--check-images"});
+  unused_if(!start.empty(), "--start, no seed is trained",
+            {tune_epochs < 0 ? "" : "--epochs", tune_lr < 0 ? "" : "--lr",
+             tune_warmup < 0 ? "" : "--warmup"});
+  unused_if(momentum == 0, "--momentum 0",
+            {nesterov ? "--nesterov" : "", settings.carry_momentum ? "--carry-momentum" : ""});
+  unused_if(weight_decay == 0, "--weight-decay 0", {"--decay"});
+  if (rounds == 0) return;
+  unused_if(rounds == 1 && last_epochs >= 0, "--rounds 1, the only split is the last",
+            {"--tune-epochs"});
+  unused_if(schedule == "constant", "--schedule constant", {"--anneal"});
+  unused_if(smoothing == 0, "--smoothing 0, the losses are the same", {"--rq-loss"});
+  unused_if(settings.target_macs.empty() && settings.fill, "no --target-macs", {"--fill"});
+  unused_if(settings.choice != Choice::energy, "--selection has no use for energy",
+            {"--energy", "--energy-scale", "--rounding", "--budget"});
+  unused_if(settings.solver.kind == Solver::lanczos, "--solver lanczos", {"--rq-lr"});
+  unused_if(run.network.activation != Activation::relu, "no ReLU in the network", {"--relu-beta"});
+  unused_if(run.network.model == "mobilenet_v1", "MobileNetV1 has no linear projection",
+            {"--linear-curvature"});
+  const std::string all = text("there are ", train_images, " training images, all are taken");
+  unused_if(run.rq_images > train_images, all.c_str(), {"--rq-images"});
+  unused_if(run.check_images > train_images, all.c_str(), {"--check-images"});
 }
 
 }  // namespace fission

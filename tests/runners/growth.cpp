@@ -8,9 +8,15 @@ namespace test {
 Json json_in(const std::string& text) { return Json::parse(text); }
 
 Arguments merged(const std::vector<Arguments>& all, const Arguments& more) {
+  const std::set<std::string> of_growing{"--tune-epochs", "--grow", "--rq-epochs", "--rq-batch",
+                                         "--check-images"};
+  const auto rounds = std::find(more.begin(), more.end(), "--rounds");
+  const bool grows = rounds == more.end() || rounds[1] != "0";  // else they would have no effect
   Arguments a = more;
   for (const Arguments& option : all)
-    if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
+    if (std::find(more.begin(), more.end(), option[0]) == more.end() &&
+        (grows || !of_growing.count(option[0])))
+      a = a + option;
   return a;
 }
 

@@ -154,6 +154,7 @@ int main(int argc, char** argv) {
     if (state.history.empty()) {  // a new run
       state.network = std::move(pruned);
       state.enter(Stage::train, options.settings);
+      run.write_first(state);
       state.history.push_back(record_pruning(*network, *state.network, plan, method, run));
     }
     network.reset();

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "nn/io/json.h"
 #include "nn/io/safetensors.h"
 #include "runners/common/renamed.h"
@@ -30,8 +32,18 @@ bool RunDirectory::holds(const std::string& file) const {
   struct stat s;
   return stat(path(file).c_str(), &s) == 0;
 }
+bool RunDirectory::lacks(const std::string& file) const {
+  std::error_code none;
+  const std::uintmax_t bytes = std::filesystem::file_size(path(file), none);
+  return none || bytes == 0;
+}
 
 void RunDirectory::check_config() const {
+  // A run has a checkpoint before anything of these.
+  for (const char* file : {"log.jsonl", "results.csv", "round-0.safetensors"})
+    if (!begun() && !lacks(file))
+      user_error(name, ": ", file, " of a run, but no checkpoint.safetensors, expected both;",
+                 " another --out begins a new run");
   if (holds("config.json")) {
     const std::string expected = "the configuration of a run";
     const Json old = parse_json(read_file(path("config.json")), path("config.json"), expected);

@@ -23,6 +23,7 @@ class RunDirectory {
 
   std::string path(const std::string& file) const { return name + "/" + file; }
   bool holds(const std::string& file) const;
+  bool lacks(const std::string& file) const;  // it is not there, or empty
   bool begun() const { return holds("checkpoint.safetensors"); }
   void check_config() const;  // UserError if another run's directory
   // UserError if another process has it. One that can't be written to is not refused if the run is

@@ -1,6 +1,7 @@
 #include "runners/growth/run.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "nn/io/json.h"
 #include "runners/common/signals.h"
@@ -61,7 +62,9 @@ State Run::begin() {
     std::printf("%d processes, each with its share of every batch\n", comm_.size());
   if (going_on) {
     if (comm_.first()) directory_.lock();
-    return read_checkpoint();
+    State state = read_checkpoint();
+    if (comm_.first()) restore_files(state);
+    return state;
   }
   State state;
   state.network = options_.start.empty()
@@ -92,6 +95,7 @@ State Run::begin() {
   if (!options_.start.empty())
     state.training_macs = macs_spent(options_.start_file),
     state.epoch = settings_.train.schedule.epochs;  // that network's training is over
+  new_ = true;
   return state;
 }
 
@@ -128,8 +132,13 @@ void Run::stop() {
   throw Stopped(int(*std::max_element(signals.begin(), signals.end())));
 }
 
+void Run::write_first(const State& state) {
+  if (std::exchange(new_, false)) write_checkpoint(state);
+}
+
 void Run::grow(State& state) {
   const DeferSignals until_saved;
+  write_first(state);
   try {
     fission::grow(state, settings_, *this);
     end_if_requested();
@@ -218,6 +227,28 @@ void Run::save(State& s) {
   if (comm_.first()) write_file_atomically(path("results.csv"), growth_csv(s.history));
   write_checkpoint(s);
   progress_.reset();
+}
+
+// Files that somebody removed or emptied: results.csv is made again, of rounds' files it is said.
+void Run::restore_files(const State& s) const {
+  if (s.history.empty()) return;
+  std::string gone;
+  auto look_for = [&](const std::string& file) {
+    if (directory_.lacks(file)) gone += (gone.empty() ? "" : ", ") + file;
+  };
+  if (directory_.lacks("results.csv")) try {
+      write_file_atomically(path("results.csv"), growth_csv(s.history));
+    } catch (const UserError&) {
+      look_for("results.csv");  // a folder that is only read
+    }
+  for (const RoundRecord& r : s.history) {
+    const std::string round = text("round-", r.round);
+    if (r.round > 0) look_for(round + "-neurons.csv"), look_for(round + "-split.safetensors");
+    if (s.done || r.round < s.round) look_for(round + ".safetensors");
+  }
+  if (!gone.empty())
+    std::fprintf(stderr, "warning: %s: missing or empty, and not made again: %s\n",
+                 one_line(options_.directory).c_str(), gone.c_str());
 }
 
 void Run::write(const TensorFile& file) const {

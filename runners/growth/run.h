@@ -1,13 +1,11 @@
 // Run: a directory runs/NAME that a growth lives in, and the Environment around grow(): data, log,
 // checkpoints, progress; one of the processes writes.
-//    config.json   what the run is; the same command goes on, another configuration is refused with
-//   what differs
-//    log.jsonl     a line an epoch and a split, flushed; resuming cuts it back to what the
-//   checkpoint knows
-//    checkpoint.safetensors (to go on from), round-R.safetensors, round-R-split.safetensors,
-//   results.csv
+//    config.json   what the run is; another configuration is refused with what differs
+//    log.jsonl     a line an epoch and a split; going on cuts it to what the checkpoint knows
+//    checkpoint.safetensors   to go on from; there before the first step
+//    round-R.safetensors, round-R-split.safetensors, results.csv
 //    round-R-neurons.csv  what the R-th split was chosen by: every neuron's λ̂, its residual,
-//   products S·v, and whether it was split
+//                         products S·v, and whether it was split
 #pragma once
 #include "nn/io/checkpoint.h"
 #include "runners/common/console.h"
@@ -36,6 +34,9 @@ class Run : public Environment {
   // A new state in a new directory, or the one of the last checkpoint. Refuses a directory that
   // holds another run, or that another process is at work in.
   State begin();
+  // Of a new run: from here on there is a checkpoint, whenever it is killed. Before any line of its
+  // log; grow() begins with it.
+  void write_first(const State& state);
   // To the end of the growth. A signal (runners/common/signals.h) ends it after the step, or before
   // the batch of an evaluation, with a checkpoint: Stopped, and the same command goes on.
   void grow(State& state);
@@ -71,6 +72,7 @@ class Run : public Environment {
   Pace pace() const { return {progress_.rate(), images_.train->skipped(comm_)}; }
   void write_checkpoint(const State& state);
   State read_checkpoint();
+  void restore_files(const State& state) const;
   double images_left(const State& state) const;
 
   RunOptions options_;
@@ -83,6 +85,7 @@ class Run : public Environment {
   ImageInput input_;
   std::unique_ptr<BatchSource> watched_;
   Progress progress_;
+  bool new_ = false;  // and nothing is written but config.json
   std::chrono::steady_clock::time_point last_checkpoint_;
 };
 

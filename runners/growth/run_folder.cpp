@@ -42,6 +42,9 @@ void each_object(const std::string& path, Use use) {
   }
 }
 
+// No run writes numbers so near 0, and gnuplot takes none of them.
+bool vanishes(double x) { return x != 0 && std::abs(x) < 1e-300; }
+
 bool is_share(const std::string& name) { return name.find("_top") != std::string::npos; }
 
 void check_number(const Json& line, const std::string& key, const std::string& place) {
@@ -51,7 +54,7 @@ void check_number(const Json& line, const std::string& key, const std::string& p
                most = is_share(key)    ? 1
                       : key == "round" ? 1e6
                                        : 1e300;
-  if (!(x >= least && x <= most))
+  if (!(x >= least && x <= most) || vanishes(x))
     user_error(place, ": '", key, "': expected a number from ", least, " to ", most);
 }
 std::string words(const Json& line, const char* key, const std::string& place) {
@@ -119,7 +122,7 @@ class Csv {
   double number_of(const std::string& s, std::size_t column) const {
     char* end = nullptr;
     const double x = std::strtod(s.c_str(), &end);
-    if (s.empty() || *end || !std::isfinite(x))
+    if (s.empty() || *end || !std::isfinite(x) || vanishes(x))
       user_error(place(), ": ", columns_[column], ": '", s, "', expected a number");
     return x;
   }

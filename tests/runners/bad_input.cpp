@@ -276,7 +276,7 @@ TEST_CASE(
     "on when there is room") {
   Folder folder;
   Arguments command = tiny_growth(folder / "run", {"--checkpoint-minutes", "0"});
-  CHECK(launch(Launch{"cifar", command, "before-write:8"}).signal != 0);
+  CHECK(launch(Launch{"cifar", command, "before-write:9"}).signal != 0);
   std::string path = folder / "run/checkpoint.safetensors", before = read_file(path);
   Launch full{"cifar", command};
   full.largest_file = 8192;  // room for the log, not for a checkpoint
@@ -293,8 +293,13 @@ TEST_CASE(
 
 TEST_CASE("full disk: a log line that can't be added ends the run, and no part of it stays") {
   Folder folder;
-  Launch full{"cifar", tiny_growth(folder / "run", {"--rounds", "0", "--epochs", "9"})};
-  full.largest_file = 1600;  // room for config.json and some lines
+  Launch full{"cifar",
+              tiny_growth(folder / "run", {"--rounds", "0", "--epochs", "150", "--first", "16"})};
+  full.crash_at = "after-log:1";
+  CHECK(launch(full).signal == SIGKILL);
+  full.crash_at = "";
+  full.largest_file =  // room for a checkpoint, but not for as many lines
+      512 + std::filesystem::file_size(folder / "run/checkpoint.safetensors");
   check_refused(launch(full), {"log.jsonl: byte ", "the log is as before"});
   CHECK(read_file(folder / "run/log.jsonl").back() == '\n');
 }
@@ -342,6 +347,7 @@ TEST_CASE(
   Folder folder;
   check_refused(launch("cifar", tiny_growth(folder / "run", {"--lr", "1e15", "--batch", "48"})),
                 {"the loss is not finite in round 0, epoch 1"});
-  CHECK(names(contents(folder / "run")) == "config.json log.jsonl ");
+  CHECK(names(contents(folder / "run")) == "checkpoint.safetensors config.json log.jsonl ");
+  CHECK(read_safetensors(folder / "run/checkpoint.safetensors").metadata_at("epoch") == "0");
   CHECK(read_file(folder / "run/log.jsonl") == "");
 }

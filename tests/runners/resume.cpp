@@ -388,6 +388,41 @@ TEST_CASE("resume: another run's checkpoint under this run's name is refused, bo
   }
 }
 
+TEST_CASE("resume: a run whose checkpoint was removed is refused, and left as it is") {
+  for (const char* left : {"log.jsonl", "results.csv", "round-0.safetensors"}) {
+    CAPTURE(std::string(left));
+    Folder folder;
+    std::filesystem::copy(alone().folder / "run", folder / "run");
+    for (const char* file : {"checkpoint.safetensors", "log.jsonl", "results.csv"})
+      if (std::string(file) != left) std::filesystem::remove(folder / "run/" + file);
+    Contents before = contents(folder / "run");
+    check_refused(launch("cifar", two_rounds(folder / "run")),
+                  {text("run: ", left, " of a run, but no checkpoint.safetensors, expected both"),
+                   "another --out"});
+    CHECK(differing(contents(folder / "run"), before) == "");
+  }
+}
+
+TEST_CASE("resume: a table that was removed or emptied is made again; of other files it is said") {
+  Folder folder;
+  const std::string run = folder / "run";
+  std::filesystem::copy(alone().folder / "run", run);
+  std::filesystem::remove(run + "/results.csv");
+  check_like_alone(run, launch("cifar", two_rounds(run)));
+  std::filesystem::resize_file(run + "/results.csv", 0);
+  const ProcessResult again = launch("cifar", two_rounds(run));
+  check_like_alone(run, again);
+  CHECK(again.err == "");
+  std::filesystem::resize_file(run + "/round-1-neurons.csv", 0);
+  for (const char* file : {"round-0.safetensors", "round-2-split.safetensors"})
+    std::filesystem::remove(run + "/" + file);
+  const ProcessResult said = launch("cifar", two_rounds(run));
+  require_done(said);
+  CHECK(said.err == text("warning: ", run,
+                         ": missing or empty, and not made again: round-0.safetensors, "
+                         "round-1-neurons.csv, round-2-split.safetensors\n"));
+}
+
 TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and left as it is") {
   Folder folder;
   std::filesystem::copy(alone().folder / "run", folder / "run");

@@ -148,6 +148,7 @@ int main(int argc, char** argv) {
          "ns a kMAC", "images/s", "waiting", "peak MiB", "tensors MiB"}};
     auto jobs = listed(o.jobs);
     auto widths = listed(o.widths);
+    check_names(jobs, widths, o.model);
     for (const std::string& width : widths) {
       double train_ms = 0;
       for (const std::string& job : jobs) {

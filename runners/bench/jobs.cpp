@@ -234,6 +234,17 @@ void floors(Json& j, const Network& n, const std::string& job, double batch) {
 
 }  // namespace
 
+void check_names(const std::vector<std::string>& jobs, const std::vector<std::string>& widths,
+                 const std::string& model) {
+  const std::set<std::string> known{"limits",   "decode", "train", "rq-paper",
+                                    "rq-chain", "eval",   "loader"};
+  for (const std::string& job : jobs)
+    if (!known.count(job))
+      user_error("--jobs '", job,
+                 "': expected some of limits, decode, train, rq-paper, rq-chain, eval, loader");
+  for (const std::string& width : widths) widths_of(model, width);
+}
+
 Json measure(const std::string& job, const std::string& width, const BenchOptions& all) {
   Comm& comm = processes();
   BenchOptions o = all;  // with this process's part of the batch
@@ -303,12 +314,10 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
       network->set_training(false);
       network->forward(Variable(x)).value();
     };
-  else if (job == "rq-paper" || job == "rq-chain") {
+  else {
     descent = std::make_unique<RayleighDescent>(*network, rayleigh, 1, 1);
     step = [&] { descent->step(x, batch.labels, 0, share); };
-  } else
-    user_error("--jobs '", job,
-               "': expected some of limits, decode, train, rq-paper, rq-chain, eval, loader");
+  }
   Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job},
          {"model", o.model.substr(o.model.size() - 2)},
          {"width", width},

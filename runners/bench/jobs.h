@@ -20,6 +20,10 @@ struct BenchOptions {
   DeviceOptions device;
 };
 
+// UserError: one that there is not. Before a measurement that takes minutes.
+void check_names(const std::vector<std::string>& jobs, const std::vector<std::string>& widths,
+                 const std::string& model);
+
 // One job of one list of widths, in this process (or, of several, in all of them together: the
 // batch is all of theirs): "ms", "images_per_second", "peak_mib", "gmac" and "gbyte" (the floors'
 // counts), …

@@ -14,9 +14,17 @@ std::string layer_module(const std::string& model, std::size_t l) {
 }
 
 ReferenceFile::ReferenceFile(TensorFile file) : file_(std::move(file)) {
-  for (const auto& entry : file_.tensors)
-    if (has_nan(entry.second))
-      user_error(file_.path, ": tensor '", entry.first, "': a NaN or infinity, expected numbers");
+  const std::set<std::string> counts{"labels", "old_cfg", "new_cfg", "a/long/marks",
+                                     "b/long/marks"};
+  const auto kind = file_.metadata.find("kind");
+  const bool select = kind != file_.metadata.end() && kind->second == "select";  // widths, masks
+  for (const auto& [name, tensor] : file_.tensors) {
+    if (has_nan(tensor))
+      user_error(file_.path, ": tensor '", name, "': a NaN or infinity, expected numbers");
+    if (tensor.dtype[0] != 'F' && !select && !counts.count(name))
+      user_error(file_.path, ": tensor '", name, "': dtype ", tensor.dtype,
+                 ", expected F32 or F64");
+  }
 }
 
 const StoredTensor& ReferenceFile::at(const std::string& name) const {

@@ -20,7 +20,7 @@ struct Machine {
 
 class ReferenceFile {
  public:
-  explicit ReferenceFile(TensorFile file);  // looks for NaN in all of it
+  explicit ReferenceFile(TensorFile file);  // UserError: NaN, or integers where none belong
   const TensorFile& file() const { return file_; }
   bool has(const std::string& name) const { return file_.has(name); }
   std::string metadata(const std::string& key) const { return file_.metadata_at(key); }

@@ -392,6 +392,22 @@ TEST_CASE(
                           f.tensors.at("labels") = StoredTensor::of({1, 4}, std::vector<double>(4));
                     }),
       {"'inputs'", "1 batches"});
+  auto whole = [](const char* name) {
+    return [name](TensorFile& f) {
+      StoredTensor& t = f.tensors.at(name);
+      const std::vector<double> values = t.as_doubles();
+      t = StoredTensor::of(t.shape, std::vector<std::int64_t>(values.begin(), values.end()));
+    };
+  };
+  for (const auto& [file, tensor] :
+       std::vector<std::pair<const char*, const char*>>{{"rq_step_small", "v/L13"},
+                                                        {"rq_step_small", "input"},
+                                                        {"rq_sgd_trajectory", "v0/L13"},
+                                                        {"mbv2_small", "v/L34"},
+                                                        {"exact_eigen_small", "b/split_check"}}) {
+    check_refused(audit_changed(file, whole(tensor)),
+                  {"changed.safetensors", tensor, "dtype I64, expected F32 or F64"});
+  }
   check_refused(audit_changed("split_apply_small", reshape("mask/L03", {6})), {"mask/L03", "0.5"});
   check_refused(audit_changed("select_cifar100", reshape("seed_g0.25/grow", {1, 1, 0})),
                 {"seed_g0.25/grow"});

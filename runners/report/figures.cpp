@@ -1,8 +1,14 @@
 #include "runners/report/figures.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <regex>
+#include <sstream>
 
 #include "runners/common/children.h"
 #include "tensor/check.h"
@@ -13,7 +19,9 @@ namespace {
 using File = std::unique_ptr<FILE, int (*)(FILE*)>;
 File unnamed_file() {
   File f(std::tmpfile(), std::fclose);
-  if (!f) user_error("a temporary file cannot be made (TMPDIR says where), expected room for one");
+  if (!f)
+    user_error("a temporary file cannot be made (TMPDIR says where): ", std::strerror(errno),
+               ", expected room for one");
   return f;
 }
 
@@ -37,8 +45,11 @@ std::string output_of(const std::string& script) {
 }  // namespace
 
 bool have_gnuplot() {
-  static const bool have = run("command -v gnuplot >/dev/null 2>&1") == 0;
-  return have;
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path ? path : "");
+  for (std::string folder; std::getline(folders, folder, ':');)
+    if (access(((folder.empty() ? "." : folder) + "/gnuplot").c_str(), X_OK) == 0) return true;
+  return false;
 }
 
 std::string colour(int number) {

@@ -1,5 +1,7 @@
 // Facts of the page that shows runs: every series has its points, every number its file; broken
 // folders are refused and leave no page.
+#include <sys/resource.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <regex>
@@ -86,6 +88,20 @@ bool skipped() {
 }
 
 }  // namespace
+
+TEST_CASE("report: without files to open no figure is drawn, and gnuplot is not said to lack") {
+  if (skipped()) return;
+  Folder folder;
+  Launch few{"report", {learned(), "--out", folder / "page.html"}};
+  few.before = [] {
+    const rlimit five{5, 5};
+    setrlimit(RLIMIT_NOFILE, &five);
+  };
+  const ProcessResult e = launch(few);
+  CHECK(e.status == 2);
+  CHECK(e.err.find("was not found") == std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder / "page.html"));
+}
 
 TEST_CASE("report: every series of a growth has its points, and they stand where the log says") {
   if (skipped()) return;
@@ -271,6 +287,7 @@ TEST_CASE("report: what is broken is refused by its file and place, and leaves n
       {"results.csv", changed(csv, "\n1,", "\n2,"), {"results.csv: line 3: round 2, expected 1"}},
       {"results.csv", changed(csv, "\n0,0,", "\n0,0,-"), {"macs: '-", "from 0 "}},
       {"results.csv", changed(csv, "\n0,0,", "\n0,0,nan"), {"results.csv: line 2: macs: 'nan"}},
+      {"results.csv", changed(csv, "\n0,", "\n1e-320,"), {"line 2: round: '1e-320', expected"}},
       {"results.csv",
        changed(csv, "\n0,0,", "\n0,0,0,"),
        {"results.csv: line 2: ", " fields, expected "}},

@@ -150,9 +150,9 @@ TEST_CASE("warnings: an option that changes nothing beside another one is named,
       {{"--linear-curvature", "zero"}, {"--linear-curvature"}, "MobileNetV1 has no linear"},
       {{"--rq-images", "49"}, {"--rq-images"}, images},
       {{"--check-images", "49"}, {"--check-images"}, images},
-      {{"--device", "cpu", "--tf32", "--memory-limit", "1G", "--conv", "cudnn"},
+      {{"--device", "reference", "--tf32", "--memory-limit", "1G", "--conv", "cudnn"},
        {"--tf32", "--memory-limit", "--conv"},
-       "cpu is no GPU"}};
+       "reference is no GPU"}};
   if (have_eigen())
     cases.push_back({{"--solver", "lanczos", "--rq-lr", "0.1"}, {"--rq-lr"}, "--solver lanczos"});
   for (const Case& c : cases) {

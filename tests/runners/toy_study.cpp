@@ -89,7 +89,7 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   const std::string build = std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
   auto study = [&](const std::string& more, const std::string& out = "study") {
     std::string command =
-        "DATASET=fashion-mnist SEEDS='1 2' ARMS='energy vanilla scaled-cost prune-l1' "
+        "DATASET=fashion-mnist SEEDS='1 2' ARMS='scratch-cost energy vanilla scaled-cost prune-l1' "
         "COST_EPOCHS=2 WIDE=0.125 WIDE_EPOCHS=2 PRUNED_EPOCHS=1 "
         "TARGETS=600000,700000 SCALED=0.1 OUT=" +
         (folder / out) + " ROWS=" + (folder / "rows.csv") + " DATA=" + (images() / "idx") +
@@ -99,19 +99,19 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
   };
   ProcessResult first = study("");
   require_done(first);
-  for (const char* done :
-       {"energy, seed 2", "vanilla, seed 1", "scaled-cost, seed 1", "prune-l1, seed 2"})
+  for (const char* done : {"energy, seed 2", "vanilla, seed 1", "scaled-cost, seed 1",
+                           "prune-l1, seed 2", "scratch-cost, seed 2"})
     CHECK_MESSAGE(first.out.find("short, " + std::string(done) + ": done") != std::string::npos,
                   done);
-  for (const char* row :
-       {"| energy | 0 | 2 |", "| vanilla | 2 | 2 |", "| scaled-cost | 2 | 2 |",
-        "| energy − vanilla | 2 |", "| energy − scaled-cost | 2 |", "| prune-l1 | 2 | 2 |"})
+  for (const char* row : {"| energy | 0 | 2 |", "| vanilla | 2 | 2 |", "| scaled-cost | 2 | 2 |",
+                          "| scratch-cost | 2 | 2 |", "| energy − vanilla | 2 |",
+                          "| energy − scaled-cost | 2 |", "| prune-l1 | 2 | 2 |"})
     CHECK_MESSAGE(first.out.find(row) != std::string::npos, row, " in ", first.out);
-  // where each of the eight runs put its channels: 14 widths
+  // where each of the ten runs put its channels: 14 widths
   const std::string widths = read_file(folder / "study/widths.csv");
-  CHECK(std::count(widths.begin(), widths.end(), '\n') == 9);
+  CHECK(std::count(widths.begin(), widths.end(), '\n') == 11);
   CHECK(widths.find("fashion-mnist,short,prune-l1,2,") != std::string::npos);
-  CHECK(std::count(widths.begin(), widths.end(), ' ') == 8 * 13);
+  CHECK(std::count(widths.begin(), widths.end(), ' ') == 10 * 13);
   if (first.out.find("plots: ") != std::string::npos)  // gnuplot is there
     for (const char* plot : {"macs", "cost", "channels"})
       CHECK(read_file(folder / text("study/fashion-mnist-short-", plot, ".svg")).size() > 5000);
@@ -138,6 +138,19 @@ TEST_CASE("study: arms run, a second call goes on, and contrasts are paired by s
                     "fashion-mnist FLAGS='--batch 16' OUT=" +
                         (folder / "third") + " ROWS= DATA=" + (images() / "idx") +
                         " BUILD=" + build + " bash runners/study.sh"}));
+  // the grown widths from scratch: those of the same seed, which must be there
+  auto widths_of = [&](const std::string& run) {
+    const std::size_t at = widths.find("fashion-mnist,short," + run + ",") + 21 + run.size();
+    return widths.substr(at, widths.find('\n', at) - at);
+  };
+  for (const char* seed : {"1", "2"})
+    CHECK(widths_of(text("scratch-cost,", seed)) == widths_of(text("energy,", seed)));
+  const ProcessResult missing =
+      launch("/bin/bash", {"-c", "SEEDS=3 ARMS=scratch-cost DATASET=fashion-mnist OUT=" +
+                                     (folder / "study") + " ROWS= DATA=" + (images() / "idx") +
+                                     " BUILD=" + build + " bash runners/study.sh"});
+  CHECK(missing.status == 2);
+  CHECK(missing.err.find("scratch-cost, seed 3: expected the energy arm") != std::string::npos);
   // other settings in the same folder are refused
   ProcessResult other = launch(
       "/bin/bash", {"-c", "SEEDS=1 ARMS=energy DATASET=fashion-mnist TARGETS=600000,710000 OUT=" +

@@ -39,9 +39,10 @@ bool RunDirectory::lacks(const std::string& file) const {
 }
 
 void RunDirectory::check_config() const {
-  // A run has a checkpoint before anything of these.
+  // A run has a checkpoint before anything of these. Looked for last, for another process may be
+  // about to write all of them.
   for (const char* file : {"log.jsonl", "results.csv", "round-0.safetensors"})
-    if (!begun() && !lacks(file))
+    if (!lacks(file) && !begun())
       user_error(name, ": ", file, " of a run, but no checkpoint.safetensors, expected both;",
                  " another --out begins a new run");
   if (holds("config.json")) {

@@ -12,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 
 // Defined where a sanitizer is linked in, and null elsewhere
 extern "C" void __asan_init() __attribute__((weak));
@@ -42,6 +43,21 @@ struct Pipe {
     ends[i] = -1;
   }
 };
+
+// Whether a child does something of its own on a signal. Before a program's first line none can: on
+// a busy machine that may take longer than a test waits.
+bool answers(pid_t child, int signal) {
+  const std::string proc = "/proc/" + std::to_string(child);
+  std::error_code ended;
+  if (std::filesystem::read_symlink(proc + "/exe", ended) ==
+      std::filesystem::read_symlink("/proc/self/exe"))
+    return false;  // still this program
+  std::ifstream status(proc + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("SigCgt:", 0) == 0)
+      return std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1;
+  return true;  // it has ended
+}
 
 }  // namespace
 
@@ -101,6 +117,8 @@ ProcessResult launch(const Launch& what) {
     double left = limit - seconds();
     if (left <= 0) {
       ended.too_long = killed || !wanted;
+      for (int i = 0; i < 1000 && what.kill_with != SIGKILL && !answers(child, what.kill_with); i++)
+        ::usleep(1000);
       ::kill(child, ended.too_long ? SIGKILL : what.kill_with);
       for (int i = 1; i < what.kills && !ended.too_long; i++)
         ::usleep(50000), ::kill(child, what.kill_with);

@@ -104,9 +104,13 @@ Loader::Loader(std::shared_ptr<const ImageSource> source, Backend& device,
     ring_.back()->released =
         device.record(Queue::compute);  // the memory's last owner may still be at work on it
   }
+  threads_.reserve(std::size_t(options.threads));
   try {
     for (int i = 0; i < options.threads; i++) threads_.emplace_back([this] { work(); });
-  } catch (const std::system_error& e) {  // those that run must not be left behind
+  } catch (const std::bad_alloc&) {  // those that run must not be left behind
+    stop();
+    throw;
+  } catch (const std::system_error& e) {
     const std::size_t had = threads_.size();
     stop();
     user_error("[loader] the system gives it ", had, " of ", options.threads, " threads (",

@@ -48,7 +48,8 @@ double used_by_us() {
          1e-6 * double(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
 }
 
-// A thread that does something until it is ended
+// A thread that does something until it is ended. Where the system has no thread or no memory for
+// it, it goes without.
 class Until {
  public:
   ~Until() {
@@ -62,8 +63,13 @@ class Until {
   template <class F>
   void start(F f) {
     try {
-      thread_ = std::thread(f);
-    } catch (const std::system_error&) {  // the system gives no more: it goes without
+      thread_ = std::thread([f] {
+        try {
+          f();
+        } catch (const std::exception&) {
+        }
+      });
+    } catch (const std::exception&) {
     }
   }
   bool over_within(double seconds) {
@@ -84,12 +90,8 @@ struct IdleThreads {
   explicit IdleThreads(int n) {
     until.start([this, n] {
       omp_set_dynamic(0);  // of this thread: OMP_DYNAMIC would deliver one
-      try {
-        try_threads(n);
-      } catch (const UserError&) {  // libgomp would end the program
-        return;
-      }
-      int delivered = 0;  // an empty region would be left out
+      try_threads(n);      // where it throws, libgomp would end the program
+      int delivered = 0;   // an empty region would be left out
 #pragma omp parallel num_threads(n)
 #pragma omp single
       delivered = omp_get_num_threads();

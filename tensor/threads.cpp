@@ -120,6 +120,7 @@ void try_threads(int n) {
   std::condition_variable end;
   bool over = false;
   std::vector<std::thread> threads;
+  threads.reserve(std::size_t(n));
   std::string refused;
   try {
     for (int i = 1; i < n; i++)
@@ -129,6 +130,8 @@ void try_threads(int n) {
       });
   } catch (const std::system_error& e) {
     refused = e.code().message();
+  } catch (const std::bad_alloc&) {
+    refused = "no memory";
   }
   const std::size_t had = threads.size() + 1;
   {

@@ -22,7 +22,7 @@ class Scratch {
   T* take(Index count) {
     std::size_t bytes = (std::size_t(count) * sizeof(T) + 63) / 64 * 64;
     if (blocks_.empty() || used_ + bytes > blocks_.back().second) {
-      std::size_t size = std::max(bytes, std::size_t(1) << 20);
+      std::size_t size = std::max({bytes, together_, std::size_t(1) << 20});
       blocks_.push_back({static_cast<char*>(arena_.allocate(size)), size});
       used_ = 0;
     }
@@ -44,13 +44,13 @@ class Scratch {
   };
 
  private:
-  void reset() {  // several blocks become one that is large enough for them all
-    used_ = 0;
+  // Several blocks are given back; the next one is large enough for them all. No memory is asked
+  // for here: a destructor could not say that there is none.
+  void reset() {
+    used_ = together_ = 0;
     if (blocks_.size() < 2) return;
-    std::size_t total = 0;
-    for (auto& b : blocks_) total += b.second;
+    for (auto& b : blocks_) together_ += b.second;
     release();
-    blocks_.push_back({static_cast<char*>(arena_.allocate(total)), total});
   }
   void release() {
     for (auto& b : blocks_) arena_.free(b.first);
@@ -58,7 +58,7 @@ class Scratch {
   }
   Arena& arena_;
   std::vector<std::pair<char*, std::size_t>> blocks_;
-  std::size_t used_ = 0;
+  std::size_t used_ = 0, together_ = 0;
 };
 
 }  // namespace fission::cpu

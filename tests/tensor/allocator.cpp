@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tensor/check.h"
+#include "tensor/cpu/scratch.h"
 
 using namespace fission;
 
@@ -168,6 +169,25 @@ TEST_CASE("allocator: out of memory says what was asked for and what is held") {
   Arena none([](std::size_t) { return nullptr; }, [](void*, std::size_t) {});
   CHECK_THROWS_WITH_AS(none.allocate(100),
                        doctest::Contains("1 MiB asked for, 0 MiB in use, 0 MiB held"), OutOfMemory);
+}
+
+TEST_CASE("scratch: an operation's end asks for no memory, and the next one's is one block") {
+  Index asked = 0;
+  bool more = true;
+  Arena arena([&](std::size_t bytes) { return asked++, more ? std::malloc(bytes) : nullptr; },
+              [](void* p, std::size_t) { std::free(p); });
+  cpu::Scratch scratch(arena);
+  const Index large = 9 << 20;  // a piece of memory each
+  {
+    cpu::Scratch::Frame frame(scratch);
+    scratch.take<char>(large), scratch.take<char>(large);
+    more = false, asked = 0;  // at the frame's end there is none: a destructor could not say so
+  }
+  CHECK(asked == 0);
+  CHECK_THROWS_AS(scratch.take<char>(3 * large), OutOfMemory);
+  more = true;
+  char *first = scratch.take<char>(large), *second = scratch.take<char>(large);
+  CHECK(second == first + large);
 }
 
 TEST_CASE("allocator: a device that has no whole piece left is asked for what is needed") {

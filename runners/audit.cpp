@@ -2,6 +2,7 @@
 // against a file of reference numbers; a line a statement, with its equation, the figure and its
 // bound. Status 0 only if all hold.
 #include "data/image_folder.h"
+#include "nn/io/files.h"
 #include "runners/audit/network.h"
 #include "runners/audit/reference.h"
 #include "runners/common/given_network.h"
@@ -70,6 +71,7 @@ int main(int argc, char** argv) {
   int failed = 0;
   int status = run_program(app, argc, argv, [&] {
     s.augment = !no_augment;
+    check_output("--findings", file_of_findings, "{\"equation\":", "older findings");
     Findings findings(json ? Findings::Print::json : Findings::Print::prose, file_of_findings);
     Backend& backend = device.open();
     if (!reference.empty()) {
@@ -91,6 +93,14 @@ int main(int argc, char** argv) {
               ? data::in_memory(data::FolderImages(folder), s.batches * s.batch)
               : data::load_dataset(dataset, directory, data::Split::train, s.batches * s.batch);
       check_fits(checkpoint, c, images);
+      if (c.activation != Activation::relu)
+        app.warn_unused({"--relu-beta"}, "no ReLU in the network");
+      app.warn_unused(
+          {s.few > images.count ? "--few" : "", s.rq_batch > images.count ? "--rq-batch" : ""},
+          text("there are ", images.count, " images, all are taken"));
+      const Index layers = Index(c.widths.size());
+      if (s.neurons > layers)
+        app.warn_unused({"--neurons"}, text("one of each of the ", layers, " layers is split"));
       if (!json)
         std::printf("%s\n%s: %s, %s, on %ld training images of %s\n", device.threads_line.c_str(),
                     checkpoint.c_str(), c.model.c_str(), name_of(c.activation), long(images.count),

@@ -99,13 +99,6 @@ void print_operations(const Json& job, double gmacs, double gbs) {
               std::string(job.at("width")).c_str(), table(rows).c_str());
 }
 
-std::vector<std::string> listed(const std::string& text) {
-  std::vector<std::string> items;
-  std::stringstream in(text);
-  for (std::string item; std::getline(in, item, ',');) items.push_back(item);
-  return items;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -146,9 +139,12 @@ int main(int argc, char** argv) {
     std::vector<std::vector<std::string>> rows{
         {"job", "width", "ms", "of training", "floor: arithmetic", "bytes", "share of floor",
          "ns a kMAC", "images/s", "waiting", "peak MiB", "tensors MiB"}};
-    auto jobs = listed(o.jobs);
-    auto widths = listed(o.widths);
+    const auto jobs = split_at(o.jobs, ','), widths = split_at(o.widths, ',');
     check_names(jobs, widths, o.model);
+    if (std::all_of(jobs.begin(), jobs.end(),
+                    [](const std::string& job) { return job == "limits" || job == "decode"; }))
+      app.warn_unused({"--model", "--widths", "--size", "--classes", "--batch"},
+                      "--jobs " + o.jobs + ", of the machine alone");
     for (const std::string& width : widths) {
       double train_ms = 0;
       for (const std::string& job : jobs) {

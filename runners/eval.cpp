@@ -118,6 +118,7 @@ int main(int argc, char** argv) {
   return run_program(app, argc, argv, [&] {
     Backend& backend = device.open();
     given.dataset = dataset;
+    check_output("--predictions", predictions, "image,label", "a table of predictions");
     TensorFile file = given.read(checkpoint);
     auto network = load_network(file, backend);
     check_metadata(file, *network);
@@ -189,15 +190,15 @@ int main(int argc, char** argv) {
                      {"macs", network->macs()}});
     else result.update({{"folder", folder_of_images}, {"images", s.count}});
     if (!predictions.empty()) result["predictions"] = predictions;
+    const char* unit = s.count == 1 ? "image" : "images";
     if (json) std::printf("%s\n", json_text(result).c_str());
     else if (label)
-      std::printf(
-          "%s on %s (%s, %ld images): loss %.4f, top-1 %s, top-5 %s; %s MACs per image; %s\n",
-          checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), s.loss,
-          percent(s.top1).c_str(), percent(s.top5).c_str(), in_millions(network->macs()).c_str(),
-          device.threads_line.c_str());
+      std::printf("%s on %s (%s, %ld %s): loss %.4f, top-1 %s, top-5 %s; %s MACs per image; %s\n",
+                  checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), unit, s.loss,
+                  percent(s.top1).c_str(), percent(s.top5).c_str(),
+                  in_millions(network->macs()).c_str(), device.threads_line.c_str());
     else
-      std::printf("%s on %ld images of %s: what it takes them for is in %s\n", checkpoint.c_str(),
-                  long(s.count), folder_of_images.c_str(), predictions.c_str());
+      std::printf("%s on %ld %s of %s: what it takes them for is in %s\n", checkpoint.c_str(),
+                  long(s.count), unit, folder_of_images.c_str(), predictions.c_str());
   });
 }

@@ -69,10 +69,11 @@ int main(int argc, char** argv) {
     check_metadata(file, *network);
     const NetworkConfig& c = network->config();
     if (out.empty()) out = std::filesystem::path(checkpoint).replace_extension(".onnx").string();
-    std::error_code ignored;
-    if (std::filesystem::equivalent(checkpoint, out, ignored))
-      user_error("--out '", out,
-                 "': the checkpoint itself; expected another file, such as NAME.onnx");
+    if (out != "-")
+      check_output("--out", out,
+                   "\x08\x07\x12\x07"
+                   "fission",
+                   "an ONNX file of fission's");
 
     if (dataset.empty() && !file.metadata.count("dataset"))
       user_error(checkpoint,
@@ -81,8 +82,9 @@ int main(int argc, char** argv) {
     if (dataset.empty()) dataset = file.metadata_at("dataset");
     const data::Normalisation colours = data::normalisation_of(dataset);
     if (Index(colours.mean.size()) != c.channels)
-      user_error(checkpoint, ": a network for images of ", c.channels, " colours; ", dataset,
-                 " has ", colours.mean.size());
+      user_error(checkpoint, ": a network for images of ", c.channels,
+                 c.channels == 1 ? " colour; " : " colours; ", dataset, " has ",
+                 colours.mean.size());
     if (raw) settings.mean = colours.mean, settings.std = colours.std;
     const std::string mean = comma_separated(colours.mean), std = comma_separated(colours.std),
                       input = raw ? "byte/255" : "(byte/255 - mean)/std";

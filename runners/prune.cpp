@@ -141,7 +141,9 @@ int main(int argc, char** argv) {
 
     Run run(options.run, options.settings, config, images, backend);
     State state = run.begin();
+    options.start.clear();  // what follows is a training
     options.warn(images);
+    if (method != "morphnet") app.warn_unused({"--gamma-threshold"}, "--method " + method);
     auto pruned = pruned_network(*network, plan, weights == "kept", options.settings.seed);
     std::printf(
         "%s: %ld training and %ld test images\n%s: %s MACs per image, %ld "

@@ -593,6 +593,7 @@ int main(int argc, char** argv) {
     Runs runs;
     for (const std::string& folder : folders) runs.push_back(read_run(folder));
     if (out.empty()) out = runs[0].directory + "/report.html";
+    check_output("--out", out, "<!doctype html>", "a page");
     const Page page(runs);
     write_file_atomically(out, page.text_of_it());
     if (!have_gnuplot())

@@ -60,6 +60,8 @@ void FileReader::read(void* to, std::size_t bytes) {
 
 std::string read_file(const std::string& path) {
   FileReader file(path);
+  if (file.size() > std::uint64_t(1) << 30)
+    user_error(path, ": file: ", file.size(), " bytes, expected at most 1 GiB of such a file");
   std::string contents(file.size(), '\0');
   file.read(contents.data(), contents.size());
   return contents;

@@ -162,7 +162,8 @@ std::unique_ptr<Network> make_network_in(const TensorFile& file, const NetworkCo
   // Of somewhat more the first tensor that does not fit is named.
   if (wanted > 2 * held + (1 << 20))
     user_error(file.path, ": a ", config.model, " of such widths, ", config.classes,
-               " classes and ", config.channels, " colours has ", wanted,
+               " classes and ", config.channels,
+               config.channels == 1 ? " colour has " : " colours has ", wanted,
                " parameters, expected no more than the file's ", held, " numbers");
   return make_network(config, backend, dtype, 0);
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 
 #include "tensor/check.h"
 
@@ -71,12 +72,18 @@ std::string followed(std::string path) {
 // Into a device or a pipe: nothing of it can be replaced or taken back.
 void write_through(const std::string& path, const std::function<void(const WriteChunk&)>& body) {
   std::uint64_t done = 0;
-  Descriptor file(path, O_WRONLY);
+  Descriptor file;
+  for (int tries = 0; tries < 100; tries++) {  // a pipe's reader may be a moment late
+    file.open(path, O_WRONLY | O_NONBLOCK);
+    if (file.fd >= 0 || errno != ENXIO) break;
+    ::usleep(10000);
+  }
   const auto fail = [&](const char* what) {
     user_error(path, ": byte ", done, ": could not be ", what, " (", reason(errno),
                "), expected a device or pipe that takes what is written");
   };
-  if (file.fd < 0) fail("opened");
+  if (file.fd < 0) fail(errno == ENXIO ? "opened: nobody reads it" : "opened");
+  ::fcntl(file.fd, F_SETFL, O_WRONLY);
   body([&](const void* data, std::size_t size) {
     const std::size_t written = write_all(file.fd, data, size);
     done += written;
@@ -106,7 +113,7 @@ void write_file_atomically(const std::string& name, std::uint64_t bytes,
   // for has another name then, or none.
   Descriptor file;
   for (int tries = 0; tries < 1000; tries++) {
-    file.open(temporary, O_WRONLY | O_CREAT);
+    file.open(temporary, O_WRONLY | O_CREAT | O_NONBLOCK);  // it may be anything
     if (file.fd < 0) fail("created", errno);
     ::flock(file.fd, LOCK_EX);
     struct stat named;
@@ -138,6 +145,19 @@ void write_file_atomically(const std::string& name, std::uint64_t bytes,
 void write_file_atomically(const std::string& path, const std::string& contents) {
   write_file_atomically(path, contents.size(),
                         [&](const WriteChunk& write) { write(contents.data(), contents.size()); });
+}
+
+void check_output(const std::string& option, const std::string& path, const std::string& begins,
+                  const std::string& kind) {
+  std::error_code none;
+  if (path == "-") user_error(option, " -: expected a file's name");
+  if (!std::filesystem::is_regular_file(path, none)) return;
+  FileReader there(path);
+  std::string first(std::min<std::uint64_t>(there.size(), begins.size()), '\0');
+  there.read(first.data(), first.size());
+  if (!first.empty() && first != begins)
+    user_error(option, " ", path, ": another kind of file stands there, expected a new name, or ",
+               kind, " to replace");
 }
 
 void make_directories(const std::string& path) {

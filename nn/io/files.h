@@ -23,6 +23,12 @@ void write_file_atomically(const std::string& path, std::uint64_t bytes,
                            const std::function<void(const WriteChunk&)>& body);
 void write_file_atomically(const std::string& path, const std::string& contents);
 
+// Of a file that a command is told to write: nothing stands there, or one that begins as `kind`
+// does (or is empty), or no regular file; any other would be lost by a slip of the hand
+// (UserError).
+void check_output(const std::string& option, const std::string& path, const std::string& begins,
+                  const std::string& kind);
+
 void make_directories(const std::string& path);  // all of its components; it must be writable
 
 // log.jsonl: lines are only ever added, each flushed to the disk before append returns, by one

@@ -12,6 +12,8 @@ nlohmann::ordered_json parse_json(const std::string& json, const std::string& wh
   int depth = 0;
   bool quoted = false;
   for (std::size_t i = 0; i < json.size(); i++) {
+    if (json[i] == '\0')  // the parser takes it for the end
+      user_error(where, ": byte ", i, " is 0, expected ", expected);
     if (quoted && json[i] == '\\') i++;
     else if (json[i] == '"') quoted = !quoted;
     else if (!quoted && (json[i] == '[' || json[i] == '{')) depth++;

@@ -319,7 +319,7 @@ Json measure(const std::string& job, const std::string& width, const BenchOption
     step = [&] { descent->step(x, batch.labels, 0, share); };
   }
   Json j{{"job", job.substr(0, 2) == "rq" ? "rq" : job},
-         {"model", o.model.substr(o.model.size() - 2)},
+         {"model", o.model},
          {"width", width},
          {"batch", all.batch},
          {"size", o.size},

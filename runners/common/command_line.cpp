@@ -7,6 +7,7 @@
 #include <deque>
 #include <utility>
 
+#include "runners/common/console.h"
 #include "tensor/check.h"
 
 namespace fission {
@@ -193,11 +194,18 @@ bool CommandLine::parse(int argc, const char* const* argv) {
   try {
     parts_->app.parse(argc, argv);
     return true;
-  } catch (const CLI::CallForHelp& help) {
-    parts_->app.exit(help);
+  } catch (const CLI::CallForHelp&) {
+    std::printf("%s", wrapped(parts_->app.help()).c_str());
     return false;
   } catch (const CLI::ParseError& e) {
-    user_error(e.what(), " (", get_name(), " --help shows the options)");
+    for (int i = 1; i < argc; i++) {  // before what its lack or its value brings about
+      const std::string given = argv[i], name = given.substr(0, given.find('='));
+      if (name.size() > 2 && name.compare(0, 2, "--") == 0 && !get_option_no_throw(name))
+        user_error(name, ": no such option (", get_name(), " --help shows the options)");
+    }
+    const bool unread = dynamic_cast<const CLI::ConversionError*>(&e);
+    user_error(e.what(), unread ? ": expected true or false (" : " (", get_name(),
+               " --help shows the options)");
   }
 }
 

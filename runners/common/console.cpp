@@ -28,6 +28,31 @@ std::size_t terminal_columns() {
 }
 }  // namespace
 
+std::vector<std::string> split_at(const std::string& s, char at) {
+  std::vector<std::string> parts;
+  std::istringstream in(s);
+  for (std::string part; std::getline(in, part, at);) parts.push_back(part);
+  if (!s.empty() && s.back() == at) parts.push_back("");
+  return parts;
+}
+
+std::string wrapped(const std::string& all) {
+  if (isatty(STDOUT_FILENO) != 1) return all;
+  const std::size_t columns = terminal_columns(), indent = columns < 60 ? 4 : 30;
+  std::string out;
+  std::size_t at = 0;  // columns of the line so far
+  for (std::size_t i = 0; i < all.size();) {
+    const std::size_t end = std::min(all.find_first_of(" \n", i + 1), all.size());
+    const std::string word = all.substr(i, end - i);  // with the space before it
+    std::size_t width = 0;
+    for (const char c : word) width += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+    if (word[0] == '\n') at = 0, width--;
+    else if (word[0] == ' ' && at > indent && at + width > columns)
+      out += "\n" + std::string(indent - 1, ' '), at = indent - 1;
+    out += word, at += width, i = end;
+  }
+  return out;
+}
 std::string cut_to(const std::string& line, std::size_t wanted) {
   std::size_t end = 0;
   for (std::size_t seen = 0; end < line.size(); end++)
@@ -107,10 +132,13 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
     before = r.tuned.top1;
     widths << "  round " << r.round << ": " << joined(r.widths) << '\n';
   }
-  return table(rows) + "widths of the channel axes\n" + widths.str() +
-         "split: neurons split. MACs: products of all convolutions and of the classifier, one "
-         "image. test: top-1 on the test images.\n"
-         "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n"
+  const std::string all =
+      table(rows) + "widths of the channel axes\n" + widths.str() +
+      "split: neurons split. MACs: products of all convolutions and of the classifier, one "
+      "image. test: top-1 on the test images.\n"
+      "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n";
+  if (history.size() < 2) return all;
+  return all +
          "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
          "same training images;\n"
          "beyond E4: steps a half and a quarter as large do not change the loss by a quarter and a "

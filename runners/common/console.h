@@ -23,6 +23,10 @@ std::string table(const std::vector<std::vector<std::string>>& rows);
 std::string growth_table(const std::vector<RoundRecord>& history);
 std::string growth_csv(const std::vector<RoundRecord>& history);
 
+// "a,b" → a and b; an empty text has no part
+std::vector<std::string> split_at(const std::string& s, char at);
+// Long lines broken at spaces where stdout is a terminal, and set in as --help's descriptions
+std::string wrapped(const std::string& all);
 std::string cut_to(const std::string& line, std::size_t columns);  // UTF-8 characters, not bytes
 
 // Rate and time left of work whose size is known in images.

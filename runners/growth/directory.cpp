@@ -7,6 +7,7 @@
 #include "nn/io/json.h"
 #include "nn/io/safetensors.h"
 #include "runners/common/renamed.h"
+#include "runners/growth/run_folder.h"
 
 namespace fission {
 
@@ -14,18 +15,19 @@ using Json = nlohmann::ordered_json;
 
 std::string differences(const Json& old, const Json& now, const std::array<const char*, 3>& words) {
   std::string text;
+  int count = 0;
   Json all = old;
   all.update(now);
   for (const auto& item : all.items()) {
     auto value_in = [&](const Json& j) {
       return j.contains(item.key()) ? json_text(j.at(item.key())) : std::string("(not there)");
     };
-    if (value_in(old) != value_in(now))
+    if (value_in(old) != value_in(now) && ++count <= 6)
       text += (text.empty() ? "" : ", ") +
               (item.key() == "energy-table" ? "the hash of --energy's table" : "--" + item.key()) +
               words[0] + value_in(old) + words[1] + value_in(now) + words[2];
   }
-  return text;
+  return text + (count > 6 ? fission::text(", and ", count - 6, " more") : "");
 }
 
 bool RunDirectory::holds(const std::string& file) const {
@@ -86,7 +88,7 @@ void RunDirectory::create() {
 
 // A log's length is counted in lines: their bytes depend on times and rates, which no two runs
 // share.
-void RunDirectory::cut_log(bool read_only) {
+void RunDirectory::cut_log(const std::vector<RoundRecord>& history, bool read_only) {
   const std::string file = path("log.jsonl"), all = lines > 0 ? read_file(file) : "";
   std::size_t end = 0;
   for (Index i = 0; i < lines; i++) {
@@ -95,6 +97,7 @@ void RunDirectory::cut_log(bool read_only) {
       user_error(file, ": line ", i + 1, ": missing, expected the ", lines,
                  " lines that the checkpoint knows of");
   }
+  check_agreement(log_lines(all.substr(0, end), file), history, file, "the checkpoint");
   if (log_ && !read_only) log_->keep(end);
 }
 

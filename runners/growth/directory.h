@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/io/files.h"
+#include "split/records.h"
 #include "tensor/geometry.h"
 
 namespace fission {
@@ -29,8 +30,9 @@ class RunDirectory {
   // UserError if another process has it. One that can't be written to is not refused if the run is
   // done.
   void lock();
-  void create();                 // and lock(); with its configuration and an empty log
-  void cut_log(bool read_only);  // UserError if there are fewer lines
+  void create();  // and lock(); with its configuration and an empty log
+  // UserError if there are fewer lines, or others than of this history
+  void cut_log(const std::vector<RoundRecord>& history, bool read_only);
   void append(const std::string& line);
 
  private:

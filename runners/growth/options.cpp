@@ -50,6 +50,7 @@ void GrowthOptions::add_to(CommandLine& app) {
   option("--activation", activation,
          "swish, relu; of --start where its file does not say it (a state_dict of PyTorch); the "
          "paper: swish")
+      ->check(is_member({"swish", "relu"}))
       ->group("Network");
 
   option("--epochs", epochs, "of training the seed" + paper("160", "120"))

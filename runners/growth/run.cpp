@@ -1,11 +1,13 @@
 #include "runners/growth/run.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "nn/io/json.h"
 #include "runners/common/signals.h"
 #include "runners/growth/checkpoint.h"
+#include "runners/growth/run_folder.h"
 #include "tensor/threads.h"
 
 namespace fission {
@@ -229,25 +231,49 @@ void Run::save(State& s) {
   progress_.reset();
 }
 
-// Files that somebody removed or emptied: results.csv is made again, of rounds' files it is said.
+// Files that somebody removed or exchanged: results.csv is made again, of rounds' files it is said.
 void Run::restore_files(const State& s) const {
   if (s.history.empty()) return;
   std::string gone;
-  auto look_for = [&](const std::string& file) {
-    if (directory_.lacks(file)) gone += (gone.empty() ? "" : ", ") + file;
-  };
-  if (directory_.lacks("results.csv")) try {
-      write_file_atomically(path("results.csv"), growth_csv(s.history));
+  auto look_for = [&](const std::string& file, const std::function<bool()>& right) {
+    bool found = !directory_.lacks(file);
+    try {
+      found = found && right();
     } catch (const UserError&) {
-      look_for("results.csv");  // a folder that is only read
+      found = false;
     }
+    if (!found) gone += (gone.empty() ? "" : ", ") + file;
+  };
+  // what a kill left there is a row further than the checkpoint
+  std::vector<RoundRecord> ended;
+  for (const RoundRecord& r : s.history)
+    if (r.tuned.count > 0) ended.push_back(r);
+  const std::string csv = growth_csv(s.history), whole = s.done ? csv : growth_csv(ended),
+                    results = path("results.csv");
+  try {
+    const std::string found = directory_.lacks("results.csv") ? "" : read_file(results);
+    if (s.done ? found != csv : found.compare(0, whole.size(), whole) != 0)
+      write_file_atomically(results, csv);
+  } catch (const UserError&) {
+    look_for("results.csv", [] { return false; });  // a folder that is only read
+  }
   for (const RoundRecord& r : s.history) {
     const std::string round = text("round-", r.round);
-    if (r.round > 0) look_for(round + "-neurons.csv"), look_for(round + "-split.safetensors");
-    if (s.done || r.round < s.round) look_for(round + ".safetensors");
+    auto network = [&](const std::string& file) {
+      look_for(file, [&] {
+        const TensorFile saved = read_safetensors(path(file));
+        return read_config(saved).widths == r.widths &&
+               saved.metadata_at("seed") == std::to_string(settings_.seed);
+      });
+    };
+    if (r.round > 0)
+      look_for(round + "-neurons.csv",
+               [&] { return read_neurons(path(round + "-neurons.csv"), r).size() > 0; }),
+          network(round + "-split.safetensors");
+    if (s.done || r.round < s.round) network(round + ".safetensors");
   }
   if (!gone.empty())
-    std::fprintf(stderr, "warning: %s: missing or empty, and not made again: %s\n",
+    std::fprintf(stderr, "warning: %s: missing, broken or another run's, and not made again: %s\n",
                  one_line(options_.directory).c_str(), gone.c_str());
 }
 
@@ -272,7 +298,7 @@ State Run::read_checkpoint() {
   comm_.require_same("the checkpoint", place(s),
                      "--out: a place that all processes see");  // and the first writes nothing
                                                                 // before all have read
-  if (comm_.first()) directory_.cut_log(s.done);
+  if (comm_.first()) directory_.cut_log(s.history, s.done);
   std::printf("going on from %s: %s\n", file.path.c_str(), place(s).c_str());
   return s;
 }

@@ -7,20 +7,13 @@
 
 #include "nn/io/files.h"
 #include "nn/io/json.h"
+#include "runners/common/console.h"
 #include "runners/common/renamed.h"
 
 namespace fission {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::vector<std::string> split_at(const std::string& s, char at) {
-  std::vector<std::string> parts;
-  std::istringstream in(s);
-  for (std::string part; std::getline(in, part, at);) parts.push_back(part);
-  if (!s.empty() && s.back() == at) parts.push_back("");
-  return parts;
-}
 
 Json parsed(const std::string& text_of_it, const std::string& place, const char* expected) {
   Json j = parse_json(text_of_it, place, expected);
@@ -31,8 +24,7 @@ Json parsed(const std::string& text_of_it, const std::string& place, const char*
 // Each line of a file of JSON objects, with where it stands. What a kill left of a last line is
 // none: the run that goes on drops it, too.
 template <class Use>
-void each_object(const std::string& path, Use use) {
-  std::string all = read_file(path);
+void each_object(std::string all, const std::string& path, Use use) {
   all.resize(all.rfind('\n') + 1);  // none: npos + 1 is 0
   std::istringstream in(all);
   Index n = 0;
@@ -49,11 +41,12 @@ bool is_share(const std::string& name) { return name.find("_top") != std::string
 
 void check_number(const Json& line, const std::string& key, const std::string& place) {
   const auto at = line.find(key);
+  const bool counted = key == "round" || key == "epoch" || key == "of";
   const double x = at == line.end() || !at->is_number() ? NAN : at->get<double>(),
-               least = key == "round" || key == "neurons" || is_share(key) ? 0 : -1e300,
-               most = is_share(key)    ? 1
-                      : key == "round" ? 1e6
-                                       : 1e300;
+               least = counted || key == "neurons" || is_share(key) ? 0 : -1e300,
+               most = is_share(key) ? 1
+                      : counted     ? 1e6
+                                    : 1e300;
   if (!(x >= least && x <= most) || vanishes(x))
     user_error(place, ": '", key, "': expected a number from ", least, " to ", most);
 }
@@ -66,16 +59,30 @@ std::string words(const Json& line, const char* key, const std::string& place) {
 // A line of the log: the numbers that its stage needs
 void check_log_line(const Json& line, const std::string& place) {
   const std::string stage = words(line, "stage", place);
+  const std::vector<const char*> epoch{"epoch",      "of",        "training_macs", "loss",
+                                       "train_top1", "test_loss", "test_top1"};
   const std::map<std::string, std::vector<const char*>> needed{
-      {"train", {"loss", "train_top1", "test_loss", "test_top1"}},
-      {"tune", {"loss", "train_top1", "test_loss", "test_top1"}},
-      {"solve", {"least_lambda"}},
+      {"train", epoch},
+      {"tune", epoch},
+      {"solve", {"epoch", "of", "training_macs", "least_lambda"}},
       {"split", {"neurons"}}};
   check_number(line, "round", place);
   if (const auto keys = needed.find(stage); keys != needed.end())
     for (const char* key : keys->second) check_number(line, key, place);
   if (stage == "split" && !line.contains("why"))
     for (const char* key : {"test_loss", "test_top1"}) check_number(line, key, place);
+}
+
+// Behind the lines before it: in their round or the next, and with more that training has cost
+void check_order(const Json& line, const Json& before, const std::string& place) {
+  const double round = line["round"], last = before.value("round", 0.0);
+  if (round < last || round > last + 1)
+    user_error(place, ": 'round': ", round, ", expected ", last, " or ", last + 1);
+  const double cost = line.value("training_macs", 1e300),
+               least = before.value("training_macs", 0.0);
+  if (line.contains("epoch") ? cost <= least : cost < least)
+    user_error(place, ": 'training_macs': ", cost, ", expected more than the ", least,
+               " of the line before");
 }
 
 // A table whose first columns are these, in this order
@@ -156,26 +163,6 @@ std::vector<RoundRecord> read_results(const std::string& path) {
   return rounds;
 }
 
-std::vector<NeuronWorth> read_neurons(const std::string& path, std::size_t axes) {
-  Csv csv(path, "axis,neuron,lambda,residual,products,split");
-  std::vector<NeuronWorth> all;
-  std::size_t seen = 0;
-  while (csv.next()) {
-    const std::string &axis = csv.text_at(0), &split = csv.text_at(5);
-    if (axis.empty() ||
-        axis.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                               "0123456789._-") != std::string::npos)
-      user_error(csv.place(), ": axis: '", axis, "', expected a name such as L00");
-    if (split != "0" && split != "1")
-      user_error(csv.place(), ": split: '", split, "', expected 0 or 1");
-    seen += all.empty() || all.back().axis != axis;
-    all.push_back({axis, csv.number_at(2), split == "1"});
-  }
-  if (seen != axes)
-    user_error(path, ": neurons of ", seen, " axes, expected of the ", axes, " in results.csv");
-  return all;
-}
-
 void check_finding(const Json& line, const std::string& place) {
   if (line.contains("held")) {
     check_number(line, "held", place), check_number(line, "failed", place);
@@ -189,6 +176,62 @@ void check_finding(const Json& line, const std::string& place) {
 }
 
 }  // namespace
+
+std::vector<NeuronWorth> read_neurons(const std::string& path, const RoundRecord& round) {
+  Csv csv(path, "axis,neuron,lambda,residual,products,split");
+  std::vector<NeuronWorth> all;
+  std::size_t seen = 0;
+  Index chosen = 0;
+  while (csv.next()) {
+    const std::string &axis = csv.text_at(0), &split = csv.text_at(5);
+    if (axis.empty() ||
+        axis.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                               "0123456789._-") != std::string::npos)
+      user_error(csv.place(), ": axis: '", axis, "', expected a name such as L00");
+    if (split != "0" && split != "1")
+      user_error(csv.place(), ": split: '", split, "', expected 0 or 1");
+    seen += all.empty() || all.back().axis != axis;
+    chosen += split == "1";
+    all.push_back({axis, csv.number_at(2), split == "1"});
+  }
+  if (seen != round.widths.size())
+    user_error(path, ": neurons of ", seen, " axes, expected of the ", round.widths.size(),
+               " in results.csv");
+  if (chosen != round.neurons_split)
+    user_error(path, ": ", chosen, " neurons split, expected the ", round.neurons_split,
+               " of results.csv");
+  return all;
+}
+
+std::vector<Json> log_lines(const std::string& all, const std::string& path) {
+  std::vector<Json> log;
+  each_object(all, path, [&](const Json& line, const std::string& place) {
+    check_log_line(line, place);
+    check_order(line, log.empty() ? Json::object() : log.back(), place);
+    log.push_back(line);
+  });
+  return log;
+}
+
+void check_agreement(const std::vector<Json>& log, const std::vector<RoundRecord>& rounds,
+                     const std::string& path, const std::string& source) {
+  const Index last = log.empty() ? 0 : log.back()["round"].get<Index>(),
+              size = Index(rounds.size());
+  if (size > last + 1)
+    user_error(path, ": ends in round ", last, ", expected the ", size - 1, " of ", source);
+  std::vector<double> top1(std::size_t(last + 1), NAN);
+  for (const Json& line : log)
+    if (line.contains("train_top1")) {
+      const Index round = line["round"].get<Index>();
+      if (round > 0 && round >= size)
+        user_error(path, ": goes to round ", round, ", expected the ", size - 1, " of ", source);
+      top1[std::size_t(round)] = line["test_top1"];
+    }
+  for (const RoundRecord& r : rounds)
+    if (r.tuned.top1 > 0 && std::abs(r.tuned.top1 - top1[std::size_t(r.round)]) > 1e-6)
+      user_error(path, ": round ", r.round, " ends with 'test_top1': ", top1[std::size_t(r.round)],
+                 ", expected the ", r.tuned.top1, " of ", source);
+}
 
 RunFolder read_run(const std::string& directory) {
   RunFolder run;
@@ -204,23 +247,20 @@ RunFolder read_run(const std::string& directory) {
   run.config = parsed(read_file(path("config.json")), path("config.json"),
                       "a JSON object, the configuration of a run");
   refuse_renamed_settings(run.config, run.directory);
-  bool seed_done = false;
-  each_object(path("log.jsonl"), [&](const Json& line, const std::string& place) {
-    check_log_line(line, place);
-    seed_done = seed_done || line["stage"] != "train";
-    run.log.push_back(line);
-  });
-  if (seed_done || there("results.csv")) run.rounds = read_results(path("results.csv"));
+  run.log = log_lines(read_file(path("log.jsonl")), path("log.jsonl"));
+  if (there("results.csv") || (!run.log.empty() && run.log.back()["stage"] != "train"))
+    run.rounds = read_results(path("results.csv"));
+  check_agreement(run.log, run.rounds, path("log.jsonl"), "results.csv");
   for (std::size_t r = 1; r < run.rounds.size(); r++)
-    run.worth.push_back(
-        read_neurons(path(text("round-", r, "-neurons.csv")), run.rounds[0].widths.size()));
+    run.worth.push_back(read_neurons(path(text("round-", r, "-neurons.csv")), run.rounds[r]));
   for (std::size_t r = 0; r < run.rounds.size(); r++) {
     const std::string name = text("round-", r, "-audit.jsonl");
     if (there(name))
-      each_object(path(name), [&](const Json& line, const std::string& place) {
-        check_finding(line, place);
-        run.audits[Index(r)].push_back(line);
-      });
+      each_object(read_file(path(name)), path(name),
+                  [&](const Json& line, const std::string& place) {
+                    check_finding(line, place);
+                    run.audits[Index(r)].push_back(line);
+                  });
   }
   return run;
 }

@@ -27,4 +27,12 @@ struct RunFolder {
 
 RunFolder read_run(const std::string& directory);
 
+// Its parts; each UserError names the file and the line. A log's lines, checked and in order:
+std::vector<nlohmann::ordered_json> log_lines(const std::string& all, const std::string& path);
+// What the rounds came to is what their last epochs say. source: where the rounds stand
+void check_agreement(const std::vector<nlohmann::ordered_json>& log,
+                     const std::vector<RoundRecord>& rounds, const std::string& path,
+                     const std::string& source);
+std::vector<NeuronWorth> read_neurons(const std::string& path, const RoundRecord& round);
+
 }  // namespace fission

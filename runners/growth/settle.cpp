@@ -158,9 +158,9 @@ void GrowthOptions::warn(const data::ImageSets& images) const {
   const Index seed = start.empty() ? train.epochs : 0,
               tuned = settings.rounds > 0 ? tune.epochs : 0,
               train_images = images.train->shape()[0];
-  warn_if(start.empty() && train.epochs == 0, "--epochs 0: the seed network is not trained");
+  warn_if(start.empty() && train.epochs == 0, "--epochs 0: the network is not trained");
   warn_if(settings.rounds > 0 && tune.epochs == 0, "--tune-epochs 0: no network is fine-tuned");
-  warn_if(seed > 0 && train.lr == 0, "--lr 0: training the seed changes no weight");
+  warn_if(seed > 0 && train.lr == 0, "--lr 0: training changes no weight");
   warn_if(tuned > 0 && tune.lr == 0, tune_lr == 0 ? "--tune-lr" : "--lr",
           " 0: fine-tuning changes no weight");
   warn_if(

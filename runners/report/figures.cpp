@@ -38,7 +38,7 @@ std::string output_of(const std::string& script) {
   for (int c; (c = std::fgetc(out.get())) != EOF;) said += char(c);
   if (status != 0 || said.find("</svg>") == std::string::npos)
     user_error("gnuplot: status ", status, ": ", said.substr(0, 200),
-               ": expected one with the svg terminal (Debian: gnuplot-nox)");
+               ": expected a whole picture (Debian: gnuplot-nox; room for temporary files)");
   return said;
 }
 

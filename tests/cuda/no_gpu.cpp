@@ -51,9 +51,9 @@ TEST_CASE("no gpu: each way of having none is one line, and nothing is begun" *
 TEST_CASE("no gpu: a module that is not there, or is none, is one line") {
   Folder folder;
   const std::string text = folder.write("fission_cuda.so", Bytes{'n', 'o', 'n', 'e'});
-  check_refused(grow(folder / "run", {"--device", "cuda"}, "", "/nowhere/fission_cuda.so"),
+  check_refused(grow(folder / "run", "--device cuda", "", "/nowhere/fission_cuda.so"),
                 {"[device] cuda: /nowhere/fission_cuda.so is not there"});
-  check_refused(grow(folder / "run", {"--device", "cuda"}, "", text),
+  check_refused(grow(folder / "run", "--device cuda", "", text),
                 {"[device] cuda: " + text + " cannot be loaded: "});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
@@ -69,7 +69,7 @@ TEST_CASE("no gpu: cuDNN there at the build and gone at the run is one line that
   REQUIRE(at != module.end());
   std::copy(gone.begin(), gone.end(), at);
   const std::string path = folder.write("fission_cuda.so", module);
-  check_refused(grow(folder / "run", {"--device", "cuda"}, "", path),
+  check_refused(grow(folder / "run", "--device cuda", "", path),
                 {"[device] cuda: " + path + " cannot be loaded: libgoner.so.", "LD_LIBRARY_PATH"});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
@@ -85,7 +85,7 @@ TEST_CASE("no gpu: a module of another build is refused before anything else is 
 
 TEST_CASE("no gpu: --device auto takes the CPU, and says why" * doctest::skip(!have_fake())) {
   Folder folder;
-  ProcessResult e = grow(folder / "run", {"--device", "auto", "--rounds", "0"}, "no_device");
+  ProcessResult e = grow(folder / "run", "--device auto --rounds 0", "no_device");
   require_done(e);
   CHECK(e.err.find("no cuda: a driver, but no GPU that this process may see") != std::string::npos);
   CHECK(is_one_line(e.err));
@@ -94,8 +94,8 @@ TEST_CASE("no gpu: --device auto takes the CPU, and says why" * doctest::skip(!h
 TEST_CASE("no gpu: a full device is said with what was asked, held and free" *
           doctest::skip(!have_fake())) {
   Folder folder;
-  for (const Arguments& more : {Arguments{}, Arguments{"--memory-limit", "12M"}}) {
-    ProcessResult e = grow(folder / "run", Arguments{"--device", "cuda"} + more,
+  for (const Arguments& more : {Arguments{}, Arguments("--memory-limit 12M")}) {
+    ProcessResult e = grow(folder / "run", Arguments("--device cuda") + more,
                            more.empty() ? "memory=12000000" : "");
     INFO(e.err);
     CHECK(e.status == 2);
@@ -113,7 +113,7 @@ TEST_CASE(
     "goes on to the same end" *
     doctest::skip(!have_fake())) {
   Folder folder;
-  const Arguments how{"--device", "cuda", "--checkpoint-minutes", "0"};
+  const Arguments how("--device cuda --checkpoint-minutes 0");
   ProcessResult alone = grow(folder / "alone", how, "");
   require_done(alone);
   for (const char* lost : {"lost_after=3000", "lost_after=9000,lost_error=46"}) {

@@ -20,17 +20,6 @@ StoredTensor f32(const std::vector<std::int64_t>& shape) {
   for (std::int64_t d : shape) n *= d;
   return StoredTensor::of(shape, std::vector<float>(std::size_t(n), 1.0f));
 }
-// the message of its UserError: one line
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const UserError& e) {
-    CHECK(std::string(e.what()).find('\n') == std::string::npos);
-    return e.what();
-  }
-  return "";
-}
 std::string refusal_of(const TensorFile& file) {
   return refusal([&] { load_network(file, open_backend("auto")); });
 }

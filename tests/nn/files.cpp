@@ -23,17 +23,6 @@ namespace {
 
 bool exists(const std::string& path) { return std::filesystem::exists(path); }
 
-template <class Action>
-std::string refusal(Action action) {  // the message of its UserError, one line; "" if there is none
-  try {
-    action();
-  } catch (const UserError& e) {
-    CHECK(std::string(e.what()).find('\n') == std::string::npos);
-    return e.what();
-  }
-  return "";
-}
-
 // No file can grow beyond `bytes` while this lives.
 struct SmallDisk {
   rlimit before;
@@ -271,6 +260,7 @@ TEST_CASE("files: what is no file is written through, and stays what it is") {
   CHECK(::read(reader, got, sizeof got) == 7);
   CHECK(std::string(got) == "through");
   ::close(reader);
+  CHECK(has(refusal([&] { write_file_atomically(dir / "pipe", "x"); }), "opened: nobody reads it"));
   CHECK(std::filesystem::is_fifo(dir / "pipe"));
   write_file_atomically("/dev/null", "nothing");
   CHECK(std::filesystem::is_character_file("/dev/null"));

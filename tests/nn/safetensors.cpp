@@ -15,11 +15,6 @@ using namespace fission;
 
 namespace {
 
-std::string length_bytes(std::uint64_t n) {
-  std::string s;
-  for (int i = 0; i < 8; i++) s += char(n >> 8 * i);
-  return s;
-}
 std::uint64_t header_length(const std::string& file) {
   std::uint64_t n = 0;
   for (int i = 7; i >= 0; i--) n = n << 8 | std::uint8_t(file[std::size_t(i)]);

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <string>
 
+#include "tensor/check.h"
+
 namespace {
 
 struct Scratch {
@@ -27,6 +29,22 @@ inline void put(const std::string& path, const std::string& contents) {
 }
 inline bool has(const std::string& message, const std::string& part) {
   return message.find(part) != std::string::npos;
+}
+
+template <class Action>
+std::string refusal(Action action) {  // the message of its UserError, one line; "" if there is none
+  try {
+    action();
+  } catch (const fission::UserError& e) {
+    CHECK_FALSE(has(e.what(), "\n"));
+    return e.what();
+  }
+  return "";
+}
+inline std::string length_bytes(std::uint64_t n) {  // a safetensors file's first
+  std::string s;
+  for (int i = 0; i < 8; i++) s += char(n >> 8 * i);
+  return s;
 }
 
 }  // namespace

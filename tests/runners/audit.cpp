@@ -18,13 +18,13 @@ const Json* find(const std::vector<Json>& lines, const std::string& part) {
 // few images and passes; what `more` says of an option holds
 ProcessResult audit(const Arguments& more) {
   const std::vector<Arguments> all{{"--data", images() / "idx-more"},
-                                   {"--few", "3"},
-                                   {"--batches", "3"},
-                                   {"--batch", "8"},
-                                   {"--passes", "3"},
-                                   {"--rq-batch", "8"},
-                                   {"--neurons", "2"},
-                                   {"--threads", "1"}};
+                                   "--few 3",
+                                   "--batches 3",
+                                   "--batch 8",
+                                   "--passes 3",
+                                   "--rq-batch 8",
+                                   "--neurons 2",
+                                   "--threads 1"};
   Arguments a = Arguments{learned() + "/round-1.safetensors"} + more;
   for (const Arguments& option : all)
     if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
@@ -49,7 +49,7 @@ TEST_CASE("audit: a trained network keeps to every equation, in prose and in JSO
                               }),
                   equation);
   ProcessResult prose =
-      audit({"--passes", "40"});  // a basis as large as any neuron has weights: Lanczos is exact
+      audit("--passes 40");  // a basis as large as any neuron has weights: Lanczos is exact
   require_done(prose);
   CHECK(prose.out.find("✓ E6c") != std::string::npos);
   CHECK(prose.out.find("✗") == std::string::npos);
@@ -69,22 +69,22 @@ TEST_CASE("options: every option of audit has its effect") {
     REQUIRE(l);
     CHECK(what(more, part) != l->dump());
   };
-  differs({"--few", "2"}, "matrix, float64");
-  differs({"--batches", "2"}, "Lanczos: worst neuron");
-  differs({"--batch", "6"}, "Lanczos: worst neuron");
-  differs({"--rq-batch", "4"}, "RQ-SGD: worst neuron");
-  differs({"--seed", "2"}, "float64, worst");
+  differs("--few 2", "matrix, float64");
+  differs("--batches 2", "Lanczos: worst neuron");
+  differs("--batch 6", "Lanczos: worst neuron");
+  differs("--rq-batch 4", "RQ-SGD: worst neuron");
+  differs("--seed 2", "float64, worst");
   differs({"--no-augment"}, "float64, worst");
-  differs({"--grow", "0.6"}, "Lanczos: of the neurons");
-  differs({"--epsilon", "0.005"}, "predicted and measured");
-  what({"--passes", "2"}, "RQ-SGD, 2 passes");
+  differs("--grow 0.6", "Lanczos: of the neurons");
+  differs("--epsilon 0.005", "predicted and measured");
+  what("--passes 2", "RQ-SGD, 2 passes");
   Folder folder;
   const ProcessResult kept = audit({"--json", "--findings", folder / "findings"});
   require_done(kept);
   CHECK(read_file(folder / "findings") == kept.out);
-  what({"--work", "1e7"}, "layers that the oracle leaves out");
-  what({"--memory", "100000"}, "layers that the oracle leaves out");
-  check_refused(audit({"--work", "1"}), {"--work"});
+  what("--work 1e7", "layers that the oracle leaves out");
+  what("--memory 100000", "layers that the oracle leaves out");
+  check_refused(audit("--work 1"), {"--work"});
   auto split = [&](const Arguments& more) {
     Index n = 0;
     for (const Json& l : lines_of(audit(more + Arguments{"--json"})))
@@ -92,13 +92,17 @@ TEST_CASE("options: every option of audit has its effect") {
            l.at("what").get<std::string>().find("fitted order") != std::string::npos;
     return n;
   };
-  CHECK(split({"--neurons", "1"}) == 1);
-  CHECK(split({"--neurons", "3"}) == 3);
+  const ProcessResult unused = audit("--relu-beta 7 --few 999 --neurons 99");
+  CHECK(std::count(unused.err.begin(), unused.err.end(), '\n') == 3);
+  for (const char* option : {"relu-beta has", "few has", "neurons has"})
+    CHECK(unused.err.find(text("warning: --", option, " no effect: ")) != std::string::npos);
+  CHECK(split("--neurons 1") == 1);
+  CHECK(split("--neurons 3") == 3);
   check_refused(audit({"--dataset", "cifar10", "--data", images() / "cifar10"}),
                 {"32x32x1", "32x32x3"});
   check_refused(launch("audit", {}), {"checkpoint"});
   check_refused(launch("audit", {"x", "--reference", "y"}), {"--reference"});
-  check_refused(audit({"--few", "0"}), {"--few"});
+  check_refused(audit("--few 0"), {"--few"});
   // the network's options are among the facts of state_dicts
   check_all_covered("audit",
                     {"--reference",  "--dataset",   "--data",     "--few",        "--batches",
@@ -110,8 +114,7 @@ TEST_CASE("options: every option of audit has its effect") {
 TEST_CASE("options: audit's --relu-beta is the sharpness of ReLU's surrogate") {
   if (!have_eigen()) return;
   Folder folder;
-  require_done(
-      launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
+  require_done(launch("cifar", tiny_growth(folder / "run", "--rounds 0 --activation relu")));
   auto exact = [&](const char* beta) {
     ProcessResult e =
         launch("audit", {folder / "run/round-0.safetensors", "--data", images() / "idx", "--few",
@@ -131,8 +134,7 @@ TEST_CASE(
     "nothing within it") {
   if (!have_eigen() || instrumented()) return;
   Folder folder;
-  require_done(
-      launch("cifar", tiny_growth(folder / "run", {"--rounds", "0", "--activation", "relu"})));
+  require_done(launch("cifar", tiny_growth(folder / "run", "--rounds 0 --activation relu")));
   ProcessResult relu = launch(
       "audit", {folder / "run/round-0.safetensors", "--data", images() / "idx", "--few", "3",
                 "--batches", "2", "--batch", "8", "--passes", "2", "--threads", "1", "--json"});
@@ -143,8 +145,8 @@ TEST_CASE(
   CHECK(note->contains("note"));
   CHECK(lines.back().at("held").get<int>() > 5);
   for (const Arguments& more :
-       {Arguments{"--epsilon", "0"}, Arguments{"--epsilon", "0.5"}, Arguments{"--grow", "0"},
-        Arguments{"--grow", "0.003"}, Arguments{"--grow", "0.05"}, Arguments{"--few", "100"}}) {
+       {Arguments("--epsilon 0"), Arguments("--epsilon 0.5"), Arguments("--grow 0"),
+        Arguments("--grow 0.003"), Arguments("--grow 0.05"), Arguments("--few 100")}) {
     CAPTURE(more[1]);
     ProcessResult e = audit(more);
     require_done(e);

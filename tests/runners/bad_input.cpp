@@ -204,62 +204,59 @@ TEST_CASE(
   for (const Arguments& wrong : std::vector<Arguments>{{"--no-such-option"},
                                                        {"surplus"},
                                                        {"--epochs"},
-                                                       {"--epochs", "many"},
-                                                       {"--epochs", "-1"},
-                                                       {"--epochs", "1.5"},
-                                                       {"--lr", "-1"},
-                                                       {"--lr", "1e30"},
-                                                       {"--grow", "1.5"},
-                                                       {"--dataset", "imagenet"},
-                                                       {"--widths", "4,4"},
-                                                       {"--widths", "0"},
-                                                       {"--activation", "tanh"},
-                                                       {"--model", "resnet"},
-                                                       {"--model", "mobilenet_v2"},
-                                                       {"--linear-curvature", "half"},
-                                                       {"--schedule", "linear"},
-                                                       {"--decay", "biases"},
-                                                       {"--selection", "best"},
-                                                       {"--energy", "joule"},
-                                                       {"--energy", "table:"},
-                                                       {"--energy", "table:/no/such/file"},
-                                                       {"--multiple", "3"},
-                                                       {"--energy-scale", "cube"},
-                                                       {"--rounding", "up"},
-                                                       {"--split-step", "half"},
+                                                       "--epochs many",
+                                                       "--epochs -1",
+                                                       "--epochs 1.5",
+                                                       "--lr -1",
+                                                       "--lr 1e30",
+                                                       "--grow 1.5",
+                                                       "--dataset imagenet",
+                                                       "--widths 4,4",
+                                                       "--widths 0",
+                                                       "--activation tanh",
+                                                       "--model resnet",
+                                                       "--model mobilenet_v2",
+                                                       "--linear-curvature half",
+                                                       "--schedule linear",
+                                                       "--decay biases",
+                                                       "--selection best",
+                                                       "--energy joule",
+                                                       "--energy table:",
+                                                       "--energy table:/no/such/file",
+                                                       "--multiple 3",
+                                                       "--energy-scale cube",
+                                                       "--rounding up",
+                                                       "--split-step half",
                                                        {"--carry-momentum=keep"},
-                                                       {"--matrix", "flat"},
-                                                       {"--solver", "gmres"},
-                                                       {"--rq-loss", "mse"},
-                                                       {"--device", "no-such-device"},
-                                                       {"--seed", "-1"},
-                                                       {"--batch", "0"},
-                                                       {"--rq-epochs", "0"},
-                                                       {"--threads", "-1"},
-                                                       {"--loader-threads", "-1"},
-                                                       {"--first", "1000"},
-                                                       {"--target-macs", "1000"},
-                                                       {"--momentum", "2"},
-                                                       {"--smoothing", "2"},
-                                                       {"--epsilon", "-1"},
-                                                       {"--check-images", "0"},
-                                                       {"--checkpoint-minutes", "-1"}}) {
+                                                       "--matrix flat",
+                                                       "--solver gmres",
+                                                       "--rq-loss mse",
+                                                       "--device no-such-device",
+                                                       "--seed -1",
+                                                       "--batch 0",
+                                                       "--rq-epochs 0",
+                                                       "--threads -1",
+                                                       "--loader-threads -1",
+                                                       "--first 1000",
+                                                       "--target-macs 1000",
+                                                       "--momentum 2",
+                                                       "--smoothing 2",
+                                                       "--epsilon -1",
+                                                       "--check-images 0",
+                                                       "--checkpoint-minutes -1"}) {
     CAPTURE(text(wrong[0], " ", wrong.back()));
     check_refused(launch("cifar", tiny_growth(folder / "run", wrong)), {"cifar: "});
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
   }
-  check_refused(launch("cifar", tiny_growth(folder / "run", {"--bn-batch", "5"})),
+  check_refused(launch("cifar", tiny_growth(folder / "run", "--bn-batch 5")),
                 {"--batch 16: expected a multiple of --bn-batch 5"});
   check_refused(launch("eval", {}), {"checkpoint"});
   check_refused(launch("eval", {learned() + "/round-1.safetensors", "--split", "validation"}),
                 {"validation"});
   check_refused(launch("inspect", {}), {"checkpoint"});
-  check_refused(
-      launch("bench", {"--widths", "0.125,wide", "--jobs", "eval", "--batch", "1", "--json"}),
-      {"wide"});
-  check_refused(
-      launch("bench", {"--model", "resnet", "--widths", "0.125", "--jobs", "eval", "--json"}),
-      {"'resnet'", "mobilenet_v2"});
+  check_refused(launch("bench", "--widths 0.125,wide --jobs eval --batch 1 --json"), {"wide"});
+  check_refused(launch("bench", "--model resnet --widths 0.125 --jobs eval --json"),
+                {"'resnet'", "mobilenet_v2"});
 }
 
 TEST_CASE("bad place: a run's folder below a file is refused, and the file is as before") {
@@ -275,7 +272,7 @@ TEST_CASE(
     "full disk: a checkpoint that can't be written leaves the previous one whole, and the run goes "
     "on when there is room") {
   Folder folder;
-  Arguments command = tiny_growth(folder / "run", {"--checkpoint-minutes", "0"});
+  Arguments command = tiny_growth(folder / "run", "--checkpoint-minutes 0");
   CHECK(launch(Launch{"cifar", command, "before-write:9"}).signal != 0);
   std::string path = folder / "run/checkpoint.safetensors", before = read_file(path);
   Launch full{"cifar", command};
@@ -293,8 +290,7 @@ TEST_CASE(
 
 TEST_CASE("full disk: a log line that can't be added ends the run, and no part of it stays") {
   Folder folder;
-  Launch full{"cifar",
-              tiny_growth(folder / "run", {"--rounds", "0", "--epochs", "150", "--first", "16"})};
+  Launch full{"cifar", tiny_growth(folder / "run", "--rounds 0 --epochs 150 --first 16")};
   full.crash_at = "after-log:1";
   CHECK(launch(full).signal == SIGKILL);
   full.crash_at = "";
@@ -308,7 +304,7 @@ TEST_CASE(
     "loss: one that is no number stops the run with a line, status 2, and the last good "
     "checkpoint") {
   Folder folder;
-  Arguments command = tiny_growth(folder / "run", {"--tune-lr", "1e15"});
+  Arguments command = tiny_growth(folder / "run", "--tune-lr 1e15");
   check_refused(launch("cifar", command),
                 {"the loss is not finite in round 1, epoch 1, step 3", "--tune-lr"});
   TensorFile file = read_safetensors(folder / "run/checkpoint.safetensors");
@@ -345,7 +341,7 @@ TEST_CASE(
     "loss: one that overflows in an epoch's only step, after the last look at it, is seen by the "
     "evaluation") {
   Folder folder;
-  check_refused(launch("cifar", tiny_growth(folder / "run", {"--lr", "1e15", "--batch", "48"})),
+  check_refused(launch("cifar", tiny_growth(folder / "run", "--lr 1e15 --batch 48")),
                 {"the loss is not finite in round 0, epoch 1"});
   CHECK(names(contents(folder / "run")) == "checkpoint.safetensors config.json log.jsonl ");
   CHECK(read_safetensors(folder / "run/checkpoint.safetensors").metadata_at("epoch") == "0");

@@ -48,8 +48,8 @@ TEST_CASE(
 }
 
 TEST_CASE("device options: each reaches the backend's settings, and no other of them") {
-  CHECK(settings({"--conv", "own"}).convolution == "own");
-  CHECK(settings({"--conv", "cudnn"}).convolution == "cudnn");
+  CHECK(settings("--conv own").convolution == "own");
+  CHECK(settings("--conv cudnn").convolution == "cudnn");
   for (int chosen = 0; chosen < 3; chosen++) {
     CAPTURE(chosen);
     DeviceSettings s =
@@ -80,5 +80,5 @@ TEST_CASE(
                             "': expected bytes up to 1e15, or 500M, 20G (of 1024) (program --help "
                             "shows the options)"));
   }
-  CHECK(parse({"--conv", "fft"}).refusal.find("--conv: fft not in {own,cudnn,auto}") == 0);
+  CHECK(parse("--conv fft").refusal.find("--conv: fft not in {own,cudnn,auto}") == 0);
 }

@@ -20,7 +20,7 @@ TEST_CASE("gpu_check: where there is no GPU it says so in one line, and writes n
 }
 
 TEST_CASE("gpu_check: a report that cannot be written is refused before the work") {
-  check_refused(launch("gpu_check", {"--device", "reference", "--report", "/nowhere/report"}),
+  check_refused(launch("gpu_check", "--device reference --report /nowhere/report"),
                 {"/nowhere/report: cannot be written: No such file"});
 }
 

@@ -21,18 +21,18 @@ Arguments merged(const std::vector<Arguments>& all, const Arguments& more) {
 }
 
 Arguments tiny_growth(const std::string& out, const Arguments& more) {
-  const std::vector<Arguments> all{{"--dataset", "fashion-mnist"},
+  const std::vector<Arguments> all{"--dataset fashion-mnist",
                                    {"--data", images() / "idx"},
                                    {"--widths", four_wide},
-                                   {"--epochs", "1"},
-                                   {"--tune-epochs", "1"},
-                                   {"--rounds", "1"},
-                                   {"--rq-epochs", "2"},
-                                   {"--batch", "16"},
-                                   {"--rq-batch", "16"},
-                                   {"--check-images", "32"},
-                                   {"--threads", "1"},
-                                   {"--seed", "7"},
+                                   "--epochs 1",
+                                   "--tune-epochs 1",
+                                   "--rounds 1",
+                                   "--rq-epochs 2",
+                                   "--batch 16",
+                                   "--rq-batch 16",
+                                   "--check-images 32",
+                                   "--threads 1",
+                                   "--seed 7",
                                    {"--out", out}};
   return merged(all, more);
 }
@@ -93,7 +93,7 @@ std::string table_of(const std::string& out) {
   return at == std::string::npos ? "no table in: " + out : out.substr(at);
 }
 
-void check_refused(const ProcessResult& e, const Arguments& parts) {
+void check_refused(const ProcessResult& e, const std::vector<std::string>& parts) {
   INFO("stderr: ", e.err);
   CHECK(e.signal == 0);
   CHECK(e.status == 2);

@@ -41,7 +41,7 @@ std::string table_of(const std::string& out);
 inline bool is_one_line(const std::string& s) { return !s.empty() && s.find('\n') == s.size() - 1; }
 
 // What the issue asks of every mistake: status 2 and one line, which holds each of `parts`
-void check_refused(const ProcessResult& e, const Arguments& parts);
+void check_refused(const ProcessResult& e, const std::vector<std::string>& parts);
 void require_done(const ProcessResult& e);
 
 // A finished growth of the tests that only look at one: more images and epochs, so that it has

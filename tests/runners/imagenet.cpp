@@ -36,7 +36,7 @@ const std::vector<Shared>& shared_options() {
                                        {"--weight-decay", "0.01"},
                                        {"--decay", "all"},
                                        {"--gamma-l1", "0.001"},
-                                       {"--gamma-l1-cost", "macs", {"--gamma-l1", "0.001"}},
+                                       {"--gamma-l1-cost", "macs", "--gamma-l1 0.001"},
                                        {"--smoothing", "0.2"},
                                        {"--bn-batch", "16"},
                                        {"--rounds", "2"},
@@ -143,8 +143,8 @@ TEST_CASE(
     "imagenet: a step's learning rate is --lr times --batch / 256, that of RQ-SGD falls by 0.2 "
     "each epoch after the first") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--lr", "0.8", "--tune-lr", "0.4",
-                                                        "--warmup", "0", "--rq-epochs", "3"})));
+  require_done(
+      launch("imagenet", tiny(folder / "run", "--lr 0.8 --tune-lr 0.4 --warmup 0 --rq-epochs 3")));
   std::vector<Json> log = log_of(folder / "run");
   CHECK(of_stage(log, "train")[0].at("lr").get<double>() == near(0.8 * 16 / 256));
   CHECK(of_stage(log, "tune")[0].at("lr").get<double>() == near(0.4 * 16 / 256));
@@ -160,12 +160,11 @@ TEST_CASE(
   // no momentum; steps of 1e-4 of a gradient
   for (const bool depthwise : {false, true}) {
     Folder folder;
-    const Arguments strong{"--rounds", "0", "--weight-decay", "5000", "--lr", "0.0016",
-                           "--warmup", "0", "--momentum",     "0"};
-    require_done(launch(
-        "imagenet",
-        tiny(folder / "run",
-             strong + (depthwise ? Arguments{"--decay", "weights+depthwise"} : Arguments{}))));
+    const Arguments strong("--rounds 0 --weight-decay 5000 --lr 0.0016 --warmup 0 --momentum 0");
+    require_done(
+        launch("imagenet",
+               tiny(folder / "run",
+                    strong + (depthwise ? Arguments("--decay weights+depthwise") : Arguments{}))));
     TensorFile after = read_safetensors(folder / "run/round-0.safetensors");
     auto largest = [&](const std::string& name) {
       double most = 0;
@@ -192,7 +191,7 @@ TEST_CASE(
 
 TEST_CASE("imagenet: --model v2 grows MobileNetV2") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--model", "v2", "--widths", "0.125"})));
+  require_done(launch("imagenet", tiny(folder / "run", "--model v2 --widths 0.125")));
   CHECK(read_safetensors(folder / "run/round-1.safetensors").metadata_at("model") ==
         "mobilenet_v2");
   CHECK(row(read_file(folder / "run/table.txt"), "Splitting-1").find("95 M published") !=
@@ -203,7 +202,7 @@ TEST_CASE(
     "imagenet: baselines are trained in folders of their own, which another growth does not "
     "touch") {
   Folder folder;
-  const Arguments with{"--baselines", "0.125,0.0625"};
+  const Arguments with("--baselines 0.125,0.0625");
   ProcessResult e = launch("imagenet", tiny(folder / "run", with));
   require_done(e);
   for (const char* name : {"run-baseline-0.125", "run-baseline-0.0625"}) {
@@ -220,7 +219,7 @@ TEST_CASE(
   Contents before = contents(folder / "run-baseline-0.125");
   require_done(launch("imagenet", tiny(folder / "run", with)));
   CHECK(differing(contents(folder / "run-baseline-0.125"), before) == "");
-  check_refused(launch("imagenet", tiny(folder / "run", with + Arguments{"--grow", "0.4"})),
+  check_refused(launch("imagenet", tiny(folder / "run", with + Arguments("--grow 0.4"))),
                 {"holds another run: --grow was 0.3, now 0.4"});
   require_done(launch("imagenet", tiny(folder / "run//", with)));  // the same folders
   CHECK(names(contents(folder / "run")).find("-baseline") == std::string::npos);
@@ -231,8 +230,7 @@ TEST_CASE(
 
 TEST_CASE("imagenet: --start grows a trained network on; its model and size are the file's") {
   Folder folder;
-  require_done(launch(
-      "imagenet", tiny(folder / "seed", {"--rounds", "0", "--model", "v2", "--widths", "0.125"})));
+  require_done(launch("imagenet", tiny(folder / "seed", "--rounds 0 --model v2 --widths 0.125")));
   Arguments a = tiny(folder / "grown", {"--start", folder / "seed/round-0.safetensors"});
   auto widths = std::find(a.begin(), a.end(), "--widths");
   a.erase(widths, widths + 2);
@@ -255,12 +253,10 @@ TEST_CASE(
     "no part of the configuration") {
   Folder folder;
   require_done(launch("imagenet", tiny(folder / "a")));
-  require_done(launch("imagenet",
-                      tiny(folder / "b", {"--loader-threads", "3", "--checkpoint-minutes", "0"})));
+  require_done(launch("imagenet", tiny(folder / "b", "--loader-threads 3 --checkpoint-minutes 0")));
   CHECK(differing(contents(folder / "a"), contents(folder / "b")) == "");
-  ProcessResult e =
-      launch("imagenet", tiny(folder / "c", {"--rounds", "0", "--epochs", "0", "--threads", "2",
-                                             "--device", "reference"}));
+  ProcessResult e = launch(
+      "imagenet", tiny(folder / "c", "--rounds 0 --epochs 0 --threads 2 --device reference"));
   require_done(e);
   CHECK(e.out.rfind(text("reference, ", two_threads(), " thread"), 0) == 0);
 }
@@ -313,7 +309,7 @@ TEST_CASE(
     "imagenet: without --data it says what to fetch, the layout, the disk and an epoch's time "
     "here, status 2") {
   Folder folder;
-  Launch l{"imagenet", {"--size", "33", "--threads", "1"}};
+  Launch l{"imagenet", "--size 33 --threads 1"};
   l.directory = folder.str();
   ProcessResult e = launch(l);
   check_refused(e, {"--data: no folder given"});
@@ -364,13 +360,13 @@ TEST_CASE("imagenet: bad data and options end with one line, and nothing is writ
     check_refused(launch("imagenet", tiny(folder / "run", wrong)), Arguments{"imagenet: "} + parts);
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
   };
-  refused({"--data", "/no/such/folder"}, {"/no/such/folder"});
-  refused({"--model", "v3"}, {"--model 'v3'", "v1 (MobileNetV1) or v2"});
-  refused({"--size", "32"}, {"--size"});
-  refused({"--most-broken", "2"}, {"--most-broken"});
-  refused({"--devkit-mapping", "file"}, {"--val-labels"});
-  refused({"--rounds", "-1"}, {"--rounds"});
-  refused({"--target-macs", "1000"}, {"--target-macs 1000", "MACs of the network before"});
+  refused("--data /no/such/folder", {"/no/such/folder"});
+  refused("--model v3", {"--model 'v3'", "v1 (MobileNetV1) or v2"});
+  refused("--size 32", {"--size"});
+  refused("--most-broken 2", {"--most-broken"});
+  refused("--devkit-mapping file", {"--val-labels"});
+  refused("--rounds -1", {"--rounds"});
+  refused("--target-macs 1000", {"--target-macs 1000", "MACs of the network before"});
   folder.write("labels.txt", {'0', '\n'});
   refused({"--data", tree(true), "--val-labels", folder / "labels.txt"},
           {"labels.txt", "expected"});
@@ -381,6 +377,6 @@ TEST_CASE("imagenet: bad data and options end with one line, and nothing is writ
 
 TEST_CASE("imagenet: --target-macs 0 is no target") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--target-macs", "0", "--grow", "1"})));
+  require_done(launch("imagenet", tiny(folder / "run", "--target-macs 0 --grow 1")));
   CHECK(json_in(read_file(folder / "run/config.json")).at("target-macs").empty());
 }

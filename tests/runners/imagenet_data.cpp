@@ -16,7 +16,7 @@ TEST_CASE(
     "folders") {
   Folder folder;
   auto losses = [&](const std::string& name, const Arguments& more) {
-    require_done(launch("imagenet", tiny(folder / name, Arguments{"--rounds", "0"} + more)));
+    require_done(launch("imagenet", tiny(folder / name, Arguments("--rounds 0") + more)));
     return log_of(folder / name).back().at("test_loss").get<double>();
   };
   std::string indices, devkit, mapping;
@@ -38,7 +38,7 @@ TEST_CASE(
 
 TEST_CASE("eval: an ImageNet checkpoint has the log's score, in folders and flat") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--rounds", "0"})));
+  require_done(launch("imagenet", tiny(folder / "run", "--rounds 0")));
   Json last = log_of(folder / "run").back();
   for (bool flat : {false, true}) {
     Arguments how{folder / "run/round-0.safetensors",
@@ -61,7 +61,7 @@ TEST_CASE("eval: an ImageNet checkpoint has the log's score, in folders and flat
 
 TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std") {
   Folder folder;
-  require_done(launch("imagenet", tiny(folder / "run", {"--rounds", "0"})));
+  require_done(launch("imagenet", tiny(folder / "run", "--rounds 0")));
   const std::string checkpoint = folder / "run/round-0.safetensors";
   for (bool raw : {false, true}) {
     ProcessResult e = launch("export", Arguments{checkpoint, "--json", "--out", folder / "x.onnx"} +
@@ -87,7 +87,7 @@ TEST_CASE("export and audit: an ImageNet checkpoint has ImageNet's mean and std"
 
 TEST_CASE("imagenet: --size is the side of the images and of the network's input") {
   Folder folder;
-  ProcessResult e = launch("imagenet", tiny(folder / "run", {"--size", "64", "--rounds", "0"}));
+  ProcessResult e = launch("imagenet", tiny(folder / "run", "--size 64 --rounds 0"));
   require_done(e);
   CHECK(e.out.find("48 training and 24 validation images of 6 classes, 64x64\n") !=
         std::string::npos);
@@ -123,7 +123,7 @@ TEST_CASE(
   ProcessResult e = launch(
       "imagenet",
       tiny(folder / "run",
-           bad + Arguments{"--most-broken", "0.03"}));  // which the run that stopped may be given
+           bad + Arguments("--most-broken 0.03")));  // which the run that stopped may be given
   require_done(e);
   CHECK(is_one_line(e.err));
   CHECK(e.err.find("_bad0.JPEG: ") != std::string::npos);

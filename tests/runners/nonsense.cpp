@@ -45,7 +45,7 @@ struct Stopped : Folder {
     REQUIRE(launch(Launch{"cifar", command(), crash_at}).signal != 0);
   }
   Arguments command(const Arguments& more = {}) const {
-    return tiny_growth(run, more + Arguments{"--checkpoint-minutes", "0"});
+    return tiny_growth(run, more + Arguments("--checkpoint-minutes 0"));
   }
   void check_refused_with(const std::string& key, const std::string& value,
                           const Arguments& parts = {}) const {
@@ -118,43 +118,31 @@ TEST_CASE("warnings: an option that changes nothing beside another one is named,
   };
   const std::string images = "there are 48 training images, all are taken";
   std::vector<Case> cases{
-      {{"--rounds", "0",
-        "--grow",   "0.3",
-        "--fill",   "--tune-epochs",
-        "1",        "--tune-lr",
-        "0.1",      "--tune-warmup",
-        "0",        "--last-epochs",
-        "1",        "--anneal",
-        "last",     "--rq-lr",
-        "0.1",      "--rq-epochs",
-        "1",        "--check-images",
-        "9"},
+      {"--rounds 0 --grow 0.3 --fill --tune-epochs 1 --tune-lr 0.1 --tune-warmup 0 --last-epochs 1 "
+       "--anneal last --rq-lr 0.1 --rq-epochs 1 --check-images 9",
        {"--grow", "--fill", "--tune-epochs", "--tune-lr", "--tune-warmup", "--last-epochs",
         "--anneal", "--rq-lr", "--rq-epochs", "--check-images"},
        "--rounds 0, nothing is split"},
-      {{"--momentum", "0", "--nesterov", "--carry-momentum"},
-       {"--nesterov", "--carry-momentum"},
-       "--momentum 0"},
-      {{"--weight-decay", "0", "--decay", "weights"}, {"--decay"}, "--weight-decay 0"},
-      {{"--rounds", "1", "--last-epochs", "1", "--tune-epochs", "1"},
+      {"--momentum 0 --nesterov --carry-momentum", "--nesterov --carry-momentum", "--momentum 0"},
+      {"--weight-decay 0 --decay weights", {"--decay"}, "--weight-decay 0"},
+      {"--rounds 1 --last-epochs 1 --tune-epochs 1",
        {"--tune-epochs"},
        "--rounds 1, the only split is the last"},
-      {{"--schedule", "constant", "--anneal", "last"}, {"--anneal"}, "--schedule constant"},
-      {{"--smoothing", "0", "--rq-loss", "ce"}, {"--rq-loss"}, "--smoothing 0"},
+      {"--schedule constant --anneal last", {"--anneal"}, "--schedule constant"},
+      {"--smoothing 0 --rq-loss ce", {"--rq-loss"}, "--smoothing 0"},
       {{"--fill"}, {"--fill"}, "no --target-macs"},
-      {{"--selection", "random", "--energy", "paper", "--energy-scale", "log", "--rounding",
-        "paper", "--budget", "network"},
+      {"--selection random --energy paper --energy-scale log --rounding paper --budget network",
        {"--energy", "--energy-scale", "--rounding", "--budget"},
        "--selection has no use for energy"},
-      {{"--relu-beta", "2"}, {"--relu-beta"}, "no ReLU in the network"},
-      {{"--linear-curvature", "zero"}, {"--linear-curvature"}, "MobileNetV1 has no linear"},
-      {{"--rq-images", "49"}, {"--rq-images"}, images},
-      {{"--check-images", "49"}, {"--check-images"}, images},
-      {{"--device", "reference", "--tf32", "--memory-limit", "1G", "--conv", "cudnn"},
+      {"--relu-beta 2", {"--relu-beta"}, "no ReLU in the network"},
+      {"--linear-curvature zero", {"--linear-curvature"}, "MobileNetV1 has no linear"},
+      {"--rq-images 49", {"--rq-images"}, images},
+      {"--check-images 49", {"--check-images"}, images},
+      {"--device reference --tf32 --memory-limit 1G --conv cudnn",
        {"--tf32", "--memory-limit", "--conv"},
        "reference is no GPU"}};
   if (have_eigen())
-    cases.push_back({{"--solver", "lanczos", "--rq-lr", "0.1"}, {"--rq-lr"}, "--solver lanczos"});
+    cases.push_back({"--solver lanczos --rq-lr 0.1", {"--rq-lr"}, "--solver lanczos"});
   for (const Case& c : cases) {
     CAPTURE(c.why);
     Folder folder;
@@ -179,19 +167,19 @@ TEST_CASE("warnings: what is allowed and hardly meant is said in a line each") {
     Arguments options;
     std::string said;
   };
-  for (const Case& c : std::vector<Case>{
-           {{"--lr", "0"}, "--lr 0: training the seed changes no weight"},
-           {{"--tune-lr", "0"}, "--tune-lr 0: fine-tuning changes no weight"},
-           {{"--rq-lr", "0"}, "--rq-lr 0"},
-           {{"--smoothing", "1"}, "--smoothing 1: every label says the same"},
-           {{"--warmup", "1"}, "--warmup 1 is not over in --epochs 1"},
-           {{"--momentum", "1"}, "--momentum 1"},
-           {{"--epsilon", "0"}, "--epsilon 0: the copies of a neuron are alike"},
-           {{"--activation", "relu", "--relu-beta", "0"}, "--relu-beta 0"},
-           {{"--epochs", "0"}, "--epochs 0: the seed network is not trained"},
-           {{"--tune-epochs", "0"}, "--tune-epochs 0"},
-           {{"--batch", "49"}, "--batch 49: the data set has 48 training images"},
-           {{"--rq-batch", "49"}, "--rq-batch 49: the data set has 48 training images"}}) {
+  for (const Case& c :
+       std::vector<Case>{{"--lr 0", "--lr 0: training changes no weight"},
+                         {"--tune-lr 0", "--tune-lr 0: fine-tuning changes no weight"},
+                         {"--rq-lr 0", "--rq-lr 0"},
+                         {"--smoothing 1", "--smoothing 1: every label says the same"},
+                         {"--warmup 1", "--warmup 1 is not over in --epochs 1"},
+                         {"--momentum 1", "--momentum 1"},
+                         {"--epsilon 0", "--epsilon 0: the copies of a neuron are alike"},
+                         {"--activation relu --relu-beta 0", "--relu-beta 0"},
+                         {"--epochs 0", "--epochs 0: the network is not trained"},
+                         {"--tune-epochs 0", "--tune-epochs 0"},
+                         {"--batch 49", "--batch 49: the data set has 48 training images"},
+                         {"--rq-batch 49", "--rq-batch 49: the data set has 48 training images"}}) {
     CAPTURE(c.said);
     Folder folder;
     // the run is ended when it writes its first network, or earlier: the warnings stand before
@@ -224,7 +212,7 @@ TEST_CASE("warnings: images of one colour, and labels of one class") {
 
 TEST_CASE("loss: a split that overflows is blamed on --epsilon, fine-tuning on --tune-lr") {
   Folder folder;
-  check_refused(launch("cifar", tiny_growth(folder / "run", {"--epsilon", "1e15"})),
+  check_refused(launch("cifar", tiny_growth(folder / "run", "--epsilon 1e15")),
                 {"round 1", "--epsilon"});
 }
 
@@ -232,9 +220,10 @@ TEST_CASE("config: what is no configuration of a run is refused by its name") {
   Folder folder;
   std::string deep(200000, '['), objects;
   for (int i = 0; i < 100000; i++) objects += "{\"a\":";
-  for (const std::string& json : {std::string("[]"), std::string("3"), std::string("null"), deep,
-                                  deep + std::string(200000, ']'), objects,
-                                  std::string("{\"lr\":\"\xff\"}"), std::string("")}) {
+  for (const std::string& json :
+       {std::string("[]"), std::string("3"), std::string("null"), deep,
+        deep + std::string(200000, ']'), objects, std::string("{\"lr\":\"\xff\"}"), std::string(""),
+        std::string("{}\0x", 4)}) {
     CAPTURE(json.substr(0, 20));
     folder.write("run/config.json", bytes_of(json));
     check_refused(launch("cifar", tiny_growth(folder / "run")),
@@ -363,20 +352,20 @@ TEST_CASE(
 TEST_CASE("state_dict: PyTorch's file of a network is evaluated, inspected, exported and grown") {
   Folder folder;
   const std::string file = state_dict(folder);
-  const Arguments how{"--dataset", "fashion-mnist", "--activation", "swish"};
+  const Arguments how("--dataset fashion-mnist --activation swish");
   const Json ours = json_of_eval(on_more(round_1())), theirs = json_of_eval(on_more(file, how));
   CHECK(theirs.at("loss") == ours.at("loss"));
   CHECK(theirs.at("macs") == ours.at("macs"));
-  check_refused(launch("eval", on_more(file, {"--activation", "swish"})),
+  check_refused(launch("eval", on_more(file, "--activation swish")),
                 {file, "metadata 'size' is missing", "--size"});
-  check_refused(launch("eval", on_more(file, {"--activation", "swish", "--size", "32"})),
+  check_refused(launch("eval", on_more(file, "--activation swish --size 32")),
                 {file, "metadata 'dataset' is missing", "--dataset"});
-  check_refused(launch("eval", on_more(file, {"--dataset", "fashion-mnist"})),
+  check_refused(launch("eval", on_more(file, "--dataset fashion-mnist")),
                 {file, "metadata 'activation' is missing", "--activation"});
-  check_refused(launch("eval", on_more(round_1(), {"--activation", "relu"})),
+  check_refused(launch("eval", on_more(round_1(), "--activation relu")),
                 {"metadata 'activation': 'swish', but --activation is 'relu'"});
-  check_refused(launch("eval", on_more(file, how + Arguments{"--widths", "1.0"})), {file});
-  check_refused(launch("eval", on_more(file, how + Arguments{"--model", "mobilenet_v2"})), {file});
+  check_refused(launch("eval", on_more(file, how + Arguments("--widths 1.0"))), {file});
+  check_refused(launch("eval", on_more(file, how + Arguments("--model mobilenet_v2"))), {file});
 
   ProcessResult inspected = launch("inspect", {file, "--json", "--activation", "swish", "--size",
                                                "32", "--model", "mobilenet_v1"});
@@ -385,8 +374,8 @@ TEST_CASE("state_dict: PyTorch's file of a network is evaluated, inspected, expo
   CHECK(j.at("macs") == ours.at("macs"));
   CHECK(j.at("widths").dump() ==
         json_in(read_safetensors(round_1()).metadata_at("history")).back().at("widths").dump());
-  CHECK(json_of_eval(on_more(file, {"--dataset", "fashion-mnist", "--activation", "relu"}))
-            .at("loss") != ours.at("loss"));
+  CHECK(json_of_eval(on_more(file, "--dataset fashion-mnist --activation relu")).at("loss") !=
+        ours.at("loss"));
   require_done(launch("export", Arguments{file, "--out", folder / "x.onnx"} + how));
   Arguments grow = tiny_growth(
       folder / "run", {"--data", images() / "idx", "--start", file, "--activation", "swish"});
@@ -420,8 +409,8 @@ TEST_CASE("memory: what there is not enough of is said in a line, by every progr
   // from too little to enough, by two threads
   for (std::uint64_t megabytes = 100; megabytes < 700; megabytes += megabytes / 8) {
     CAPTURE(megabytes);
-    Launch small{"cifar", tiny_growth(folder / "run", {"--widths", "2.0", "--batch", "48",
-                                                       "--rounds", "0", "--threads", "2"})};
+    Launch small{"cifar",
+                 tiny_growth(folder / "run", "--widths 2.0 --batch 48 --rounds 0 --threads 2")};
     small.most_memory = megabytes << 20;
     const ProcessResult e = launch(small);
     if (e.status != 0) check_refused(e, {"expected"});

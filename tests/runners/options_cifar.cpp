@@ -82,9 +82,13 @@ void tuning_differs(const Grown& a, const Grown& b) {
   CHECK(same(a.split, b.split, "test_loss"));
   CHECK_FALSE(same(a.tune, b.tune, "loss"));
 }
+void tuning_alone_differs(const Grown& a, const Grown& b) {  // the split keeps the function
+  CHECK(same(a.rq, b.rq, "sum_of_negative_lambdas"));
+  CHECK_FALSE(same(a.tune, b.tune, "loss"));
+}
 void nothing_differs(const Grown& a, const Grown& b) { CHECK(differing(a.files, b.files) == ""); }
 
-const Arguments narrow{"--widths", "0.125"};  // of any model
+const Arguments narrow("--widths 0.125");  // of any model
 
 // a table of the tiny growth's layers: their products
 const std::string& energy_file() {
@@ -99,7 +103,7 @@ const std::string& energy_file() {
   return path;
 }
 
-const Arguments no_rounds{"--rounds", "0"}, one_step{"--rounds", "0", "--first", "16"};
+const Arguments no_rounds("--rounds 0"), one_step("--rounds 0 --first 16");
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all{
@@ -170,28 +174,26 @@ const std::vector<Case>& cases() {
          }
          descent_differs(a, g);
        }},
-      {"--anneal",
-       "last",
+      {"--anneal", "last",
        [](const Grown& a, const Grown& g) {
          CHECK(a.train.back().at("lr") < a.train[0].at("lr"));
          CHECK(g.train.back().at("lr") == g.train[0].at("lr"));
          CHECK(g.tune.back().at("lr") < g.tune[0].at("lr"));
        },
-       {"--epochs", "4", "--tune-epochs", "4"}},
+       "--epochs 4 --tune-epochs 4"},
       {"--tune-warmup", "1",
        [](const Grown& a, const Grown& g) {
          CHECK(a.tune[0].at("lr") > 0);
          CHECK(g.tune[0].at("lr") == 0);
          CHECK(same(a.train, g.train, "lr"));
        }},
-      {"--last-epochs",
-       "2",
+      {"--last-epochs", "2",
        [](const Grown&, const Grown& g) {
          CHECK(of_stage(g.log, "tune").size() == 3);
          CHECK(g.tune[0].at("of") == 1);
          CHECK(g.tune[2].at("of") == 2);
        },
-       {"--rounds", "2"}},
+       "--rounds 2"},
       {"--batch", "24", training_differs, no_rounds},
       {"--lr", "0.05", [](const Grown&, const Grown& g) { CHECK(g.train[0].at("lr") == 0.05); },
        no_rounds},
@@ -201,31 +203,29 @@ const std::vector<Case>& cases() {
          CHECK(g.tune[0].at("lr") == 0.05);
          tuning_differs(a, g);
        }},
-      {"--schedule",
-       "cosine",
+      {"--schedule", "cosine",
        [](const Grown&, const Grown& g) {
          CHECK(g.train[0].at("lr").get<double>() == near(0.1));
          CHECK(g.train[1].at("lr").get<double>() == near(0.05));
        },
-       {"--rounds", "0", "--epochs", "2"}},
-      {"--warmup",
-       "1.5",
+       "--rounds 0 --epochs 2"},
+      {"--warmup", "1.5",
        [](const Grown&, const Grown& g) {
          CHECK(g.train[0].at("lr") == 0);
          CHECK(g.train[1].at("lr").get<double>() == near(0.1 / 1.5));
        },
-       {"--rounds", "0", "--epochs", "2"}},
+       "--rounds 0 --epochs 2"},
       {"--momentum", "0.5", training_differs, no_rounds},
       {"--nesterov", "", training_differs, no_rounds},
       {"--weight-decay", "0.1", training_differs, no_rounds},
-      {"--decay", "weights", training_differs, no_rounds + Arguments{"--weight-decay", "0.1"}},
+      {"--decay", "weights", training_differs, no_rounds + Arguments("--weight-decay 0.1")},
       {"--gamma-l1", "0.1",
        [](const Grown& a, const Grown& g) {
          CHECK_FALSE(a.config.contains("gamma-l1"));
          training_differs(a, g);
        },
        no_rounds},
-      {"--gamma-l1-cost", "macs", training_differs, no_rounds + Arguments{"--gamma-l1", "0.1"}},
+      {"--gamma-l1-cost", "macs", training_differs, no_rounds + Arguments("--gamma-l1 0.1")},
       {"--smoothing", "0.2", training_differs, no_rounds},
       {"--bn-batch", "8", training_differs, no_rounds},
       {"--rounds", "2",
@@ -240,24 +240,22 @@ const std::vector<Case>& cases() {
                near(2 * a.split[0].at("budget")[0].get<double>()));
          CHECK(g.split[0].at("macs") > a.split[0].at("macs"));
        }},
-      {"--target-macs",
-       "150000",
+      {"--target-macs", "150000",
        [](const Grown& a, const Grown& g) {
          CHECK(a.split[0].at("macs") > 150000);
          CHECK(g.split[0].at("macs") <= 150000);
          CHECK(g.split[0].at("macs") >
                132000);  // of the 128832 at first: some of what there was to spend
        },
-       {"--grow", "1"}},
+       "--grow 1"},
       {"--selection", "vanilla", choice_differs},
-      {"--selection",
-       "vanilla-paper",
+      {"--selection", "vanilla-paper",
        [](const Grown& a, const Grown& g) {
          choice_differs(a, g);
          CHECK(g.split[0].at("neurons") ==
                50);  // ⌊0.9 · 56⌋, those with a splitting index >= 0 among them
        },
-       {"--grow", "0.9"}},
+       "--grow 0.9"},
       {"--selection", "random",
        [](const Grown& a, const Grown& g) {
          choice_differs(a, g);
@@ -276,8 +274,7 @@ const std::vector<Case>& cases() {
        }},
       {"--energy-scale", "sqrt", [](const Grown& a, const Grown& g) { energy_in("√MACs", a, g); }},
       {"--energy-scale", "log", [](const Grown& a, const Grown& g) { energy_in("ln MACs", a, g); }},
-      {"--multiple",
-       "4",
+      {"--multiple", "4",
        [](const Grown& a, const Grown& g) {
          choice_differs(a, g);
          Index grew = 0;
@@ -287,7 +284,7 @@ const std::vector<Case>& cases() {
          }
          CHECK(grew > 0);
        },
-       {"--widths", "7,7,7,7,7,7,7,7,7,7,7,7,7,7"}},
+       "--widths 7,7,7,7,7,7,7,7,7,7,7,7,7,7"},
       {"--epsilon", "0",
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.split, g.split, "grown"));
@@ -308,47 +305,37 @@ const std::vector<Case>& cases() {
          CHECK(g.split[0].at("spent")[0] <= g.split[0].at("budget")[0]);
          choice_differs(a, g);
        }},
-      {"--share-spread", "0.5",
-       [](const Grown& a, const Grown& g) {
-         CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
-         CHECK_FALSE(same(a.tune, g.tune, "loss"));
-       }},
+      {"--share-spread", "0.5", tuning_alone_differs},
       {"--recalibrate", "",
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
          CHECK_FALSE(same(a.split, g.split, "test_loss"));
          CHECK(same(a.tune, g.tune, "loss"));  // training has the batch's own statistics
        }},
-      {"--keep-norms", "",
-       [](const Grown& a, const Grown& g) {
-         CHECK(same(a.rq, g.rq, "sum_of_negative_lambdas"));
-         CHECK_FALSE(same(a.tune, g.tune, "loss"));
-       }},
+      {"--keep-norms", "", tuning_alone_differs},
       {"--share", "0.3",
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.split, g.split, "predicted_loss_change"));  // E2w
          CHECK_FALSE(same(a.tune, g.tune, "loss"));
        }},
-      {"--fill",
-       "",
+      {"--fill", "",
        [](const Grown& a, const Grown& g) {
          CHECK(a.split[0].at("macs") < g.split[0].at("macs"));
          CHECK(g.split[0].at("macs") <= 150000);
          CHECK(g.split[0].at("macs") > 148000);  // what is left buys no neuron
        },
-       {"--grow", "1", "--target-macs", "150000"}},
+       "--grow 1 --target-macs 150000"},
       {"--rq-images", "16",
        [](const Grown& a, const Grown& g) {
          descent_differs(a, g);
          CHECK(g.rq[0].at("training_macs") < a.rq[0].at("training_macs"));
        }},
-      {"--split-step",
-       "paper",
+      {"--split-step", "paper",
        [](const Grown& a, const Grown& g) {
          CHECK(same(a.split, g.split, "grown"));
          CHECK_FALSE(same(a.split, g.split, "test_loss"));
        },
-       {"--epsilon", "0.5"}},
+       "--epsilon 0.5"},
       {"--carry-momentum", "", tuning_differs},
       {"--matrix", "paper", descent_differs},
       {"--linear-curvature", "zero",
@@ -360,7 +347,7 @@ const std::vector<Case>& cases() {
            outputs += g.split[0].at("grown")[axis].get<Index>();
          CHECK(outputs == 0);
        },
-       narrow + Arguments{"--model", "mobilenet_v2"}},
+       narrow + Arguments("--model mobilenet_v2")},
       {"--solver", have_eigen() ? "lanczos" : "rq-sgd",
        [](const Grown& a, const Grown& g) {
          if (!have_eigen()) return;
@@ -380,8 +367,8 @@ const std::vector<Case>& cases() {
          CHECK(g.rq[0].at("lr") == 0.01);
          descent_differs(a, g);
        }},
-      {"--rq-loss", "ce", descent_differs, {"--smoothing", "0.2"}},
-      {"--relu-beta", "1", descent_differs, {"--activation", "relu"}},
+      {"--rq-loss", "ce", descent_differs, "--smoothing 0.2"},
+      {"--relu-beta", "1", descent_differs, "--activation relu"},
       {"--seed", "8",
        [](const Grown& a, const Grown& g) {
          CHECK(g.metadata.at("seed") == "8");
@@ -419,53 +406,22 @@ TEST_CASE(
     "options: each of cifar's shows its effect, and stands in config.json where the result depends "
     "on it") {
   if (instrumented()) {  // what they do is judged elsewhere; here their code is entered
-    const Arguments run{"--rounds", "2", "--tune-lr", "0.05", "--last-epochs", "2"},
-        training{"--activation",
-                 "relu",
-                 "--schedule",
-                 "cosine",
-                 "--warmup",
-                 "1",
-                 "--nesterov",
-                 "--decay",
-                 "weights+depthwise",
-                 "--gamma-l1",
-                 "0.1",
-                 "--gamma-l1-cost",
-                 "macs",
-                 "--smoothing",
-                 "0.2",
-                 "--bn-batch",
-                 "8",
-                 "--no-augment",
-                 "--loader-threads",
-                 "2"},
-        split{"--grow",
-              "1",
-              "--target-macs",
-              "150000,180000",
-              "--fill",
-              "--energy-scale",
-              "log",
-              "--rounding",
-              "paper",
-              "--epsilon-relative",
-              "--share",
-              "0.4",
-              "--share-spread",
-              "0.5",
-              "--keep-norms",
-              "--recalibrate",
-              "--carry-momentum",
-              "--split-step",
-              "paper"},
-        solver{"--matrix", "paper", "--rq-loss", "ce", "--rq-images", "32", "--anneal", "last"},
-        v2{"--model", "mobilenet_v2", "--linear-curvature", "zero"};
+    const Arguments run("--rounds 2 --tune-lr 0.05 --last-epochs 2"),
+        training(
+            "--activation relu --schedule cosine --warmup 1 --nesterov --decay weights+depthwise "
+            "--gamma-l1 0.1 --gamma-l1-cost macs --smoothing 0.2 --bn-batch 8 --no-augment "
+            "--loader-threads 2"),
+        split(
+            "--grow 1 --target-macs 150000,180000 --fill --energy-scale log --rounding paper "
+            "--epsilon-relative --share 0.4 --share-spread 0.5 --keep-norms --recalibrate "
+            "--carry-momentum --split-step paper"),
+        solver("--matrix paper --rq-loss ce --rq-images 32 --anneal last"),
+        v2("--model mobilenet_v2 --linear-curvature zero");
     grown(run + training + split + solver);
-    grown(narrow + v2 + Arguments{"--energy", "picojoules", "--budget", "network"});
+    grown(narrow + v2 + Arguments("--energy picojoules --budget network"));
     grown({"--energy", "table:" + energy_file(), "--multiple", "4", "--grow", "1"});
-    grown({"--selection", "random", "--recipe", "short", "--threads", "2"});
-    grown({"--selection", "vanilla-paper", "--recipe", "paper"});
+    grown("--selection random --recipe short --threads 2");
+    grown("--selection vanilla-paper --recipe paper");
     return;
   }
   const std::set<std::string> not_in_config{"--loader-threads", "--checkpoint-minutes", "--threads",
@@ -498,7 +454,7 @@ TEST_CASE("options: --rounding paper keeps the neuron that fits to 0.99 of it, a
   // Budgets of 0.995 of one channel, of each of the first group's layers in turn: at one of them
   // the group's best neuron is the cut one.
   Folder folder;
-  require_done(launch("cifar", tiny_growth(folder / "run", {"--rounds", "0"})));
+  require_done(launch("cifar", tiny_growth(folder / "run", "--rounds 0")));
   auto network =
       load_network(read_safetensors(folder / "run/round-0.safetensors"), open_backend("reference"));
   std::vector<double> e = marginal_energies(*network, parse_energy("exact"));
@@ -555,14 +511,14 @@ TEST_CASE(
 }
 
 TEST_CASE("options: a budget that buys nobody ends the growth in order, and says so") {
-  Grown g = grown({"--grow", "0.001", "--rounds", "3"});
+  Grown g = grown("--grow 0.001 --rounds 3");
   REQUIRE(g.split.size() == 1);
   CHECK(g.split[0].at("neurons") == 0);
   CHECK(g.printed("round 1: nothing to split: group 0: the budget of "));
   CHECK(g.printed(" MACs buys none: the first neuron costs "));
   CHECK(g.files.count("round-0.safetensors") == 1);
   Folder folder;  // and the same command again finds it done
-  const Arguments command = tiny_growth(folder / "run", {"--grow", "0.001", "--rounds", "3"});
+  const Arguments command = tiny_growth(folder / "run", "--grow 0.001 --rounds 3");
   require_done(launch("cifar", command));
   const Contents before = contents(folder / "run");
   require_done(launch("cifar", command));
@@ -571,38 +527,38 @@ TEST_CASE("options: a budget that buys nobody ends the growth in order, and says
 
 TEST_CASE(
     "options: --target-macs takes one number a round, and the last one for all later rounds") {
-  Grown g = grown({"--rounds", "3", "--grow", "1", "--target-macs", "150000,180000"});
+  Grown g = grown("--rounds 3 --grow 1 --target-macs 150000,180000");
   REQUIRE(g.split.size() == 3);
   CHECK(g.split[0].at("macs") <= 150000);
   CHECK(g.split[1].at("macs") > 170000);
   CHECK(g.split[1].at("macs") <= 180000);
   CHECK(g.split[2].at("macs") <= 180000);
   Folder folder;
-  check_refused(launch("cifar", tiny_growth(folder / "run",
-                                            {"--rounds", "2", "--target-macs", "180000,150000"})),
-                {"--target-macs 150000", "180000"});
-  check_refused(launch("cifar", tiny_growth(folder / "run",
-                                            {"--rounds", "1", "--target-macs", "150000,180000"})),
-                {"--target-macs: 2 numbers", "--rounds 1"});
+  check_refused(
+      launch("cifar", tiny_growth(folder / "run", "--rounds 2 --target-macs 180000,150000")),
+      {"--target-macs 150000", "180000"});
+  check_refused(
+      launch("cifar", tiny_growth(folder / "run", "--rounds 1 --target-macs 150000,180000")),
+      {"--target-macs: 2 numbers", "--rounds 1"});
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
 
 TEST_CASE("options: --start grows a trained network on, as the run that trained it would have") {
   Folder folder;
-  require_done(launch("cifar", tiny_growth(folder / "seed", {"--rounds", "0"})));
+  require_done(launch("cifar", tiny_growth(folder / "seed", "--rounds 0")));
   auto start = [&](const Arguments& more) {
     Arguments a = tiny_growth(folder / "grown", more);
     auto widths = std::find(a.begin(), a.end(), "--widths");
     a.erase(widths, widths + 2);
     return launch("cifar", a + Arguments{"--start", folder / "seed/round-0.safetensors"});
   };
-  const ProcessResult first = start({"--tune-lr", "0.1", "--tune-warmup", "0", "--warmup", "0"});
+  const ProcessResult first = start("--tune-lr 0.1 --tune-warmup 0 --warmup 0");
   require_done(first);
   CHECK(first.err == "warning: --epochs, --warmup have no effect: --start, no seed is trained\n");
   Contents on = contents(folder / "grown"), whole = grown({}).files;
   CHECK(on.at("round-1.safetensors") == whole.at("round-1.safetensors"));
   CHECK(on.at("results.csv") == whole.at("results.csv"));
-  require_done(start({"--tune-lr", "0.1", "--tune-warmup", "0"}));  // once more: it is done
+  require_done(start("--tune-lr 0.1 --tune-warmup 0"));  // once more: it is done
   CHECK(contents(folder / "grown") == on);
   std::filesystem::remove_all(folder / "grown");
   check_refused(start({"--dataset", "cifar10", "--data", images() / "cifar10"}),
@@ -610,7 +566,7 @@ TEST_CASE("options: --start grows a trained network on, as the run that trained 
   check_refused(launch("cifar", tiny_growth(folder / "grown", {"--start", folder / "none"})),
                 {"--widths"});
   check_refused(
-      start({"--activation", "relu"}),
+      start("--activation relu"),
       {"round-0.safetensors: metadata 'activation': 'swish', but --activation is 'relu'"});
   CHECK_FALSE(std::filesystem::exists(folder / "grown"));
 }
@@ -631,8 +587,7 @@ TEST_CASE("options: CIFAR-10 is read, trained on and grown") {
   // each look at the published number of test images takes seconds in a slow build: there one
   // must do
   const bool slow = instrumented() || !has_check();
-  const Arguments whole{"--rq-epochs", "1", "--tune-epochs", "0"},
-      least{"--epochs", "0", "--rounds", "0"};
+  const Arguments whole("--rq-epochs 1 --tune-epochs 0"), least("--epochs 0 --rounds 0");
   Grown g =
       grown(Arguments{"--dataset", "cifar10", "--data", images() / "cifar10", "--first", "32"} +
             (slow ? least : whole));
@@ -642,7 +597,7 @@ TEST_CASE("options: CIFAR-10 is read, trained on and grown") {
 
 TEST_CASE("options: without --out a run goes to runs/ and the data set's name") {
   Folder folder;
-  Arguments arguments = tiny_growth("", {"--rounds", "0", "--epochs", "0"});
+  Arguments arguments = tiny_growth("", "--rounds 0 --epochs 0");
   arguments.resize(arguments.size() - 2);  // --out stands last
   Launch l{"cifar", arguments};
   l.directory = folder.str();

@@ -32,11 +32,8 @@ Json eval_json(const Arguments& more = {}) {
 
 // one job of one small network, twice
 Arguments bench_arguments(const Arguments& more) {
-  const std::vector<Arguments> all{{"--widths", "0.125"},
-                                   {"--jobs", "eval"},
-                                   {"--batch", "2"},
-                                   {"--repeat", "1"},
-                                   {"--threads", "1"}};
+  const std::vector<Arguments> all{"--widths 0.125", "--jobs eval", "--batch 2", "--repeat 1",
+                                   "--threads 1"};
   Arguments a = more;
   for (const Arguments& option : all)
     if (std::find(more.begin(), more.end(), option[0]) == more.end()) a = a + option;
@@ -96,7 +93,7 @@ TEST_CASE(
 TEST_CASE(
     "eval: top-1, top-5 and loss of a checkpoint are the last log line's, to the bit in the same "
     "batches") {
-  Json last = of_stage(log_of(learned()), "tune").back(), e = eval_json({"--batch", "16"});
+  Json last = of_stage(log_of(learned()), "tune").back(), e = eval_json("--batch 16");
   CHECK(e.at("top1") == last.at("test_top1"));
   CHECK(e.at("top5") == last.at("test_top5"));
   CHECK(e.at("loss") == last.at("test_loss"));
@@ -140,6 +137,26 @@ std::vector<std::vector<std::string>> rows_of(const std::string& file) {
 }
 }  // namespace
 
+TEST_CASE(
+    "outputs: an older file of the kind is replaced, any other is refused and stays as it is") {
+  Folder folder;
+  std::filesystem::copy(learned(), folder / "run");
+  const std::string network = folder / "run/round-0.safetensors", bytes = read_file(network);
+  const Arguments brief("--few 1 --batches 1 --batch 8 --neurons 1 --passes 1");
+  const std::vector<std::pair<std::string, Arguments>> all{
+      {"eval", {network, "--data", images() / "idx", "--predictions"}},
+      {"audit", brief + Arguments{network, "--data", images() / "idx", "--findings"}},
+      {"report", {folder / "run", "--out"}}};
+  for (const auto& [program, arguments] : all) {
+    CAPTURE(program);
+    check_refused(launch(program, arguments + Arguments{network}),
+                  {arguments.back() + " " + network + ": another kind of file stands there"});
+    CHECK(read_file(network) == bytes);
+    if (!instrumented())
+      for (int again = 0; again < 2; again++)
+        CHECK(launch(program, arguments + Arguments{folder / program}).status == 0);
+  }
+}
 TEST_CASE(
     "eval: --predictions has every image, its label and its five likeliest classes, and they add "
     "up "
@@ -247,15 +264,15 @@ TEST_CASE("eval: --images takes a folder without labels: the same image gets the
 TEST_CASE("options: every option of eval has its effect") {
   Json base = eval_json();
   // another order of float32 sums: 1e-5 of the loss
-  CHECK(eval_json({"--batch", "7"}).at("loss").get<double>() ==
+  CHECK(eval_json("--batch 7").at("loss").get<double>() ==
         near(base.at("loss").get<double>()).epsilon(1e-5));
-  CHECK(eval_json({"--batch", "7"}).at("top1") == base.at("top1"));
-  CHECK(eval_json({"--split", "train"}).at("images") == 240);
+  CHECK(eval_json("--batch 7").at("top1") == base.at("top1"));
+  CHECK(eval_json("--split train").at("images") == 240);
   CHECK(eval_json({"--data", images() / "idx-other"}).at("images") == 32);
-  CHECK(eval_json({"--dataset", "mnist"}).at("loss") !=
+  CHECK(eval_json("--dataset mnist").at("loss") !=
         base.at("loss"));  // the same files under mnist's mean and deviation
-  CHECK(eval_json({"--dataset", "mnist"}).at("dataset") == "mnist");
-  CHECK(eval_json({"--device", "reference"}).at("loss").get<double>() ==
+  CHECK(eval_json("--dataset mnist").at("dataset") == "mnist");
+  CHECK(eval_json("--device reference").at("loss").get<double>() ==
         near(base.at("loss").get<double>()).epsilon(1e-4));
   Arguments two = eval_arguments({"--json"});
   two[2] = "2";
@@ -342,8 +359,8 @@ TEST_CASE(
     "process, by either matrix") {
   if (instrumented() || device_list().find("cpu") == std::string::npos)
     return;  // there no memory is kept, or all is slower by far
-  ProcessResult jobs = launch(
-      "bench", {"--json", "--widths", "0.5", "--jobs", "train,rq-paper,rq-chain", "--repeat", "1"});
+  ProcessResult jobs =
+      launch("bench", "--json --widths 0.5 --jobs train,rq-paper,rq-chain --repeat 1");
   require_done(jobs);
   std::istringstream lines(jobs.out);
   std::vector<Json> all;
@@ -369,17 +386,17 @@ TEST_CASE("options: every option of bench has its effect") {
   CHECK(base.at("batch") == 2);
   CHECK(base.at("threads") == 1);
   CHECK(base.at("size") == 32);
-  CHECK(bench_json({"--batch", "3"}).at("batch") == 3);
-  CHECK(bench_json({"--size", "16"}).at("macs_per_image") < base.at("macs_per_image"));
-  CHECK(bench_json({"--classes", "20"}).at("macs_per_image").get<double>() ==
+  CHECK(bench_json("--batch 3").at("batch") == 3);
+  CHECK(bench_json("--size 16").at("macs_per_image") < base.at("macs_per_image"));
+  CHECK(bench_json("--classes 20").at("macs_per_image").get<double>() ==
         base.at("macs_per_image").get<double>() + 10 * 128);
-  CHECK(bench_json({"--widths", "0.125+1"}).at("macs_per_image") > base.at("macs_per_image"));
-  CHECK(base.at("model") == "v1");
-  CHECK(bench_json({"--model", "mobilenet_v2"}).at("model") == "v2");
-  CHECK(bench_json({"--threads", "2"}).at("threads") == two_threads());
-  CHECK(bench_json({"--device", "reference"}).at("macs_per_image") == base.at("macs_per_image"));
+  CHECK(bench_json("--widths 0.125+1").at("macs_per_image") > base.at("macs_per_image"));
+  CHECK(base.at("model") == "mobilenet_v1");
+  CHECK(bench_json("--model mobilenet_v2").at("model") == "mobilenet_v2");
+  CHECK(bench_json("--threads 2").at("threads") == two_threads());
+  CHECK(bench_json("--device reference").at("macs_per_image") == base.at("macs_per_image"));
   ProcessResult jobs =
-      launch("bench", bench_arguments({"--json", "--jobs", "train,rq-paper,rq-chain,loader"}));
+      launch("bench", bench_arguments("--json --jobs train,rq-paper,rq-chain,loader"));
   require_done(jobs);
   std::istringstream lines(jobs.out);
   std::string order;
@@ -390,8 +407,7 @@ TEST_CASE("options: every option of bench has its effect") {
   }
   CHECK(order == "train rq-paper rq-chain loader ");
   if (data::have_decoder(data::Decoder::stb)) {  // which has the encoder
-    Json decode = bench_json({"--jobs", "decode"}),
-         loader = bench_json({"--jobs", "loader", "--size", "65"});
+    Json decode = bench_json("--jobs decode"), loader = bench_json("--jobs loader --size 65");
     for (data::Decoder d : {data::Decoder::stb, data::Decoder::libjpeg})
       if (data::have_decoder(d))
         CHECK((decode.at(data::name_of(d)).at("decode_a_second") > 10 &&
@@ -410,24 +426,23 @@ TEST_CASE("options: every option of bench has its effect") {
   CHECK(macs == near(2 * profile.at("macs_per_image").get<double>()));
   CHECK(depthwise == 13);
   if (profile.at("device") == "reference") CHECK(regions == 0);
-  const Json two =
-      bench_json({"--profile", "--device", "auto", "--threads", "2", "--batch", "128"});
+  const Json two = bench_json("--profile --device auto --threads 2 --batch 128");
   regions = 0;
   for (const Json& o : two.at("operations")) regions += o.at("regions").get<double>();
   CHECK((regions > 10) == (two.at("device") == "cpu" && two.at("threads") == 2));
   CHECK((ms > 0 && ms <= profile.at("mean_ms").get<double>()));
   CHECK_FALSE(base.contains("operations"));
   // both gradients of a training step, but of the first convolution's images none
-  const Json training = bench_json({"--profile", "--jobs", "train"});
+  const Json training = bench_json("--profile --jobs train");
   macs = 0;
   for (const Json& o : training.at("operations")) macs += o.at("gmac").get<double>() * 1e9;
   const double classifier = 3 * 2 * 10 * 128;
   CHECK(macs == near(training.at("gmac").get<double>() * 1e9 + classifier));
-  ProcessResult prose = launch("bench", bench_arguments({"--repeat", "3", "--profile"}));
+  ProcessResult prose = launch("bench", bench_arguments("--repeat 3 --profile"));
   require_done(prose);
   CHECK(prose.out.find("eval of 0.125, operation by operation:") != std::string::npos);
   CHECK(prose.out.find("medians of 3 steps") != std::string::npos);
-  check_refused(launch("bench", bench_arguments({"--jobs", "sleep"})),
+  check_refused(launch("bench", bench_arguments("--jobs sleep")),
                 {"--jobs 'sleep': expected some of limits, decode, train"});
   check_all_covered("bench", {"--model", "--batch", "--size", "--classes", "--widths", "--jobs",
                               "--repeat", "--json", "--profile", "--device", "--threads"});

@@ -4,13 +4,21 @@
 #include <csignal>
 #include <cstdint>
 #include <functional>
+#include <sstream>
 #include <string>
 #include <vector>
 
 namespace fission {
 namespace test {
 
-using Arguments = std::vector<std::string>;
+// What stands on a command line: a list, or one text that is split at its spaces
+struct Arguments : std::vector<std::string> {
+  using std::vector<std::string>::vector;
+  Arguments(const char* line) {
+    std::istringstream words(line);
+    for (std::string word; words >> word;) push_back(word);
+  }
+};
 inline Arguments operator+(Arguments a, const Arguments& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;

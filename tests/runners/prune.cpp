@@ -32,13 +32,13 @@ std::unique_ptr<Network> network_of(const std::string& file) {
 
 Arguments tiny_pruning(const std::string& out, const Arguments& more = {},
                        const std::string& checkpoint = trained()) {
-  return Arguments{checkpoint} + merged({{"--dataset", "fashion-mnist"},
+  return Arguments{checkpoint} + merged({"--dataset fashion-mnist",
                                          {"--data", images() / "idx"},
-                                         {"--target-macs", "400000"},
-                                         {"--epochs", "2"},
-                                         {"--batch", "16"},
-                                         {"--threads", "1"},
-                                         {"--seed", "7"},
+                                         "--target-macs 400000",
+                                         "--epochs 2",
+                                         "--batch 16",
+                                         "--threads 1",
+                                         "--seed 7",
                                          {"--out", out}},
                                         more);
 }
@@ -122,27 +122,29 @@ TEST_CASE("prune: killed after every third file, a run ends with the bits of one
 }
 
 TEST_CASE("prune: each of its own options shows its effect") {
-  const Pruned base = pruned({"--method", "morphnet"});
-  const Pruned threshold = pruned({"--method", "morphnet", "--gamma-threshold", "0.2"});
+  const Pruned base = pruned("--method morphnet");
+  const Pruned threshold = pruned("--method morphnet --gamma-threshold 0.2");
   CHECK(threshold.config.at("gamma-threshold") == 0.2);
   CHECK(threshold.widths != base.widths);
-  const Pruned kept = pruned({"--method", "morphnet", "--weights", "kept"});
+  CHECK(pruned("--method l1 --gamma-threshold 0.2 --lr 0").ended.err ==
+        "warning: --lr 0: training changes no weight\n"
+        "warning: --gamma-threshold has no effect: --method l1\n");
+  const Pruned kept = pruned("--method morphnet --weights kept");
   CHECK(kept.widths == base.widths);
   CHECK(kept.pruning.at("test_loss") != base.pruning.at("test_loss"));
-  const Pruned smaller = pruned({"--method", "morphnet", "--target-macs", "300000"});
+  const Pruned smaller = pruned("--method morphnet --target-macs 300000");
   CHECK(smaller.macs <= 300000);
   CHECK(smaller.macs > 296000);
-  const Pruned other = pruned({"--method", "morphnet", "--seed", "8"});
+  const Pruned other = pruned("--method morphnet --seed 8");
   CHECK(other.pruning.at("test_loss") != base.pruning.at("test_loss"));  // other fresh weights
 }
 
 TEST_CASE("prune: each training option that it shares with cifar stands in config.json") {
-  const std::vector<Arguments> shared{
-      {"--first", "32"},          {"--no-augment"},       {"--epochs", "1"},
-      {"--batch", "24"},          {"--lr", "0.01"},       {"--schedule", "cosine"},
-      {"--warmup", "1"},          {"--momentum", "0.5"},  {"--nesterov"},
-      {"--weight-decay", "0.01"}, {"--decay", "weights"}, {"--gamma-l1", "0.5"},
-      {"--smoothing", "0.2"},     {"--bn-batch", "8"}};
+  const std::vector<Arguments> shared{"--first 32",          {"--no-augment"},  "--epochs 1",
+                                      "--batch 24",          "--lr 0.01",       "--schedule cosine",
+                                      "--warmup 1",          "--momentum 0.5",  {"--nesterov"},
+                                      "--weight-decay 0.01", "--decay weights", "--gamma-l1 0.5",
+                                      "--smoothing 0.2",     "--bn-batch 8"};
   const Pruned base = pruned({});
   for (const Arguments& option : shared) {
     CAPTURE(option[0]);
@@ -154,17 +156,16 @@ TEST_CASE("prune: each training option that it shares with cifar stands in confi
     CHECK(p.widths == base.widths);
     CHECK(p.train.back().at("test_loss") != base.train.back().at("test_loss"));
   }
-  const Arguments l1{"--gamma-l1", "0.5"};
-  const Pruned macs = pruned(l1 + Arguments{"--gamma-l1-cost", "macs"}), plain = pruned(l1);
+  const Arguments l1("--gamma-l1 0.5");
+  const Pruned macs = pruned(l1 + Arguments("--gamma-l1-cost macs")), plain = pruned(l1);
   CHECK(macs.config.at("gamma-l1-cost") == "macs");
   CHECK(macs.train.back().at("test_loss") != plain.train.back().at("test_loss"));
   CHECK_FALSE(base.config.contains("gamma-l1"));
   for (const Arguments& option :
-       {Arguments{"--loader-threads", "2"}, Arguments{"--checkpoint-minutes", "0"}})
+       {Arguments("--loader-threads 2"), Arguments("--checkpoint-minutes 0")})
     CHECK(differing(pruned(option).files, base.files) == "");
-  CHECK(pruned({"--device", "reference", "--first", "16", "--epochs", "1"})
-            .ended.out.rfind("reference, ", 0) == 0);
-  CHECK(pruned({"--threads", "2", "--first", "16", "--epochs", "1"})
+  CHECK(pruned("--device reference --first 16 --epochs 1").ended.out.rfind("reference, ", 0) == 0);
+  CHECK(pruned("--threads 2 --first 16 --epochs 1")
             .ended.out.find(text(", ", two_threads(), " thread")) != std::string::npos);
 }
 
@@ -181,7 +182,7 @@ TEST_CASE("prune: a pruned network can be evaluated, and be grown again") {
 
 TEST_CASE("prune: without --out a run goes to runs/, named by data set and method") {
   Folder folder;
-  Arguments arguments = tiny_pruning("", {"--epochs", "0", "--method", "slimming"});
+  Arguments arguments = tiny_pruning("", "--epochs 0 --method slimming");
   arguments.resize(arguments.size() - 2);
   Launch l{"prune", arguments};
   l.directory = folder.str();
@@ -203,31 +204,31 @@ TEST_CASE("prune: what makes no sense is refused in one line, and nothing is lef
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
   };
   auto network = network_of(trained());
-  refused({"--target-macs", "9000000"}, {"--target-macs 9000000", "expected at most the ",
-                                         text(Index(network->macs()), " MACs of the network")});
-  refused({"--target-macs", "10"},
+  refused("--target-macs 9000000", {"--target-macs 9000000", "expected at most the ",
+                                    text(Index(network->macs()), " MACs of the network")});
+  refused("--target-macs 10",
           {"--target-macs 10: expected at least the ", " MACs of one channel on each axis"});
-  refused({"--target-macs", "0"}, {"--target-macs"});
-  refused({"--method", "magic"}, {"--method", "magic", "slimming"});
-  refused({"--weights", "some"}, {"--weights", "some", "kept"});
-  refused({"--gamma-threshold", "-1"}, {"--gamma-threshold"});
-  refused({"--gamma-l1", "-1"}, {"--gamma-l1", "-1"});
-  refused({"--gamma-l1-cost", "macs"}, {"--gamma-l1-cost macs", "--gamma-l1 above 0"});
-  refused({"--dataset", "cifar10"},
+  refused("--target-macs 0", {"--target-macs"});
+  refused("--method magic", "--method magic slimming");
+  refused("--weights some", "--weights some kept");
+  refused("--gamma-threshold -1", {"--gamma-threshold"});
+  refused("--gamma-l1 -1", "--gamma-l1 -1");
+  refused("--gamma-l1-cost macs", {"--gamma-l1-cost macs", "--gamma-l1 above 0"});
+  refused("--dataset cifar10",
           {trained(), "trained on fashion-mnist, expected cifar10, as --dataset says"});
-  refused({"--epochs", "1"}, {folder / "none"}, folder / "none");
+  refused("--epochs 1", {folder / "none"}, folder / "none");
   check_refused(launch("prune", {trained()}), {"--target-macs"});
-  check_refused(launch("prune", {"--target-macs", "400000"}), {"checkpoint"});
+  check_refused(launch("prune", "--target-macs 400000"), {"checkpoint"});
   for (const char* option : {"--widths", "--rounds", "--rq-epochs", "--tune-epochs", "--start"})
     refused({option, "1"}, {option});
   // γ that rank nobody: of no training, or without dead channels
   Folder seed;
-  require_done(launch("cifar", tiny_growth(seed / "run", {"--rounds", "0", "--epochs", "0"})));
-  require_done(launch("cifar", tiny_growth(seed / "short", {"--rounds", "0"})));
-  refused({"--method", "slimming", "--target-macs", "100000"},
+  require_done(launch("cifar", tiny_growth(seed / "run", "--rounds 0 --epochs 0")));
+  require_done(launch("cifar", tiny_growth(seed / "short", "--rounds 0")));
+  refused("--method slimming --target-macs 100000",
           {seed / "run/round-0.safetensors", "every |γ| is 1: no γ to rank", "--gamma-l1"},
           seed / "run/round-0.safetensors");
-  refused({"--method", "morphnet", "--target-macs", "100000"},
+  refused("--method morphnet --target-macs 100000",
           {"no |γ| is below 0.01, the least is ", "--gamma-threshold"},
           seed / "short/round-0.safetensors");
 }
@@ -239,9 +240,9 @@ TEST_CASE("prune: another pruning, or another network under the same name, is re
     return launch("prune", tiny_pruning(folder / "run", more, folder / "network.safetensors"));
   };
   require_done(again({}));
-  check_refused(again({"--method", "slimming"}),
+  check_refused(again("--method slimming"),
                 {"holds another run: ", "--method was \"l1\", now \"slimming\""});
-  check_refused(again({"--target-macs", "300000"}), {"--target-macs was 400000"});
+  check_refused(again("--target-macs 300000"), {"--target-macs was 400000"});
   TensorFile file = read_safetensors(folder / "network.safetensors");
   file.tensors.at("linear.bias") =
       StoredTensor::of({10}, std::vector<float>(10, 0.25f));  // the widths stay

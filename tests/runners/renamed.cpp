@@ -37,13 +37,12 @@ TEST_CASE("renamed: what an option is called now is no old name") {
     CHECK(help.out.find(text("  ", r.before, " ")) == std::string::npos);
   }
   Folder folder;
-  require_done(
-      launch("cifar", tiny_growth(folder / "run", {"--momentum", "0.5", "--rounds", "0"})));
+  require_done(launch("cifar", tiny_growth(folder / "run", "--momentum 0.5 --rounds 0")));
 }
 
 TEST_CASE("renamed: a run of before is refused by who goes on with it and by report") {
   Folder folder;
-  const Arguments command = tiny_growth(folder / "run", {"--rounds", "0"});
+  const Arguments command = tiny_growth(folder / "run", "--rounds 0");
   require_done(launch("cifar", command));
   const std::string path = folder / "run/config.json";
   const Json now = Json::parse(read_file(path));

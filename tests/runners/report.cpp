@@ -168,7 +168,7 @@ TEST_CASE("report: a page stands alone, and says each number, setting and meanin
 
 TEST_CASE("report: several runs stand side by side, and where their settings differ is marked") {
   Folder folder;
-  require_done(launch("cifar", tiny_growth(folder / "other", {"--seed", "8"})));
+  require_done(launch("cifar", tiny_growth(folder / "other", "--seed 8")));
   const std::string page = page_of({learned(), folder / "other"}, folder / "page.html");
   for (const std::string& part :
        {learned(), folder / "other", std::string("<tr class=differs><th class=l><code>--seed<"),
@@ -233,12 +233,15 @@ TEST_CASE("report: without gnuplot the page has its tables, and a line says what
 TEST_CASE("report: the last of many rounds alone has the darkest shade") {
   if (skipped()) return;
   Copy copy;
-  std::string csv = copy.get("results.csv"), row = csv.substr(csv.rfind("\n1,") + 2);
+  std::string csv = copy.get("results.csv"), row = csv.substr(csv.rfind("\n1,") + 2),
+              log = copy.get("log.jsonl");
   for (int r = 2; r < 12; r++) {
     csv += text(r, row);
+    log += text("{\"round\":", r, ",\"stage\":\"split\",\"neurons\":0,\"why\":\"\"}\n");
     copy.put(text("round-", r, "-neurons.csv"), copy.get("round-1-neurons.csv"));
   }
   copy.put("results.csv", csv);
+  copy.put("log.jsonl", log);
   const std::string page = page_of({copy.run}, copy.folder / "page"), key = "--s23)\">■";
   CHECK(page.find(key) == page.rfind(key));
   CHECK(page.find(key) != std::string::npos);
@@ -279,6 +282,16 @@ TEST_CASE("report: what is broken is refused by its file and place, and leaves n
       {"log.jsonl",
        changed(log, "\"test_top1\":", "\"test_top1\":1"),
        {"log.jsonl: line 1: 'test_top1': expected a number from 0 to 1"}},
+      {"log.jsonl", log + log, {": 'round': 0, expected 1 or 2"}},
+      {"log.jsonl", "", {"log.jsonl: ends in round 0, expected the 1 of results.csv"}},
+      {"log.jsonl", changed(log, "\"epoch\":1", "\"epoch\":\"x\""), {"'epoch': expected a number"}},
+      {"log.jsonl",
+       changed(log, "\"training_macs\":", "\"training_macs\":9e99,\"x\":"),
+       {"log.jsonl: line 2: 'training_macs': ", "expected more than the 9e+99"}},
+      {"results.csv", changed(csv, "\n1,", "\n1,1"), {"neurons split, expected the 1"}},
+      {"results.csv",
+       csv.substr(0, csv.rfind("\n1,") + 1),
+       {"log.jsonl: goes to round 1, expected the 0 of results.csv"}},
       {"results.csv", "-", {"results.csv"}},
       {"results.csv", "", {"results.csv: line 1: expected 'round,neurons_split"}},
       {"results.csv", "round,macs\n0,1\n", {"results.csv: line 1: expected 'round,neurons_split"}},

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <signal.h>
 
+#include <cstring>
 #include <functional>
 #include <random>
 #include <thread>
@@ -170,7 +171,7 @@ TEST_CASE(
   auto moment = moments(seed);
   const int signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU};
   Folder folder;
-  const Arguments command = merged({{"--checkpoint-minutes", "60"}}, two_rounds(folder / "run"));
+  const Arguments command = merged({"--checkpoint-minutes 60"}, two_rounds(folder / "run"));
   Index saved = 0, times = instrumented() ? 4 : 12;
   for (Index i = 0; i < times; i++) {
     Launch l{"cifar", command};
@@ -242,7 +243,7 @@ TEST_CASE("resume: the second signal ends at once, and nothing is broken") {
   for (int attempt = 0; attempt < 20 && !second; attempt++) {
     Folder folder;
     const Arguments command = two_rounds(folder / "run");
-    Launch l{"cifar", command + Arguments{"--device", "reference"}};
+    Launch l{"cifar", command + Arguments("--device reference")};
     l.kill_on = "epoch 1 of", l.kill_with = SIGTERM, l.kills = 2;
     const ProcessResult e = launch(l);
     CHECK(e.status == 128 + SIGTERM);
@@ -251,7 +252,7 @@ TEST_CASE("resume: the second signal ends at once, and nothing is broken") {
     if (!second) continue;
     require_done(launch("cifar", l.arguments));
     Folder other;
-    require_done(launch("cifar", two_rounds(other / "run") + Arguments{"--device", "reference"}));
+    require_done(launch("cifar", two_rounds(other / "run") + Arguments("--device reference")));
     CHECK(differing(contents(folder / "run"), contents(other / "run")) == "");
   }
   CHECK(second);
@@ -292,8 +293,7 @@ TEST_CASE("resume: of runs started together in one folder one has it, the others
 
 TEST_CASE("resume: between due checkpoints a killed run goes on from its last stage") {
   Folder folder;
-  Arguments command =
-      tiny_growth(folder / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"});
+  Arguments command = tiny_growth(folder / "run", "--checkpoint-minutes 60 --tune-epochs 2");
   ProcessResult killed =
       launch(Launch{"cifar", command,
                     "after-log:5"});  // training, two of RQ-SGD, the split, tuning's first epoch
@@ -311,8 +311,8 @@ TEST_CASE("resume: between due checkpoints a killed run goes on from its last st
                    folder / "run/checkpoint.safetensors: round 1, train, epoch 1, step 0") !=
         std::string::npos);
   Folder other;
-  ProcessResult whole = launch(
-      "cifar", tiny_growth(other / "run", {"--checkpoint-minutes", "60", "--tune-epochs", "2"}));
+  ProcessResult whole =
+      launch("cifar", tiny_growth(other / "run", "--checkpoint-minutes 60 --tune-epochs 2"));
   CHECK(differing(contents(folder / "run"), contents(other / "run")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
 }
@@ -320,13 +320,11 @@ TEST_CASE("resume: between due checkpoints a killed run goes on from its last st
 TEST_CASE(
     "resume: with two threads a killed run ends with the bits of one left alone with two threads") {
   Folder folder;
-  Arguments killed =
-      tiny_growth(folder / "killed", {"--threads", "2", "--checkpoint-minutes", "0"});
+  Arguments killed = tiny_growth(folder / "killed", "--threads 2 --checkpoint-minutes 0");
   CHECK(launch(Launch{"cifar", killed, "before-rename:9"}).signal == SIGKILL);  // amid RQ-SGD
   ProcessResult e = launch("cifar", killed),
-                whole = launch(
-                    "cifar",
-                    tiny_growth(folder / "whole", {"--threads", "2", "--checkpoint-minutes", "0"}));
+                whole = launch("cifar",
+                               tiny_growth(folder / "whole", "--threads 2 --checkpoint-minutes 0"));
   require_done(e);
   CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
   CHECK(table_of(e.out) == table_of(whole.out));
@@ -338,8 +336,7 @@ TEST_CASE(
   if (!have_eigen()) return;
   Folder folder;
   auto command = [&](const char* name) {
-    return tiny_growth(folder / name,
-                       {"--solver", "lanczos", "--rq-epochs", "3", "--checkpoint-minutes", "0"});
+    return tiny_growth(folder / name, "--solver lanczos --rq-epochs 3 --checkpoint-minutes 0");
   };
   ProcessResult whole = launch("cifar", command("whole"));
   Seen seen;
@@ -361,7 +358,7 @@ TEST_CASE("resume: the finished run, run again, prints its table and changes not
 TEST_CASE(
     "resume: another configuration for an existing run is refused, the differing options named, "
     "and nothing is touched") {
-  const Arguments changed{"--rounds", "3", "--epochs", "2", "--lr", "0.05", "--no-augment"};
+  const Arguments changed("--rounds 3 --epochs 2 --lr 0.05 --no-augment");
   check_refused(launch("cifar", tiny_growth(alone().folder / "run", changed)),
                 {alone().folder / "run holds another run: ", "--lr was 0.1, now 0.05",
                  "--rounds was 2, now 3", "--no-augment was false, now true", "another --out"});
@@ -372,12 +369,11 @@ TEST_CASE("resume: another run's checkpoint under this run's name is refused, bo
   Folder folder;
   ProcessResult killed = launch(Launch{"cifar", tiny_growth(folder / "run"), "after-log:2"});
   CHECK(killed.signal == SIGKILL);
-  for (const Arguments& other : {Arguments{"--seed", "8"}, Arguments{"--widths", "0.125"},
-                                 Arguments{"--activation", "relu"}}) {
+  for (const Arguments& other :
+       {Arguments("--seed 8"), Arguments("--widths 0.125"), Arguments("--activation relu")}) {
     CAPTURE(other[0]);
     Folder elsewhere;
-    require_done(
-        launch("cifar", tiny_growth(elsewhere / "run", Arguments{"--rounds", "0"} + other)));
+    require_done(launch("cifar", tiny_growth(elsewhere / "run", Arguments("--rounds 0") + other)));
     std::string checkpoint = folder / "run/checkpoint.safetensors";
     std::filesystem::copy_file(elsewhere / "run/checkpoint.safetensors", checkpoint,
                                std::filesystem::copy_options::overwrite_existing);
@@ -403,24 +399,28 @@ TEST_CASE("resume: a run whose checkpoint was removed is refused, and left as it
   }
 }
 
-TEST_CASE("resume: a table that was removed or emptied is made again; of other files it is said") {
+TEST_CASE("resume: a table that was removed or changed is made again; of other files it is said") {
   Folder folder;
   const std::string run = folder / "run";
   std::filesystem::copy(alone().folder / "run", run);
-  std::filesystem::remove(run + "/results.csv");
-  check_like_alone(run, launch("cifar", two_rounds(run)));
-  std::filesystem::resize_file(run + "/results.csv", 0);
-  const ProcessResult again = launch("cifar", two_rounds(run));
-  check_like_alone(run, again);
-  CHECK(again.err == "");
+  for (const char* table : {"", "0", "another run's\n"}) {
+    std::filesystem::remove(run + "/results.csv");
+    if (*table) folder.write("run/results.csv", Bytes(table, table + std::strlen(table)));
+    const ProcessResult again = launch("cifar", two_rounds(run));
+    check_like_alone(run, again);
+    CHECK(again.err == "");
+  }
   std::filesystem::resize_file(run + "/round-1-neurons.csv", 0);
-  for (const char* file : {"round-0.safetensors", "round-2-split.safetensors"})
-    std::filesystem::remove(run + "/" + file);
+  std::filesystem::remove(run + "/round-0.safetensors");
+  std::filesystem::resize_file(run + "/round-1.safetensors", 3000);
+  std::filesystem::copy_file(run + "/round-1-split.safetensors", run + "/round-2-split.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
   const ProcessResult said = launch("cifar", two_rounds(run));
   require_done(said);
   CHECK(said.err == text("warning: ", run,
-                         ": missing or empty, and not made again: round-0.safetensors, "
-                         "round-1-neurons.csv, round-2-split.safetensors\n"));
+                         ": missing, broken or another run's, and not made again: "
+                         "round-0.safetensors, round-1-neurons.csv, round-1.safetensors, "
+                         "round-2-split.safetensors\n"));
 }
 
 TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and left as it is") {
@@ -432,6 +432,15 @@ TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and le
   check_refused(launch("cifar", two_rounds(folder / "run")),
                 {"log.jsonl: line 10: missing, expected the 10 lines"});
   CHECK(differing(contents(folder / "run"), before) == "");
+  const std::string log = read_file(alone().folder / "run/log.jsonl"),
+                    last = log.substr(log.rfind('\n', log.size() - 2) + 1);
+  for (const std::string& first : {std::string("garbage\n"), last, std::string("[]\n")}) {
+    const std::string all = first + log;
+    folder.write("run/log.jsonl", Bytes(all.begin(), all.end()));
+    check_refused(
+        launch("cifar", two_rounds(folder / "run")),
+        {first == last ? "log.jsonl: line 1: 'round': 2, expected 0 or 1" : "log.jsonl: line 1: "});
+  }
 }
 
 TEST_CASE("resume: a checkpoint whose config.json is gone is refused") {
@@ -446,8 +455,8 @@ TEST_CASE(
     "seed: the same gives the same bits whatever the loader's threads, another gives others") {
   Folder folder;
   require_done(launch("cifar", tiny_growth(folder / "a")));
-  require_done(launch("cifar", tiny_growth(folder / "b", {"--loader-threads", "3"})));
-  require_done(launch("cifar", tiny_growth(folder / "c", {"--seed", "8"})));
+  require_done(launch("cifar", tiny_growth(folder / "b", "--loader-threads 3")));
+  require_done(launch("cifar", tiny_growth(folder / "c", "--seed 8")));
   CHECK(differing(contents(folder / "a"), contents(folder / "b")) == "");
   CHECK(differing(contents(folder / "a"), contents(folder / "c")) == names(contents(folder / "a")));
 }

@@ -47,14 +47,12 @@ void unread_stdout() {
 // What every program says first or only
 std::vector<Launch> all_programs(const Folder& folder) {
   const std::string checkpoint = learned() + "/round-1.safetensors";
-  return {
-      {"cifar", tiny_growth(folder / "run")},
-      {"inspect", {checkpoint}},
-      {"eval", {checkpoint, "--data", images() / "idx-more", "--threads", "1"}},
-      {"export", {checkpoint, "--out", folder / "out.onnx"}},
-      {"toy", {"--splits", "1"}},
-      {"bench",
-       {"--jobs", "eval", "--widths", "0.125", "--batch", "4", "--repeat", "1", "--threads", "1"}}};
+  return {{"cifar", tiny_growth(folder / "run")},
+          {"inspect", {checkpoint}},
+          {"eval", {checkpoint, "--data", images() / "idx-more", "--threads", "1"}},
+          {"export", {checkpoint, "--out", folder / "out.onnx"}},
+          {"toy", "--splits 1"},
+          {"bench", "--jobs eval --widths 0.125 --batch 4 --repeat 1 --threads 1"}};
 }
 
 // Stdout is a terminal of so many columns
@@ -90,8 +88,7 @@ struct Terminal {
 
 TEST_CASE("threads: the first line says how many there are, and what that comes from") {
   Folder folder;
-  const Arguments none =
-      tiny_growth(folder / "run", {"--threads", "0", "--rounds", "0", "--epochs", "0"});
+  const Arguments none = tiny_growth(folder / "run", "--threads 0 --rounds 0 --epochs 0");
   Launch l{"cifar", none};
   auto first = [&] {
     const ProcessResult e = launch(l);
@@ -122,7 +119,7 @@ TEST_CASE("threads: the first line says how many there are, and what that comes 
     CHECK(first().find(", 1 thread (" + name + ")") != std::string::npos);
   }
   l.environment = {"SLURM_CPUS_PER_TASK=two\nof them"};
-  l.arguments = tiny_growth(folder / "other", {"--threads", "0", "--rounds", "0"});
+  l.arguments = tiny_growth(folder / "other", "--threads 0 --rounds 0");
   const ProcessResult e = launch(l);
   require_done(e);
   CHECK(e.err ==
@@ -131,7 +128,7 @@ TEST_CASE("threads: the first line says how many there are, and what that comes 
 
 TEST_CASE("threads: those that OpenMP does not deliver are not waited for") {
   Folder folder;
-  Launch l{"cifar", tiny_growth(folder / "run", {"--threads", "2"})};
+  Launch l{"cifar", tiny_growth(folder / "run", "--threads 2")};
   l.environment = {"OMP_THREAD_LIMIT=1"};
   const ProcessResult e = launch(l);
   require_done(e);
@@ -158,7 +155,7 @@ TEST_CASE("threads: more than there are processors work, and are warned of") {
 TEST_CASE("threads: those that the system refuses are refused in one line") {
   if (two_threads() == 1 || instrumented()) return;
   Folder folder;
-  Launch l{"cifar", tiny_growth(folder / "run", {"--threads", "256"})};
+  Launch l{"cifar", tiny_growth(folder / "run", "--threads 256")};
   l.before = [] {
     const rlimit memory{rlim_t(1) << 30, rlim_t(1) << 30};  // of 256 stacks of 8 MiB
     ::setrlimit(RLIMIT_AS, &memory);
@@ -215,9 +212,7 @@ TEST_CASE("streams: a full or unread stdout is one line and a status, and no fil
 TEST_CASE(
     "signals: a program with nothing to save ends at once, with a line and 128 + its number") {
   for (int signal : {SIGTERM, SIGINT, SIGUSR1}) {
-    Launch l{"bench",
-             {"--jobs", "train", "--widths", "0.125", "--batch", "4", "--repeat", "10000",
-              "--threads", "1"}};
+    Launch l{"bench", "--jobs train --widths 0.125 --batch 4 --repeat 10000 --threads 1"};
     l.kill_on = "thread", l.kill_with = signal;
     const ProcessResult e = launch(l);
     CHECK(e.status == 128 + signal);
@@ -226,13 +221,23 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("help: on a terminal no line is wider than it, and every word is there") {
+  Terminal terminal(60);
+  require_done(terminal.run(Launch{"eval", {"--help"}}));
+  std::istringstream wrapped(terminal.seen), words(launch("eval", {"--help"}).out),
+      lines(terminal.seen);
+  for (std::string line; std::getline(lines, line);) CHECK(line.size() <= 61);  // and \r
+  std::string word, wanted;
+  while (words >> wanted) CHECK((wrapped >> word && word == wanted));
+}
+
 TEST_CASE("progress: on a terminal no line is wider than it, and a dumb one shows none") {
   Folder folder;
   for (unsigned short columns : {40, 80, 0}) {  // 0: it doesn't say
     CAPTURE(columns);
     std::filesystem::remove_all(folder / "run");
     Terminal terminal(columns);
-    Launch l{"cifar", tiny_growth(folder / "run", {"--epochs", "40", "--rounds", "0"})};
+    Launch l{"cifar", tiny_growth(folder / "run", "--epochs 40 --rounds 0")};
     l.environment = {"TERM=xterm"};
     const ProcessResult e = terminal.run(l);
     CHECK(e.status == 0);
@@ -253,7 +258,7 @@ TEST_CASE("progress: on a terminal no line is wider than it, and a dumb one show
   for (const char* term : {"TERM=dumb", "TERM="}) {
     std::filesystem::remove_all(folder / "run");
     Terminal terminal(80);
-    Launch l{"cifar", tiny_growth(folder / "run", {"--epochs", "40", "--rounds", "0"})};
+    Launch l{"cifar", tiny_growth(folder / "run", "--epochs 40 --rounds 0")};
     l.environment = {term};
     CHECK(terminal.run(l).status == 0);
     CHECK(terminal.seen.find("epoch 40 of 40") != std::string::npos);

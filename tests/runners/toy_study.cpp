@@ -72,12 +72,12 @@ TEST_CASE("toy: each split changes the loss as E2 predicts, and frees a training
   }
 }
 TEST_CASE("options: every option of toy has its effect") {
-  const Toy one = toy({"--splits", "1"});
+  const Toy one = toy("--splits 1");
   CHECK(one.rounds.size() == 2);
-  CHECK(toy({"--splits", "1", "--epsilon", "2e-3"}).rounds[0].predicted ==
+  CHECK(toy("--splits 1 --epsilon 2e-3").rounds[0].predicted ==
         near(4 * one.rounds[0].predicted).epsilon(1e-3));
-  CHECK(toy({"--splits", "0", "--seed", "1"}).rounds[0].loss != one.rounds[0].loss);
-  check_refused(launch("toy", {"--splits", "many"}), {"--splits"});
+  CHECK(toy("--splits 0 --seed 1").rounds[0].loss != one.rounds[0].loss);
+  check_refused(launch("toy", "--splits many"), {"--splits"});
   check_all_covered("toy", {"--splits", "--epsilon", "--seed"});
   check_defaults_shown("toy");
 }

@@ -114,7 +114,8 @@ Loader::Loader(std::shared_ptr<const ImageSource> source, Backend& device,
     const std::size_t had = threads_.size();
     stop();
     user_error("[loader] the system gives it ", had, " of ", options.threads, " threads (",
-               e.code().message(), "); expected a higher limit (ulimit -u), or fewer threads");
+               e.code().message(),
+               "); expected a higher limit (ulimit -u, ulimit -v), or fewer threads");
   }
 }
 

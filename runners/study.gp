@@ -10,7 +10,7 @@ set key outside right
 set ylabel "top-1 on the test images, %"
 set format y "%.0f"
 arms = "energy vanilla random paper-matrix prune-l1 prune-slimming prune-morphnet scaled-cost scaled-epochs scratch-cost"
-colours = "#0072b2 #e69f00 #999999 #56b4e9 #cc79a7 #d55e00 #8c564b #009e73 #000000 #f0e442"
+colours = "#0072b2 #e69f00 #999999 #56b4e9 #cc79a7 #d55e00 #8c564b #009e73 #000000 #7570b3"
 
 # Of one arm: round, MACs, training MACs, mean, half the interval
 of(arm) = sprintf("< awk -F, -v d=%s -v r=%s -v a=%s '$1 == d && $2 == r && $3 == a { n[$5]++; m[$5] += $6; c[$5] += $8; t[$5] += 100 * $9; q[$5] += 1e4 * $9 * $9 } \

@@ -15,7 +15,10 @@ SymmetricEigen symmetric_eigen(Index n, const double* matrix) {
   SymmetricEigen out;
   if (n == 0) return out;
   Eigen::Map<const RowMajor> map(matrix, n, n);
-  FISSION_CHECK(map.allFinite(), "[eigen] a matrix of ", n, "x", n, " holds NaN or infinity");
+  if (!map.allFinite())
+    user_error("[eigen] a matrix of ", n, "x", n,
+               " holds NaN or infinity; expected a network whose ",
+               "weights and images are not too large to compute with");
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(map);
   FISSION_CHECK(solver.info() == Eigen::Success, "[eigen] no convergence for a matrix of ", n, "x",
                 n);

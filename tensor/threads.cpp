@@ -7,6 +7,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <fstream>
 #include <mutex>
@@ -98,8 +99,9 @@ double cgroup_quota(const std::string& root) {
 // The number that a variable begins with ("4,2": of nested regions, the outermost); 0: none
 int number_in(const char* variable) {
   const char* value = std::getenv(variable);
-  const long n = value ? std::strtol(value, nullptr, 10) : 0;
-  return n > 0 ? int(std::min(n, 1L << 20)) : 0;
+  char* end = nullptr;
+  const long n = value ? std::strtol(value, &end, 10) : 0;
+  return n > 0 && std::strchr(", ", *end) ? int(std::min(n, 1L << 20)) : 0;
 }
 
 // Processors of OMP_PLACES (or GNU's GOMP_CPU_AFFINITY), which its threads are bound to; 0: they

@@ -22,6 +22,10 @@ namespace {
 
 // Spearman's: Pearson's correlation of the ranks, ties sharing theirs
 Numbers ranks(const Numbers& x) {
+  for (double value : x)
+    if (!std::isfinite(value))
+      user_error("an eigenvalue is ", value,
+                 "; expected a network whose weights are not too large for float32");
   std::vector<std::size_t> order(x.size());
   for (std::size_t i = 0; i < x.size(); i++) order[i] = i;
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return x[a] < x[b]; });

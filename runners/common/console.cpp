@@ -38,15 +38,15 @@ std::vector<std::string> split_at(const std::string& s, char at) {
 
 std::string wrapped(const std::string& all) {
   if (isatty(STDOUT_FILENO) != 1) return all;
-  const std::size_t columns = terminal_columns(), indent = columns < 60 ? 4 : 30;
+  const std::size_t columns = terminal_columns();
   std::string out;
-  std::size_t at = 0;  // columns of the line so far
+  std::size_t at = 0, indent = 0;  // columns of the line so far; of what continues it
   for (std::size_t i = 0; i < all.size();) {
     const std::size_t end = std::min(all.find_first_of(" \n", i + 1), all.size());
     const std::string word = all.substr(i, end - i);  // with the space before it
     std::size_t width = 0;
     for (const char c : word) width += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    if (word[0] == '\n') at = 0, width--;
+    if (word[0] == '\n') at = 0, width--, indent = word.size() > 1 ? 1 : columns < 60 ? 4 : 30;
     else if (word[0] == ' ' && at > indent && at + width > columns)
       out += "\n" + std::string(indent - 1, ' '), at = indent - 1;
     out += word, at += width, i = end;
@@ -138,11 +138,15 @@ std::string growth_table(const std::vector<RoundRecord>& history) {
       "image. test: top-1 on the test images.\n"
       "training MACs: of all steps so far, forward and backward, RQ-SGD's too; T = 1e12.\n";
   if (history.size() < 2) return all;
+  const bool beyond = std::any_of(history.begin(), history.end(),
+                                  [](const RoundRecord& r) { return r.round > 0 && !r.quadratic; });
   return all +
          "loss change of the split itself: predicted by (ε²/2) Σ v̂ᵀS v̂ (E4), and measured on the "
-         "same training images;\n"
-         "beyond E4: steps a half and a quarter as large do not change the loss by a quarter and a "
-         "sixteenth as much, so E4 does not apply.\n";
+         "same training images" +
+         (beyond
+              ? ";\nbeyond E4: the step is too large for that: half of it does not change the loss "
+                "by a quarter as much.\n"
+              : ".\n");
 }
 
 std::string growth_csv(const std::vector<RoundRecord>& history) {

@@ -24,7 +24,9 @@ std::string differences(const Json& old, const Json& now, const std::array<const
     };
     if (value_in(old) != value_in(now) && ++count <= 6)
       text += (text.empty() ? "" : ", ") +
-              (item.key() == "energy-table" ? "the hash of --energy's table" : "--" + item.key()) +
+              (item.key() == "energy-table"      ? "the hash of --energy's table"
+               : item.key() == "checkpoint-hash" ? "the hash of the checkpoint's weights"
+                                                 : "--" + item.key()) +
               words[0] + value_in(old) + words[1] + value_in(now) + words[2];
   }
   return text + (count > 6 ? fission::text(", and ", count - 6, " more") : "");
@@ -98,7 +100,7 @@ void RunDirectory::cut_log(const std::vector<RoundRecord>& history, bool read_on
                  " lines that the checkpoint knows of");
   }
   check_agreement(log_lines(all.substr(0, end), file), history, file, "the checkpoint");
-  if (log_ && !read_only) log_->keep(end);
+  if (log_ && (!read_only || all.size() > end)) log_->keep(end);
 }
 
 void RunDirectory::append(const std::string& line) {

@@ -252,7 +252,7 @@ void GrowthOptions::add_to(CommandLine& app) {
       ->group("Solver");
 
   option("--seed", settings.seed, "of initialisation, order, augmentation and directions")
-      ->check(at_least(0))
+      ->check(in_range(0, 999999999999999.0))  // as a checkpoint's
       ->group("Run");
   option("--out", run.directory,
          std::string("the run's folder, default: ") +

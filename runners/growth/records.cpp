@@ -99,9 +99,9 @@ Line line_of(const SplitRecord& r) {
                {"test_top5", round.split.top5}},
               text("split ", round.neurons_split, " neurons for ", energy, " ", r.energy_unit, " (",
                    r.energy_source, "), now ", in_millions(round.macs), " MACs: loss ",
-                   round.quadratic ? formatted("%+.4e", round.predicted) : "beyond E4",
-                   formatted(" predicted (E4), %+.4e measured; test ", round.measured),
-                   percent(round.split.top1)));
+                   round.quadratic ? formatted("%+.4e predicted (E4), ", round.predicted)
+                                   : "without a prediction (beyond E4), ",
+                   formatted("%+.4e measured; test ", round.measured), percent(round.split.top1)));
 }
 
 Line line_of(const NoSplitRecord& r) {

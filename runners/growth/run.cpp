@@ -146,7 +146,8 @@ void Run::grow(State& state) {
     end_if_requested();
   } catch (const Stopped& stopped) {
     progress_.clear();
-    if (!state.done) write_checkpoint(state);
+    if (state.done) throw;  // and nothing goes on
+    write_checkpoint(state);
     comm_.barrier();  // the first that ends would take the others with it
     throw Stopped(stopped.signal, text(": saved in ", options_.directory, ": ", place(state),
                                        "; the same command goes on"));
@@ -226,8 +227,9 @@ void Run::save(State& s) {
   const bool split = !s.done && s.stage == Stage::train;
   const std::string name = text("round-", s.round - (!s.done && !split), split ? "-split" : "");
   write(grown_network(s, path(name + ".safetensors"), images_.name, settings_.seed));
-  if (comm_.first()) write_file_atomically(path("results.csv"), growth_csv(s.history));
   write_checkpoint(s);
+  // never further than the checkpoint; restore_files makes up for a kill in between
+  if (comm_.first()) write_file_atomically(path("results.csv"), growth_csv(s.history));
   progress_.reset();
 }
 
@@ -244,15 +246,9 @@ void Run::restore_files(const State& s) const {
     }
     if (!found) gone += (gone.empty() ? "" : ", ") + file;
   };
-  // what a kill left there is a row further than the checkpoint
-  std::vector<RoundRecord> ended;
-  for (const RoundRecord& r : s.history)
-    if (r.tuned.count > 0) ended.push_back(r);
-  const std::string csv = growth_csv(s.history), whole = s.done ? csv : growth_csv(ended),
-                    results = path("results.csv");
+  const std::string csv = growth_csv(s.history), results = path("results.csv");
   try {
-    const std::string found = directory_.lacks("results.csv") ? "" : read_file(results);
-    if (s.done ? found != csv : found.compare(0, whole.size(), whole) != 0)
+    if (directory_.lacks("results.csv") || read_file(results) != csv)
       write_file_atomically(results, csv);
   } catch (const UserError&) {
     look_for("results.csv", [] { return false; });  // a folder that is only read

@@ -181,7 +181,7 @@ std::vector<NeuronWorth> read_neurons(const std::string& path, const RoundRecord
   Csv csv(path, "axis,neuron,lambda,residual,products,split");
   std::vector<NeuronWorth> all;
   std::size_t seen = 0;
-  Index chosen = 0;
+  Index chosen = 0, neuron = 0;
   while (csv.next()) {
     const std::string &axis = csv.text_at(0), &split = csv.text_at(5);
     if (axis.empty() ||
@@ -190,8 +190,10 @@ std::vector<NeuronWorth> read_neurons(const std::string& path, const RoundRecord
       user_error(csv.place(), ": axis: '", axis, "', expected a name such as L00");
     if (split != "0" && split != "1")
       user_error(csv.place(), ": split: '", split, "', expected 0 or 1");
-    seen += all.empty() || all.back().axis != axis;
-    chosen += split == "1";
+    const bool another = all.empty() || all.back().axis != axis;
+    seen += another, chosen += split == "1", neuron = another ? 0 : neuron + 1;
+    if (csv.number_at(1) != double(neuron))
+      user_error(csv.place(), ": neuron: '", csv.text_at(1), "', expected ", neuron);
     all.push_back({axis, csv.number_at(2), split == "1"});
   }
   if (seen != round.widths.size())
@@ -248,7 +250,7 @@ RunFolder read_run(const std::string& directory) {
                       "a JSON object, the configuration of a run");
   refuse_renamed_settings(run.config, run.directory);
   run.log = log_lines(read_file(path("log.jsonl")), path("log.jsonl"));
-  if (there("results.csv") || (!run.log.empty() && run.log.back()["stage"] != "train"))
+  if (there("results.csv") || (!run.log.empty() && run.log.back()["round"] > 0))
     run.rounds = read_results(path("results.csv"));
   check_agreement(run.log, run.rounds, path("log.jsonl"), "results.csv");
   for (std::size_t r = 1; r < run.rounds.size(); r++)

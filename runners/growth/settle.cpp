@@ -70,6 +70,9 @@ void GrowthOptions::apply_recipe() {
 }
 
 void GrowthOptions::settle() {
+  for (const auto& [name, value] :
+       {std::pair("--tune-lr", tune_lr), {"--tune-warmup", tune_warmup}})
+    if (value < 0 && value != -1) user_error(name, " ", value, ": expected at least 0, or -1");
   if (bn_batch > 0 && run.batch % bn_batch != 0)
     user_error("--batch ", run.batch, ": expected a multiple of --bn-batch ", bn_batch,
                ", so that every batch falls into whole groups");
@@ -174,8 +177,8 @@ void GrowthOptions::warn(const data::ImageSets& images) const {
           tune_lr < 0 ? "--lr" : "--tune-lr");
   warn_if(momentum == 1, "--momentum 1: no step is ever forgotten");
   warn_if(smoothing == 1, "--smoothing 1: every label says the same, nothing can be learned");
-  warn_if(settings.rounds > 0 && settings.surgery.epsilon == 0,
-          "--epsilon 0: the copies of a neuron are alike, and stay alike");
+  warn_if(settings.rounds > 0 && float(settings.surgery.epsilon) == 0, "--epsilon ",
+          settings.surgery.epsilon, ": the copies of a neuron are alike, and stay alike");
   warn_if(settings.rounds > 0 && run.network.activation == Activation::relu &&
               settings.solver.probe.curvature.relu_beta == 0,
           "--relu-beta 0: ReLU has no curvature then, and no neuron is worth splitting");

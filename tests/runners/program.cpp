@@ -121,7 +121,7 @@ ProcessResult launch(const Launch& what) {
         ::usleep(1000);
       ::kill(child, ended.too_long ? SIGKILL : what.kill_with);
       for (int i = 1; i < what.kills && !ended.too_long; i++)
-        ::usleep(50000), ::kill(child, what.kill_with);
+        ::usleep(3000), ::kill(child, what.kill_with);
       killed = true;
       limit = seconds() + (ended.too_long ? 1 : longest);
       continue;

@@ -35,7 +35,7 @@ struct Launch {
   std::string directory = "";          // to start in
   double kill_after = 0;               // seconds until it is sent a signal; 0: left alone
   std::string kill_on = "";            // or: when this stands in what it wrote to stdout
-  int kill_with = SIGKILL, kills = 1;  // a twentieth of a second apart; others than SIGKILL once
+  int kill_with = SIGKILL, kills = 1;  // 3 ms apart; others than SIGKILL once
                                        // the program answers them
   Arguments environment = {};          // "NAME=value", besides the tests' own
   std::function<void()> before = {};   // in the child, before the program: only what is safe there

@@ -110,7 +110,8 @@ TEST_CASE("prune: killed after every third file, a run ends with the bits of one
     ProcessResult e =
         launch(Launch{"prune", command("killed"), "after-log:1"});  // nothing trained yet
     for (; kills < 20 && e.signal == SIGKILL; kills++)
-      e = launch(Launch{"prune", command("killed"), "after-rename:3"});
+      require_done(launch("report", {folder / "killed", "--out", folder / "page"})),
+          e = launch(Launch{"prune", command("killed"), "after-rename:3"});
     require_done(e);
     CHECK(kills >= 3);
     CHECK(differing(contents(folder / "killed"), contents(folder / "whole")) == "");
@@ -247,7 +248,7 @@ TEST_CASE("prune: another pruning, or another network under the same name, is re
   file.tensors.at("linear.bias") =
       StoredTensor::of({10}, std::vector<float>(10, 0.25f));  // the widths stay
   write_safetensors(folder / "network.safetensors", file);
-  check_refused(again({}), {"--checkpoint-hash was "});
+  check_refused(again({}), {"the hash of the checkpoint's weights was "});
 }
 
 TEST_CASE("prune: every option that --help lists has a case, and shows its default") {

@@ -137,6 +137,8 @@ TEST_CASE(
   Index count = 1;
   Seen seen = kill_until_done(folder / "run", false, [&](Index) {
     Contents now = contents(folder / "run");
+    if (now.count("log.jsonl"))  // as it was left, it can be looked at
+      require_done(launch("report", {folder / "run", "--out", folder / "page"}));
     count = now == before ? count + 1
                           : 1;  // files between two checkpoints are written again: go one further
     before = now;
@@ -415,12 +417,15 @@ TEST_CASE("resume: a table that was removed or changed is made again; of other f
   std::filesystem::resize_file(run + "/round-1.safetensors", 3000);
   std::filesystem::copy_file(run + "/round-1-split.safetensors", run + "/round-2-split.safetensors",
                              std::filesystem::copy_options::overwrite_existing);
+  const std::string log = read_file(run + "/log.jsonl") + "more\n";
+  folder.write("run/log.jsonl", Bytes(log.begin(), log.end()));
   const ProcessResult said = launch("cifar", two_rounds(run));
   require_done(said);
   CHECK(said.err == text("warning: ", run,
                          ": missing, broken or another run's, and not made again: "
                          "round-0.safetensors, round-1-neurons.csv, round-1.safetensors, "
                          "round-2-split.safetensors\n"));
+  CHECK(log_of(run).size() == log_of(alone().folder / "run").size());
 }
 
 TEST_CASE("resume: a log shorter than the checkpoint knows of is refused, and left as it is") {

@@ -64,8 +64,9 @@ int main(int argc, char** argv) {
     if (!model.cost) std::printf("energy of one more channel: %s\n", model.source.c_str());
     for (const char* key : {"dataset", "seed", "round", "stage", "epoch", "step"})
       if (file.metadata.count(key)) std::printf("%s: %s\n", key, file.metadata_at(key).c_str());
-    std::vector<std::vector<std::string>> rows{{"axis", "producer", "width", "widest", "group",
-                                                model.unit + " that one more channel adds"}};
+    std::vector<std::vector<std::string>> rows{
+        {"axis", "producer", "width", "widest", "group",
+         model.cost ? model.unit + " that one more channel adds" : "the authors' count for it"}};
     for (std::size_t a = 0; a < network->axes().size(); a++) {
       const Axis& axis = network->axes()[a];
       rows.push_back({axis.name, network->producer(axis).name, std::to_string(axis.width),

@@ -14,15 +14,22 @@ using Numbers = std::vector<double>;
 double sigmoid(double z) { return 1 / (1 + std::exp(-z)); }
 // φ' and φ'' of section 3 of METHOD.md, with the surrogates of Curvature
 double slope(Activation f, double z) {
-  if (f == Activation::none) return 1;
-  if (f == Activation::relu) return z > 0;
-  double s = sigmoid(z);
-  return s + z * s * (1 - s);
+  const double s = sigmoid(z);
+  switch (f) {  // a new one is warned of by the compiler
+    case Activation::none: return 1;
+    case Activation::relu: return z > 0;
+    case Activation::swish: return s + z * s * (1 - s);
+  }
+  return NAN;
 }
 double bend(Activation f, const Curvature& k, double z) {
-  if (f == Activation::none) return k.linear;
-  double s = sigmoid(f == Activation::relu ? k.relu_beta * z : z);
-  return f == Activation::relu ? k.relu_beta * s * (1 - s) : s * (1 - s) * (2 + z * (1 - 2 * s));
+  const double s = sigmoid(f == Activation::relu ? k.relu_beta * z : z);
+  switch (f) {
+    case Activation::none: return k.linear;
+    case Activation::relu: return k.relu_beta * s * (1 - s);
+    case Activation::swish: return s * (1 - s) * (2 + z * (1 - 2 * s));
+  }
+  return NAN;
 }
 
 // One activation of a neuron's chain for one batch, on the host.

@@ -70,7 +70,7 @@ void check_log_line(const Json& line, const std::string& place) {
   if (const auto keys = needed.find(stage); keys != needed.end())
     for (const char* key : keys->second) check_number(line, key, place);
   if (stage == "split" && !line.contains("why"))
-    for (const char* key : {"test_loss", "test_top1"}) check_number(line, key, place);
+    for (const char* key : {"macs", "test_loss", "test_top1"}) check_number(line, key, place);
 }
 
 // Behind the lines before it: in their round or the next, and with more that training has cost
@@ -184,13 +184,11 @@ std::vector<NeuronWorth> read_neurons(const std::string& path, const RoundRecord
   Index chosen = 0, neuron = 0;
   while (csv.next()) {
     const std::string &axis = csv.text_at(0), &split = csv.text_at(5);
-    if (axis.empty() ||
-        axis.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                               "0123456789._-") != std::string::npos)
-      user_error(csv.place(), ": axis: '", axis, "', expected a name such as L00");
     if (split != "0" && split != "1")
       user_error(csv.place(), ": split: '", split, "', expected 0 or 1");
     const bool another = all.empty() || all.back().axis != axis;
+    if (const std::string name = text(seen < 10 ? "L0" : "L", seen); another && axis != name)
+      user_error(csv.place(), ": axis: '", axis, "', expected ", name);
     seen += another, chosen += split == "1", neuron = another ? 0 : neuron + 1;
     if (csv.number_at(1) != double(neuron))
       user_error(csv.place(), ": neuron: '", csv.text_at(1), "', expected ", neuron);
@@ -228,6 +226,12 @@ void check_agreement(const std::vector<Json>& log, const std::vector<RoundRecord
       if (round > 0 && round >= size)
         user_error(path, ": goes to round ", round, ", expected the ", size - 1, " of ", source);
       top1[std::size_t(round)] = line["test_top1"];
+    } else if (const Index round = line["round"].get<Index>();
+               line["stage"] == "split" && line.contains("macs") && round < size) {
+      const double macs = rounds[std::size_t(round)].macs, logged = line["macs"];
+      if (std::abs(macs - logged) > 1e-6 * logged)
+        user_error(path, ": round ", round, " has 'macs': ", logged, ", expected the ", macs,
+                   " of ", source);
     }
   for (const RoundRecord& r : rounds)
     if (r.tuned.top1 > 0 && std::abs(r.tuned.top1 - top1[std::size_t(r.round)]) > 1e-6)

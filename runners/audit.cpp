@@ -103,8 +103,8 @@ int main(int argc, char** argv) {
         app.warn_unused({"--neurons"}, text("one of each of the ", layers, " layers is split"));
       if (!json)
         std::printf("%s\n%s: %s, %s, on %ld training images of %s\n", device.threads_line.c_str(),
-                    checkpoint.c_str(), c.model.c_str(), name_of(c.activation), long(images.count),
-                    dataset.c_str());
+                    one_line(checkpoint).c_str(), c.model.c_str(), name_of(c.activation),
+                    long(images.count), dataset.c_str());
       NetworkAudit(findings, file, images, backend, s).all();
     }
     findings.finish();

@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
         train.name.c_str(), long(train.count), long(test.count),
         name_of(state.network->config().activation), joined(state.network->widths()).c_str(),
         in_millions(state.network->macs()).c_str(), long(state.network->parameter_count()),
-        options.run.directory.c_str());
+        one_line(options.run.directory).c_str());
 
     run.grow(state);
     std::printf("\n%s", growth_table(state.history).c_str());

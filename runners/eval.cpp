@@ -194,11 +194,12 @@ int main(int argc, char** argv) {
     if (json) std::printf("%s\n", json_text(result).c_str());
     else if (label)
       std::printf("%s on %s (%s, %ld %s): loss %.4f, top-1 %s, top-5 %s; %s MACs per image; %s\n",
-                  checkpoint.c_str(), dataset.c_str(), split.c_str(), long(s.count), unit, s.loss,
-                  percent(s.top1).c_str(), percent(s.top5).c_str(),
+                  one_line(checkpoint).c_str(), dataset.c_str(), split.c_str(), long(s.count), unit,
+                  s.loss, percent(s.top1).c_str(), percent(s.top5).c_str(),
                   in_millions(network->macs()).c_str(), device.threads_line.c_str());
     else
-      std::printf("%s on %ld %s of %s: what it takes them for is in %s\n", checkpoint.c_str(),
-                  long(s.count), unit, folder_of_images.c_str(), predictions.c_str());
+      std::printf("%s on %ld %s of %s: what it takes them for is in %s\n",
+                  one_line(checkpoint).c_str(), long(s.count), unit,
+                  one_line(folder_of_images).c_str(), one_line(predictions).c_str());
   });
 }

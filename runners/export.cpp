@@ -117,8 +117,8 @@ int main(int argc, char** argv) {
           words,
           "%s: opset %d; input (%s,%ld,%ld,%ld) = %s, mean %s, std %s (%s); logits (%s,%ld); %s "
           "MACs per image, %zu bytes\n",
-          out.c_str(), onnx_opset, n.c_str(), long(c.channels), long(c.size), long(c.size),
-          input.c_str(), mean.c_str(), std.c_str(), dataset.c_str(), n.c_str(), long(c.classes),
-          macs.c_str(), bytes.size());
+          one_line(out).c_str(), onnx_opset, n.c_str(), long(c.channels), long(c.size),
+          long(c.size), input.c_str(), mean.c_str(), std.c_str(), dataset.c_str(), n.c_str(),
+          long(c.classes), macs.c_str(), bytes.size());
   });
 }

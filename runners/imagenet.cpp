@@ -16,9 +16,9 @@ std::vector<RoundRecord> carry_out(const GrowthOptions& options,
   Run run(options.run, options.settings, config, images, backend);
   State state = run.begin();
   if (warn) options.warn(images);
-  std::printf("\n%s: widths %s, %s MACs per image, %ld parameters\n", options.run.directory.c_str(),
-              joined(state.network->widths()).c_str(), in_millions(state.network->macs()).c_str(),
-              long(state.network->parameter_count()));
+  std::printf("\n%s: widths %s, %s MACs per image, %ld parameters\n",
+              one_line(options.run.directory).c_str(), joined(state.network->widths()).c_str(),
+              in_millions(state.network->macs()).c_str(), long(state.network->parameter_count()));
   run.grow(state);
   return state.history;
 }

@@ -51,7 +51,7 @@ int main(int argc, char** argv) {
       std::printf("%s\n", json_text(j).c_str());
       return;
     }
-    std::printf("%s: %s, %s, %ldx%ldx%ld images, %ld classes\n", checkpoint.c_str(),
+    std::printf("%s: %s, %s, %ldx%ldx%ld images, %ld classes\n", one_line(checkpoint).c_str(),
                 c.model.c_str(), name_of(c.activation), long(c.size), long(c.size),
                 long(c.channels), long(c.classes));
     std::printf(

@@ -148,10 +148,10 @@ int main(int argc, char** argv) {
     std::printf(
         "%s: %ld training and %ld test images\n%s: %s MACs per image, %ld "
         "parameters; by %s: %s MACs, %ld parameters, weights %s; run: %s\n%s",
-        train.name.c_str(), long(train.count), long(test.count), checkpoint.c_str(),
+        train.name.c_str(), long(train.count), long(test.count), one_line(checkpoint).c_str(),
         in_millions(network->macs()).c_str(), long(network->parameter_count()), method.c_str(),
         in_millions(pruned->macs()).c_str(), long(pruned->parameter_count()), weights.c_str(),
-        options.run.directory.c_str(),
+        one_line(options.run.directory).c_str(),
         plan_table(*network, plan, method == "l1" ? "L1 norm" : "scale").c_str());
     if (state.history.empty()) {  // a new run
       state.network = std::move(pruned);

@@ -113,18 +113,23 @@ class Page {
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>\n<meta name=viewport "
         "content=\"width=device-width,initial-scale=1\">\n<title>" +
         names + "</title>\n<style>" + style + "</style></head><body>\n<h1>" +
-        (runs_.size() == 1 ? "The growth of " : "Growths: ") + names + "</h1>\n";
+        (runs_.size() > 1   ? "Runs: "
+         : pruned(runs_[0]) ? "The pruning of "
+                            : "The growth of ") +
+        names + "</h1>\n";
     for (const RunFolder& r : runs_) {
       body_ += "<p>" + (runs_.size() > 1 ? code(r.directory) + ": " : "") +
                html(setting_of(r.config, "model") + " on " + setting_of(r.config, "dataset") +
                     ", seed " + setting_of(r.config, "seed") + ". ");
       if (r.rounds.empty()) {
-        body_ += "The seed network is still being trained.</p>\n";
+        body_ += pruned(r) ? "The pruned network is" : "The seed network is";
+        body_ += " still being trained.</p>\n";
         continue;
       }
       const RoundRecord &first = r.rounds.front(), &last = r.rounds.back();
       auto size = [](const RoundRecord& a) { return in_millions(a.macs) + " MACs per image"; };
-      body_ += text("The seed: ", size(first), ", top-1 ", percent(first.tuned.top1), ". ");
+      body_ += text(pruned(r) ? "Pruned: " : "The seed: ", size(first), ", top-1 ",
+                    percent(first.tuned.top1), ". ");
       if (r.rounds.size() > 1)
         body_ += text(
             "After ", r.rounds.size() - 1, r.rounds.size() == 2 ? " round" : " rounds",
@@ -143,6 +148,7 @@ class Page {
     const auto at = config.find(name);
     return at == config.end() ? "?" : at->is_string() ? at->get<std::string>() : at->dump();
   }
+  static bool pruned(const RunFolder& r) { return r.config.contains("method"); }
   static std::string which(std::size_t run) { return text("run ", run + 1); }
 
   void section(const std::string& title, const std::string& what) {
@@ -600,7 +606,7 @@ int main(int argc, char** argv) {
       std::fprintf(stderr,
                    "report: gnuplot was not found (Debian: gnuplot-nox): the page has tables, and "
                    "no figures\n");
-    std::printf("%s: %d figures of %zu %s: open it in a browser\n", out.c_str(), page.figures(),
-                runs.size(), runs.size() == 1 ? "run" : "runs");
+    std::printf("%s: %d figures of %zu %s: open it in a browser\n", one_line(out).c_str(),
+                page.figures(), runs.size(), runs.size() == 1 ? "run" : "runs");
   });
 }

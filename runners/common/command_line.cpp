@@ -190,7 +190,24 @@ void CommandLine::warn_unused(const std::set<std::string>& which, const std::str
 }
 const std::string& CommandLine::get_name() const { return parts_->app.get_name(); }
 
+// CLI11 passes over the empty parts of a list: 1,,3 would be two numbers.
+static void check_lists(const CLI::App& app, int argc, const char* const* argv) {
+  for (int i = 1; i < argc; i++) {
+    const std::string given = argv[i], name = given.substr(0, given.find('='));
+    const CLI::Option* option =
+        name.compare(0, 2, "--") == 0 ? app.get_option_no_throw(name) : nullptr;
+    if (!option || option->get_delimiter() == '\0') continue;
+    const std::string list = name.size() < given.size() ? given.substr(name.size() + 1)
+                             : i + 1 < argc             ? argv[i + 1]
+                                                        : "";
+    for (const std::string& part : split_at(list, option->get_delimiter()))
+      if (part.empty())
+        user_error(name, " ", list, ": a part is empty, expected a value between commas");
+  }
+}
+
 bool CommandLine::parse(int argc, const char* const* argv) {
+  check_lists(parts_->app, argc, argv);
   try {
     parts_->app.parse(argc, argv);
     return true;

@@ -295,7 +295,7 @@ State Run::read_checkpoint() {
                      "--out: a place that all processes see");  // and the first writes nothing
                                                                 // before all have read
   if (comm_.first()) directory_.cut_log(s.history, s.done);
-  std::printf("going on from %s: %s\n", file.path.c_str(), place(s).c_str());
+  std::printf("going on from %s: %s\n", one_line(file.path).c_str(), place(s).c_str());
   return s;
 }
 

@@ -31,8 +31,8 @@ std::string output_of(const std::string& script) {
   File in = unnamed_file(), out = unnamed_file();
   std::fwrite(script.data(), 1, script.size(), in.get());
   std::fflush(in.get());
-  const int status = run(text("GNUTERM=svg gnuplot -d /dev/fd/", fileno(in.get()), " >/dev/fd/",
-                              fileno(out.get()), " 2>&1"));
+  const int status = run(text("(GNUTERM=svg gnuplot -d /dev/fd/", fileno(in.get()), " >/dev/fd/",
+                              fileno(out.get()), " 2>&1) 2>/dev/null"));
   std::string said;
   std::rewind(out.get());
   for (int c; (c = std::fgetc(out.get())) != EOF;) said += char(c);

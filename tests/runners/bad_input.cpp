@@ -239,6 +239,8 @@ TEST_CASE(
                                                        "--loader-threads -1",
                                                        "--first 1000",
                                                        "--target-macs 1000",
+                                                       "--target-macs ,140000",
+                                                       "--target-macs=140000,,150000",
                                                        "--momentum 2",
                                                        "--smoothing 2",
                                                        "--epsilon -1",

@@ -67,6 +67,7 @@ void check_log_line(const Json& line, const std::string& place) {
       {"solve", {"epoch", "of", "training_macs", "least_lambda"}},
       {"split", {"neurons"}}};
   check_number(line, "round", place);
+  if (line.contains("training_macs")) check_number(line, "training_macs", place);
   if (const auto keys = needed.find(stage); keys != needed.end())
     for (const char* key : keys->second) check_number(line, key, place);
   if (stage == "split" && !line.contains("why"))
@@ -221,22 +222,24 @@ void check_agreement(const std::vector<Json>& log, const std::vector<RoundRecord
     user_error(path, ": ends in round ", last, ", expected the ", size - 1, " of ", source);
   std::vector<double> top1(std::size_t(last + 1), NAN);
   for (const Json& line : log)
-    if (line.contains("train_top1")) {
+    if (line["stage"] == "train" || line["stage"] == "tune") {
       const Index round = line["round"].get<Index>();
       if (round > 0 && round >= size)
         user_error(path, ": goes to round ", round, ", expected the ", size - 1, " of ", source);
       top1[std::size_t(round)] = line["test_top1"];
     } else if (const Index round = line["round"].get<Index>();
-               line["stage"] == "split" && line.contains("macs") && round < size) {
+               line["stage"] == "split" && !line.contains("why") && round < size) {
       const double macs = rounds[std::size_t(round)].macs, logged = line["macs"];
       if (std::abs(macs - logged) > 1e-6 * logged)
         user_error(path, ": round ", round, " has 'macs': ", logged, ", expected the ", macs,
                    " of ", source);
     }
-  for (const RoundRecord& r : rounds)
-    if (r.tuned.top1 > 0 && std::abs(r.tuned.top1 - top1[std::size_t(r.round)]) > 1e-6)
-      user_error(path, ": round ", r.round, " ends with 'test_top1': ", top1[std::size_t(r.round)],
-                 ", expected the ", r.tuned.top1, " of ", source);
+  for (const RoundRecord& r : rounds) {
+    const double logged = r.round >= 0 && r.round <= last ? top1[std::size_t(r.round)] : NAN;
+    if (r.tuned.top1 > 0 && std::abs(r.tuned.top1 - logged) > 1e-6)
+      user_error(path, ": round ", r.round, " ends with 'test_top1': ", logged, ", expected the ",
+                 r.tuned.top1, " of ", source);
+  }
 }
 
 RunFolder read_run(const std::string& directory) {

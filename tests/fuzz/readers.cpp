@@ -78,7 +78,7 @@ std::vector<RoundRecord> two_rounds() {
   for (Index r = 0; r < 2; r++) {
     RoundRecord& now = history[std::size_t(r)];
     now.round = r, now.widths = four_wide, now.macs = 1000, now.parameters = 100;
-    now.split = now.tuned = {1.0, 0.5, 0.9, 10};
+    now.neurons_split = 14 * r, now.split = now.tuned = {1.0, 0.5, 0.9, 10};
   }
   return history;
 }
@@ -220,12 +220,19 @@ const std::vector<std::string> run_files{"config.json", "log.jsonl", "results.cs
 Files valid_run() {
   std::string neurons = "axis,neuron,lambda,residual,products,split\n";
   for (int axis = 0; axis < 14; axis++)
-    neurons += text("L", axis, ",0,-1e-3,1e-5,3,1\nL", axis, ",1,2e-3,,,0\n");
+    for (const char* neuron : {",0,-1e-3,1e-5,3,1\n", ",1,2e-3,,,0\n"})
+      neurons += text(axis < 10 ? "L0" : "L", axis, neuron);
+  const std::string scores = ",\"loss\":1,\"train_top1\":0.5,\"test_loss\":1,\"test_top1\":0.5}\n";
+  auto line = [](int round, const std::string& stage, int cost) {
+    return text("{\"round\":", round, ",\"stage\":\"", stage,
+                "\",\"epoch\":1,\"of\":1,\"training_macs\":", cost);
+  };
   return {
       "{\"seed\": 1, \"dataset\": \"cifar10\"}\n",
-      "{\"round\":0,\"stage\":\"train\",\"epoch\":1,\"of\":1,\"loss\":1,\"train_top1\":0.5,"
-      "\"test_loss\":1,\"test_top1\":0.5}\n{\"round\":1,\"stage\":\"solve\",\"least_lambda\":-1}\n"
-      "{\"round\":1,\"stage\":\"split\",\"neurons\":3,\"test_loss\":1,\"test_top1\":0.5}\n",
+      line(0, "train", 1) + scores + line(1, "solve", 2) + ",\"least_lambda\":-1}\n" +
+          "{\"round\":1,\"stage\":\"split\",\"neurons\":14,\"macs\":1000,\"test_loss\":1,"
+          "\"test_top1\":0.5}\n" +
+          line(1, "tune", 3) + scores,
       growth_csv(two_rounds()), neurons,
       "{\"equation\":\"E1\",\"what\":\"that\",\"figure\":1,\"relation\":\"at most\",\"bound\":2,"
       "\"holds\":true}\n{\"held\":1,\"failed\":0}\n"};
